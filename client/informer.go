@@ -1,0 +1,83 @@
+package client
+
+import (
+	"context"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/ctlplane/ctlplane/api/resource"
+)
+
+// ListWatch is the source of a client-go informer over the kind T, narrowed by options such as a
+// field selector.
+func ListWatch[T Object](objects Objects, narrow func(*metav1.ListOptions)) cache.ListerWatcher {
+	t := For[T](objects)
+	return &cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
+			if narrow != nil {
+				narrow(&opts)
+			}
+			return objects.List(ctx, t.info.GroupVersionResource, metav1.NamespaceAll, opts)
+		},
+		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
+			if narrow != nil {
+				narrow(&opts)
+			}
+			return objects.Watch(ctx, t.info.GroupVersionResource, metav1.NamespaceAll, opts)
+		},
+	}
+}
+
+// Informers shares one informer a kind among the loops of a process.
+//
+// Get every informer and add its handlers before Start; after Start the set is fixed.
+type Informers struct {
+	objects   Objects
+	resync    time.Duration
+	informers map[*resource.Info]cache.SharedIndexInformer
+}
+
+// NewInformers makes an empty set over objects.
+func NewInformers(objects Objects) *Informers {
+	return &Informers{objects: objects, informers: map[*resource.Info]cache.SharedIndexInformer{}}
+}
+
+// InformerFor gives the set's informer of kind T, with an index by namespace.
+func InformerFor[T Object](s *Informers) cache.SharedIndexInformer {
+	t := For[T](s.objects)
+	if informer, ok := s.informers[t.info]; ok {
+		return informer
+	}
+	informer := cache.NewSharedIndexInformer(ListWatch[T](s.objects, nil), t.info.New(), s.resync,
+		cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
+	s.informers[t.info] = informer
+	return informer
+}
+
+// Run runs all informers until ctx ends and waits for them.
+func (s *Informers) Run(ctx context.Context) {
+	done := make(chan struct{})
+	for _, informer := range s.informers {
+		go func() {
+			informer.RunWithContext(ctx)
+			done <- struct{}{}
+		}()
+	}
+	for range s.informers {
+		<-done
+	}
+}
+
+// WaitForSync waits until every informer has seen the whole of its kind; false when ctx ended first.
+func (s *Informers) WaitForSync(ctx context.Context) bool {
+	for _, informer := range s.informers {
+		if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+			return false
+		}
+	}
+	return true
+}
