@@ -1,0 +1,103 @@
+package network
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"sort"
+)
+
+// addresses remembers which pod holds which IP, in one small file an address: its name is the IP, its
+// content the pod. The file system is the only copy, so that a crash at any point loses no lease.
+//
+// The callers serialize: addresses has no lock.
+type addresses struct {
+	dir string
+}
+
+func openAddresses(dir string) (*addresses, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return &addresses{dir: dir}, nil
+}
+
+// acquire gives id its address in podRange, the lowest free one when it has none yet. The range's first
+// address is the network's, the second the bridge's, the last the broadcast.
+func (a *addresses) acquire(id string, podRange netip.Prefix) (netip.Addr, error) {
+	taken, err := a.all()
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	for ip, owner := range taken {
+		if owner == id && podRange.Contains(ip) {
+			return ip, nil
+		}
+	}
+	for ip := gateway(podRange).Next(); podRange.Contains(ip) && podRange.Contains(ip.Next()); ip = ip.Next() {
+		if _, ok := taken[ip]; ok {
+			continue
+		}
+		return ip, a.write(ip, id)
+	}
+	return netip.Addr{}, fmt.Errorf("all addresses of the node's pod range %s are in use: delete pods, or give the cluster a larger range", podRange)
+}
+
+// release frees all addresses of id.
+func (a *addresses) release(id string) error {
+	taken, err := a.all()
+	if err != nil {
+		return err
+	}
+	for ip, owner := range taken {
+		if owner == id {
+			err = errors.Join(err, os.Remove(filepath.Join(a.dir, ip.String())))
+		}
+	}
+	return err
+}
+
+// owners lists the pods that hold an address.
+func (a *addresses) owners() []string {
+	taken, _ := a.all()
+	ids := make([]string, 0, len(taken))
+	for _, id := range taken {
+		ids = append(ids, id)
+	}
+	sort.Strings(ids)
+	return ids
+}
+
+func (a *addresses) all() (map[netip.Addr]string, error) {
+	entries, err := os.ReadDir(a.dir)
+	if err != nil {
+		return nil, err
+	}
+	taken := make(map[netip.Addr]string, len(entries))
+	for _, entry := range entries {
+		ip, err := netip.ParseAddr(entry.Name())
+		if err != nil {
+			continue // a temporary file of a write that a crash cut short
+		}
+		owner, err := os.ReadFile(filepath.Join(a.dir, entry.Name()))
+		if err != nil {
+			return nil, err
+		}
+		taken[ip] = string(owner)
+	}
+	return taken, nil
+}
+
+// write makes the lease appear whole or not at all.
+func (a *addresses) write(ip netip.Addr, id string) error {
+	temporary := filepath.Join(a.dir, "new-"+ip.String())
+	if err := os.WriteFile(temporary, []byte(id), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(temporary, filepath.Join(a.dir, ip.String()))
+}
+
+// gateway is the bridge's address in a pod range.
+func gateway(podRange netip.Prefix) netip.Addr { return podRange.Masked().Addr().Next() }

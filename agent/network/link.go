@@ -1,0 +1,148 @@
+package network
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netns"
+)
+
+const (
+	bridgeName = "ctlplane0"
+	podLink    = "eth0"
+)
+
+// ensureForwarding lets the node pass packets on between its links.
+func ensureForwarding() error {
+	if err := os.WriteFile("/proc/sys/net/ipv4/ip_forward", []byte("1"), 0); err != nil {
+		return fmt.Errorf("the pod network needs IP forwarding: %w", err)
+	}
+	return nil
+}
+
+// ensureBridge makes the node's bridge, with the pod range's gateway as its address.
+func ensureBridge(podRange netip.Prefix) error {
+	link, err := netlink.LinkByName(bridgeName)
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName}}); err != nil {
+			return err
+		}
+		link, err = netlink.LinkByName(bridgeName)
+	}
+	if err != nil {
+		return err
+	}
+	address := &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(gateway(podRange), podRange.Bits()))}
+	current, err := netlink.AddrList(link, netlink.FAMILY_V4)
+	if err != nil {
+		return err
+	}
+	for _, old := range current {
+		if !old.Equal(*address) { // of a range that the node had before
+			if err := netlink.AddrDel(link, &old); err != nil {
+				return err
+			}
+		}
+	}
+	if err := netlink.AddrReplace(link, address); err != nil {
+		return err
+	}
+	// Pods of one node reach each other through the gateway by design: no redirects to the short way.
+	if err := os.WriteFile("/proc/sys/net/ipv4/conf/"+bridgeName+"/send_redirects", []byte("0"), 0); err != nil {
+		return err
+	}
+	return netlink.LinkSetUp(link)
+}
+
+// connect puts a pod's end of a veth pair into the namespace at path and gives it its address. It starts
+// anew when an earlier try left something.
+func connect(id, path string, ip netip.Addr, podRange netip.Prefix) error {
+	bridge, err := netlink.LinkByName(bridgeName)
+	if err != nil {
+		return err
+	}
+	namespace, err := netns.GetFromPath(path)
+	if err != nil {
+		return err
+	}
+	defer namespace.Close()
+	inside, err := netlink.NewHandleAt(namespace)
+	if err != nil {
+		return err
+	}
+	defer inside.Close()
+
+	if err := disconnect(id); err != nil {
+		return err
+	}
+	pair := &netlink.Veth{
+		LinkAttrs:     netlink.LinkAttrs{Name: hostLink(id), MasterIndex: bridge.Attrs().Index},
+		PeerName:      podLink,
+		PeerNamespace: netlink.NsFd(namespace),
+	}
+	if err := netlink.LinkAdd(pair); err != nil {
+		return err
+	}
+	host, err := netlink.LinkByName(pair.Name)
+	if err != nil {
+		return err
+	}
+	if err := netlink.LinkSetUp(host); err != nil {
+		return err
+	}
+	return configure(inside, ip, gateway(podRange))
+}
+
+// configure sets up a pod's links from inside: loopback, its address, and everything by the gateway.
+func configure(inside *netlink.Handle, ip, gateway netip.Addr) error {
+	loopback, err := inside.LinkByName("lo")
+	if err != nil {
+		return err
+	}
+	if err := inside.LinkSetUp(loopback); err != nil {
+		return err
+	}
+	link, err := inside.LinkByName(podLink)
+	if err != nil {
+		return err
+	}
+	if err := inside.AddrReplace(link, &netlink.Addr{IPNet: ipNet(netip.PrefixFrom(ip, 32))}); err != nil {
+		return err
+	}
+	if err := inside.LinkSetUp(link); err != nil {
+		return err
+	}
+	return inside.RouteReplace(&netlink.Route{
+		LinkIndex: link.Attrs().Index,
+		Gw:        gateway.AsSlice(),
+		Flags:     int(netlink.FLAG_ONLINK),
+	})
+}
+
+// disconnect removes a pod's veth pair; both ends go together. None is no error.
+func disconnect(id string) error {
+	link, err := netlink.LinkByName(hostLink(id))
+	if errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return netlink.LinkDel(link)
+}
+
+// hostLink names the node's end of a pod's veth pair: a link's name has 15 bytes at the most.
+func hostLink(id string) string {
+	sum := sha256.Sum256([]byte(id))
+	return "ctl" + hex.EncodeToString(sum[:6])
+}
+
+func ipNet(p netip.Prefix) *net.IPNet {
+	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
+}

@@ -1,0 +1,204 @@
+// Package network gives every pod of a node an IP of its own and makes it reachable from every node.
+//
+// A pod is one end of a veth pair; the other end is a port of the node's bridge. The pod's address is a
+// /32 with its default route through the bridge, so that all traffic of a pod, to a neighbour on the
+// same node too, passes the node's IP layer: the service proxy's rules see both directions of it.
+//
+// Other nodes' pod ranges are routed through the node's own address where it is on the same link, and
+// through a VXLAN device where it is not.
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/cache"
+
+	"github.com/ctlplane/ctlplane/client"
+)
+
+// ErrNoRange says that the node has not been given its pod range yet; setting up a pod may be tried again.
+var ErrNoRange = errors.New("the node has no pod range yet: the master's node controller assigns it once the node has registered")
+
+// Config is what a Network needs.
+type Config struct {
+	Objects  client.Objects
+	NodeName string
+	// NodeIP is the address at which the other nodes reach this one.
+	NodeIP netip.Addr
+	// ClusterCIDR holds the pod ranges of all nodes: traffic into it keeps its source address, traffic
+	// that leaves it gets the node's.
+	ClusterCIDR netip.Prefix
+	// Dir keeps the addresses in use over a restart of the agent.
+	Dir    string
+	Logger *slog.Logger
+}
+
+// Network is a node's pod network. Its methods are safe for concurrent use.
+//
+//  1. An address belongs to one pod from Setup to Teardown, over any number of restarts of the agent.
+//  2. Stopping the agent changes nothing in the kernel: pods keep their network. Remove takes it all away.
+//  3. Whatever a half-done Setup left behind, Teardown takes away.
+type Network struct {
+	cfg      Config
+	log      *slog.Logger
+	shared   *client.Informers
+	nodes    cache.SharedIndexInformer
+	changed  chan struct{} // holds one token while the nodes are newer than the routes
+	mu       sync.Mutex    // orders changes of the kernel's state and guards podRange
+	podRange netip.Prefix
+	leases   *addresses
+}
+
+// New makes the network of a node; Run brings it up.
+func New(cfg Config) (*Network, error) {
+	leases, err := openAddresses(filepath.Join(cfg.Dir, "addresses"))
+	if err != nil {
+		return nil, err
+	}
+	shared := client.NewInformers(cfg.Objects)
+	n := &Network{
+		cfg:     cfg,
+		log:     cfg.Logger,
+		shared:  shared,
+		nodes:   client.InformerFor[*corev1.Node](shared),
+		changed: make(chan struct{}, 1),
+		leases:  leases,
+	}
+	_, err = n.nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { n.mark() },
+		UpdateFunc: func(any, any) { n.mark() },
+		DeleteFunc: func(any) { n.mark() },
+	})
+	return n, err
+}
+
+// Run follows the cluster's nodes until ctx ends. What it has set up stays.
+func (n *Network) Run(ctx context.Context) error {
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		n.shared.Run(ctx)
+	}()
+	defer func() { <-stopped }()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-n.changed:
+			if err := n.reconcile(); err != nil {
+				n.log.Error("pod network is not complete", "err", err)
+			}
+		}
+	}
+}
+
+// reconcile brings bridge and routes in step with the nodes as they are known now.
+func (n *Network) reconcile() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	var peers []peer
+	for _, obj := range n.nodes.GetStore().List() {
+		node := obj.(*corev1.Node)
+		podRange, err := netip.ParsePrefix(node.Spec.PodCIDR)
+		if err != nil {
+			continue // not assigned yet
+		}
+		if node.Name != n.cfg.NodeName {
+			if ip, ok := internalIP(node); ok {
+				peers = append(peers, peer{name: node.Name, ip: ip, podRange: podRange})
+			}
+			continue
+		}
+		if err := n.bringUp(podRange); err != nil {
+			return err
+		}
+	}
+	if !n.podRange.IsValid() {
+		return nil
+	}
+	return n.syncRoutes(peers)
+}
+
+// bringUp makes the node's side of the network for its pod range.
+func (n *Network) bringUp(podRange netip.Prefix) error {
+	if n.podRange == podRange {
+		return nil
+	}
+	if err := ensureForwarding(); err != nil {
+		return err
+	}
+	if err := ensureBridge(podRange); err != nil {
+		return fmt.Errorf("bridge %s: %w", bridgeName, err)
+	}
+	if err := ensureMasquerade(podRange, n.cfg.ClusterCIDR); err != nil {
+		return err
+	}
+	n.podRange = podRange
+	n.log.Info("pod network is up", "range", podRange, "bridge", bridgeName)
+	return nil
+}
+
+// Setup gives the pod id, whose network namespace is at path, its address: the one that it had before
+// when it is set up again. It answers ErrNoRange until the node's range is known.
+func (n *Network) Setup(ctx context.Context, id, path string) (netip.Addr, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.podRange.IsValid() {
+		return netip.Addr{}, ErrNoRange
+	}
+	ip, err := n.leases.acquire(id, n.podRange)
+	if err != nil {
+		return netip.Addr{}, err
+	}
+	if err := connect(id, path, ip, n.podRange); err != nil {
+		return netip.Addr{}, fmt.Errorf("network of pod %s: %w", id, err)
+	}
+	return ip, nil
+}
+
+// Teardown disconnects a pod and frees its address. A pod that is not known is no error.
+func (n *Network) Teardown(_ context.Context, id string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := disconnect(id); err != nil {
+		return fmt.Errorf("network of pod %s: %w", id, err)
+	}
+	return n.leases.release(id)
+}
+
+// Retain frees the addresses and links of all pods but those that live says are there. The agent calls
+// it once at start, when it knows which pods survived.
+func (n *Network) Retain(ctx context.Context, live map[string]bool) error {
+	var failed []error
+	for _, id := range n.leases.owners() {
+		if !live[id] {
+			failed = append(failed, n.Teardown(ctx, id))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+func (n *Network) mark() {
+	select {
+	case n.changed <- struct{}{}:
+	default:
+	}
+}
+
+func internalIP(node *corev1.Node) (netip.Addr, bool) {
+	for _, address := range node.Status.Addresses {
+		if address.Type == corev1.NodeInternalIP {
+			if ip, err := netip.ParseAddr(address.Address); err == nil {
+				return ip, true
+			}
+		}
+	}
+	return netip.Addr{}, false
+}

@@ -1,0 +1,262 @@
+package network
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"github.com/vishvananda/netns"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/ctlplane/ctlplane/client/clienttest"
+)
+
+// host is a network namespace that plays a machine.
+type host struct {
+	t    *testing.T
+	name string
+}
+
+func newHost(t *testing.T, name string) host {
+	t.Helper()
+	h := host{t: t, name: fmt.Sprintf("ctltest-%s-%d", name, os.Getpid())}
+	ip(t, "netns", "add", h.name)
+	t.Cleanup(func() { ip(t, "netns", "del", h.name) })
+	ip(t, "-n", h.name, "link", "set", "lo", "up")
+	return h
+}
+
+func (h host) path() string { return filepath.Join("/run/netns", h.name) }
+
+// do runs f on a thread that is inside the namespace.
+func (h host) do(f func()) {
+	h.t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
+		namespace, err := netns.GetFromPath(h.path())
+		if err != nil {
+			h.t.Error(err)
+			return
+		}
+		defer namespace.Close()
+		if err := netns.Set(namespace); err != nil {
+			h.t.Error(err)
+			return
+		}
+		f()
+	}()
+	<-done
+}
+
+func ip(t *testing.T, args ...string) {
+	t.Helper()
+	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+		t.Fatalf("ip %v: %v: %s", args, err, out)
+	}
+}
+
+// cable joins two hosts with a veth pair.
+func cable(t *testing.T, a host, addressA string, b host, addressB string) {
+	t.Helper()
+	nameA, nameB := "to-"+b.name[8:9], "to-"+a.name[8:9]
+	ip(t, "link", "add", nameA, "netns", a.name, "type", "veth", "peer", "name", nameB, "netns", b.name)
+	for _, end := range []struct {
+		h             host
+		link, address string
+	}{{a, nameA, addressA}, {b, nameB, addressB}} {
+		ip(t, "-n", end.h.name, "addr", "add", end.address, "dev", end.link)
+		ip(t, "-n", end.h.name, "link", "set", end.link, "up")
+	}
+}
+
+func node(name, address, podRange string) *corev1.Node {
+	return &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Spec:       corev1.NodeSpec{PodCIDR: podRange},
+		Status: corev1.NodeStatus{Addresses: []corev1.NodeAddress{
+			{Type: corev1.NodeInternalIP, Address: address},
+		}},
+	}
+}
+
+// machine is a node's network in its namespace, with a pod.
+type machine struct {
+	host
+	network *Network
+	pod     host
+	podIP   netip.Addr
+}
+
+// bringUp makes the network of node self in h and one pod on it.
+func bringUp(t *testing.T, h host, self *corev1.Node, all ...*corev1.Node) machine {
+	t.Helper()
+	n, err := New(Config{
+		Objects:     clienttest.New(),
+		NodeName:    self.Name,
+		NodeIP:      netip.MustParseAddr(self.Status.Addresses[0].Address),
+		ClusterCIDR: netip.MustParsePrefix("10.42.0.0/16"),
+		Dir:         t.TempDir(),
+		Logger:      slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, node := range all {
+		if err := n.nodes.GetStore().Add(node); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m := machine{host: h, network: n, pod: newHost(t, "pod-"+self.Name)}
+	h.do(func() {
+		if _, err := n.Setup(t.Context(), "pod", m.pod.path()); err != ErrNoRange {
+			t.Errorf("Setup before the range is known: %v, want ErrNoRange", err)
+		}
+		if err := n.reconcile(); err != nil {
+			t.Error(err)
+		}
+		if m.podIP, err = n.Setup(t.Context(), "pod", m.pod.path()); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+// reaches fails the test unless a connection from one namespace gets to ip in another, and answers the
+// address that the listener saw it come from.
+func reaches(t *testing.T, from, to host, ip netip.Addr) netip.Addr {
+	t.Helper()
+	var listener net.Listener
+	to.do(func() {
+		var err error
+		if listener, err = net.Listen("tcp", net.JoinHostPort(ip.String(), "0")); err != nil {
+			t.Fatal(err)
+		}
+	})
+	defer listener.Close()
+	seen := make(chan netip.Addr, 1)
+	go func() {
+		defer close(seen)
+		if conn, err := listener.Accept(); err == nil {
+			seen <- conn.RemoteAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
+			conn.Close()
+		}
+	}()
+	from.do(func() {
+		conn, err := net.Dial("tcp", listener.Addr().String())
+		if err != nil {
+			t.Errorf("%s → %s: %v", from.name, ip, err)
+			listener.Close()
+			return
+		}
+		conn.Close()
+	})
+	return <-seen
+}
+
+func TestPodsReachEachOtherOverNodes(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		routed bool
+	}{{"same link", false}, {"through a router, by VXLAN", true}} {
+		t.Run(test.name, func(t *testing.T) {
+			a, b := newHost(t, "a"), newHost(t, "b")
+			nodeA, nodeB := node("a", "172.30.1.2", "10.42.1.0/24"), node("b", "172.30.1.3", "10.42.2.0/24")
+			if test.routed {
+				nodeB = node("b", "172.30.2.2", "10.42.2.0/24")
+				r := newHost(t, "r")
+				cable(t, a, "172.30.1.2/24", r, "172.30.1.1/24")
+				cable(t, b, "172.30.2.2/24", r, "172.30.2.1/24")
+				r.do(func() {
+					if err := ensureForwarding(); err != nil {
+						t.Error(err)
+					}
+				})
+				ip(t, "-n", a.name, "route", "add", "default", "via", "172.30.1.1")
+				ip(t, "-n", b.name, "route", "add", "default", "via", "172.30.2.1")
+			} else {
+				cable(t, a, "172.30.1.2/24", b, "172.30.1.3/24")
+			}
+			ma := bringUp(t, a, nodeA, nodeA, nodeB)
+			mb := bringUp(t, b, nodeB, nodeA, nodeB)
+
+			if from := reaches(t, ma.pod, mb.pod, mb.podIP); from != ma.podIP {
+				t.Errorf("pod b saw the connection come from %s, want the pod's own %s", from, ma.podIP)
+			}
+			reaches(t, a, mb.pod, mb.podIP)
+			reaches(t, mb.pod, ma.pod, ma.podIP)
+			if !test.routed {
+				out := netip.MustParseAddr("172.30.1.3")
+				if from := reaches(t, ma.pod, b, out); from != netip.MustParseAddr("172.30.1.2") {
+					t.Errorf("traffic that leaves the pods' range came from %s, want the node's address", from)
+				}
+			}
+			a.do(func() {
+				if err := Remove(ma.network.cfg.Dir); err != nil {
+					t.Error(err)
+				}
+				if err := Remove(ma.network.cfg.Dir); err != nil {
+					t.Errorf("removing twice: %v", err)
+				}
+				links, err := net.Interfaces()
+				if err != nil {
+					t.Error(err)
+				}
+				for _, link := range links {
+					if link.Name == bridgeName || link.Name == tunnelName || link.Name == hostLink("pod") {
+						t.Errorf("link %s was left behind", link.Name)
+					}
+				}
+				if routes, _ := ownRoutes(); len(routes) != 0 {
+					t.Errorf("routes were left behind: %v", routes)
+				}
+			})
+		})
+	}
+}
+
+func TestRouteOfGoneNodeIsRemoved(t *testing.T) {
+	a, b := newHost(t, "a"), newHost(t, "b")
+	cable(t, a, "172.30.1.2/24", b, "172.30.1.3/24")
+	nodeA, nodeB := node("a", "172.30.1.2", "10.42.1.0/24"), node("b", "172.30.1.3", "10.42.2.0/24")
+	m := bringUp(t, a, nodeA, nodeA, nodeB)
+	a.do(func() {
+		if routes, err := ownRoutes(); err != nil || len(routes) != 1 {
+			t.Fatalf("routes %v, %v: want the one to node b", routes, err)
+		}
+		if err := m.network.nodes.GetStore().Delete(nodeB); err != nil {
+			t.Fatal(err)
+		}
+		if err := m.network.reconcile(); err != nil {
+			t.Fatal(err)
+		}
+		if routes, err := ownRoutes(); err != nil || len(routes) != 0 {
+			t.Errorf("routes %v, %v: want none", routes, err)
+		}
+	})
+}
+
+func TestRunBringsTheNetworkUpOnceTheRangeIsKnown(t *testing.T) {
+	cluster := clienttest.New()
+	n, err := New(Config{Objects: cluster, NodeName: "a", Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- n.Run(ctx) }()
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}

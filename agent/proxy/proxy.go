@@ -1,0 +1,152 @@
+// Package proxy forwards traffic for the cluster IPs of services to their ready endpoints, with
+// nftables rules in the kernel of the node that it runs on.
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/knftables"
+
+	"github.com/ctlplane/ctlplane/client"
+)
+
+const (
+	// settle is how long changes are gathered before they are written to the kernel, so that a
+	// rollout's burst of endpoint changes costs a few transactions and not one each.
+	settle = 50 * time.Millisecond
+	// retryAfter is the pause after the kernel refused a transaction.
+	retryAfter = 2 * time.Second
+)
+
+// Config is what a Proxy needs.
+type Config struct {
+	Objects client.Objects
+	// NFT is the table that the proxy owns; nil for the kernel's.
+	NFT    knftables.Interface
+	Clock  clock.Clock
+	Logger *slog.Logger
+}
+
+// Proxy keeps the kernel's rules in step with Services and EndpointSlices.
+//
+//  1. It owns its nftables table and nothing else: whatever is in the table that it did not want, goes.
+//  2. Every change is one transaction: no packet sees half of a change.
+//  3. When the masters are away the last rules stay; when Run ends, whatever the reason, the table is gone.
+type Proxy struct {
+	table    *table
+	clock    clock.Clock
+	log      *slog.Logger
+	shared   *client.Informers
+	services cache.SharedIndexInformer
+	slices   cache.SharedIndexInformer
+	changed  chan struct{} // holds one token while the caches are newer than the kernel
+}
+
+// New makes a proxy. It fails when the machine has no nftables.
+func New(cfg Config) (*Proxy, error) {
+	nft := cfg.NFT
+	if nft == nil {
+		var err error
+		if nft, err = knftables.New(knftables.IPv4Family, tableName); err != nil {
+			return nil, fmt.Errorf("the service proxy needs nftables (Debian's package nftables, and root): %w", err)
+		}
+	}
+	if cfg.Clock == nil {
+		cfg.Clock = clock.RealClock{}
+	}
+	shared := client.NewInformers(cfg.Objects)
+	p := &Proxy{
+		table:    &table{nft: nft},
+		clock:    cfg.Clock,
+		log:      cfg.Logger,
+		shared:   shared,
+		services: client.InformerFor[*corev1.Service](shared),
+		slices:   client.InformerFor[*discoveryv1.EndpointSlice](shared),
+		changed:  make(chan struct{}, 1),
+	}
+	onChange := cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(any) { p.mark() },
+		UpdateFunc: func(any, any) { p.mark() },
+		DeleteFunc: func(any) { p.mark() },
+	}
+	for _, informer := range []cache.SharedIndexInformer{p.services, p.slices} {
+		if _, err := informer.AddEventHandler(onChange); err != nil {
+			return nil, err
+		}
+	}
+	return p, nil
+}
+
+// Run keeps the rules true until ctx ends, then removes them.
+func (p *Proxy) Run(ctx context.Context) error {
+	stopped := make(chan struct{})
+	go func() {
+		defer close(stopped)
+		p.shared.Run(ctx)
+	}()
+	defer func() { <-stopped }()
+	if !p.shared.WaitForSync(ctx) {
+		return nil
+	}
+	p.mark()
+	p.loop(ctx)
+	// ctx has ended: the clean-up must not.
+	return p.table.remove(context.WithoutCancel(ctx))
+}
+
+func (p *Proxy) loop(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-p.changed:
+		}
+		if !p.pause(ctx, settle) {
+			return
+		}
+		if err := p.sync(ctx); err != nil && ctx.Err() == nil {
+			p.log.Error("service rules were refused, trying again", "err", err, "after", retryAfter)
+			p.mark()
+			if !p.pause(ctx, retryAfter) {
+				return
+			}
+		}
+	}
+}
+
+func (p *Proxy) sync(ctx context.Context) error {
+	var services []*corev1.Service
+	for _, obj := range p.services.GetStore().List() {
+		services = append(services, obj.(*corev1.Service))
+	}
+	var slices []*discoveryv1.EndpointSlice
+	for _, obj := range p.slices.GetStore().List() {
+		slices = append(slices, obj.(*discoveryv1.EndpointSlice))
+	}
+	return p.table.apply(ctx, forwards(services, slices))
+}
+
+// mark says that the caches changed; it never blocks.
+func (p *Proxy) mark() {
+	select {
+	case p.changed <- struct{}{}:
+	default:
+	}
+}
+
+// pause waits, and says whether ctx is still alive.
+func (p *Proxy) pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-p.clock.After(d):
+		return true
+	}
+}

@@ -1,0 +1,283 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/vishvananda/netns"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/knftables"
+
+	"github.com/ctlplane/ctlplane/client/clienttest"
+)
+
+func service(name, clusterIP string, ports ...corev1.ServicePort) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+		Spec:       corev1.ServiceSpec{ClusterIP: clusterIP, Ports: ports},
+	}
+}
+
+func slice(service string, port int32, endpoints ...discoveryv1.Endpoint) *discoveryv1.EndpointSlice {
+	return &discoveryv1.EndpointSlice{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "default", Name: service + "-1", Labels: map[string]string{discoveryv1.LabelServiceName: service},
+		},
+		AddressType: discoveryv1.AddressTypeIPv4,
+		Ports:       []discoveryv1.EndpointPort{{Name: ptr.To("http"), Port: &port}},
+		Endpoints:   endpoints,
+	}
+}
+
+func endpoint(ip string, ready, serving, terminating bool) discoveryv1.Endpoint {
+	return discoveryv1.Endpoint{Addresses: []string{ip}, Conditions: discoveryv1.EndpointConditions{
+		Ready: &ready, Serving: &serving, Terminating: &terminating,
+	}}
+}
+
+var http = corev1.ServicePort{Name: "http", Port: 80}
+
+func TestForwards(t *testing.T) {
+	for _, test := range []struct {
+		name      string
+		service   *corev1.Service
+		endpoints []discoveryv1.Endpoint
+		want      string
+	}{
+		{"ready ones only", service("web", "10.43.0.9", http),
+			[]discoveryv1.Endpoint{endpoint("10.42.0.3", true, true, false), endpoint("10.42.0.2", true, true, false), endpoint("10.42.0.4", false, false, false)},
+			"10.42.0.2:8080 10.42.0.3:8080"},
+		{"those that end serve while nobody else does", service("web", "10.43.0.9", http),
+			[]discoveryv1.Endpoint{endpoint("10.42.0.3", false, true, true), endpoint("10.42.0.4", false, false, true)},
+			"10.42.0.3:8080"},
+		{"those that end rest once another is ready", service("web", "10.43.0.9", http),
+			[]discoveryv1.Endpoint{endpoint("10.42.0.3", false, true, true), endpoint("10.42.0.4", true, true, false)},
+			"10.42.0.4:8080"},
+		{"none", service("web", "10.43.0.9", http), nil, ""},
+		{"headless", service("web", corev1.ClusterIPNone, http), []discoveryv1.Endpoint{endpoint("10.42.0.3", true, true, false)}, "no forward"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got := forwards([]*corev1.Service{test.service}, []*discoveryv1.EndpointSlice{slice("web", 8080, test.endpoints...), slice("other", 1, endpoint("10.42.9.9", true, true, false))})
+			if len(got) == 0 {
+				if test.want != "no forward" {
+					t.Errorf("no forward, want %s", test.want)
+				}
+				return
+			}
+			if backends := strings.Trim(fmt.Sprint(got[0].backends), "[]"); backends != test.want {
+				t.Errorf("backends %q, want %q", backends, test.want)
+			}
+		})
+	}
+}
+
+// inNamespace runs f on a thread inside a network namespace of its own that can route anywhere.
+func inNamespace(t *testing.T, f func()) {
+	t.Helper()
+	name := fmt.Sprintf("ctltest-proxy-%d", os.Getpid())
+	for _, args := range [][]string{
+		{"netns", "add", name},
+		{"-n", name, "link", "set", "lo", "up"},
+		{"-n", name, "link", "add", "out", "type", "veth", "peer", "name", "nowhere"},
+		{"-n", name, "link", "set", "nowhere", "up"},
+		{"-n", name, "link", "set", "out", "up"},
+		{"-n", name, "addr", "add", "172.30.9.2/24", "dev", "out"},
+		{"-n", name, "route", "add", "default", "via", "172.30.9.1"},
+	} {
+		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
+			t.Fatalf("ip %v: %v: %s", args, err, out)
+		}
+	}
+	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", name).Run() })
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
+		namespace, err := netns.GetFromPath(filepath.Join("/run/netns", name))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer namespace.Close()
+		if err := netns.Set(namespace); err != nil {
+			t.Error(err)
+			return
+		}
+		f()
+	}()
+	<-done
+}
+
+// serve listens at an address of the loopback range and answers each connection with it.
+func serve(t *testing.T, address string) netip.AddrPort {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { listener.Close() })
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			_, _ = io.WriteString(conn, listener.Addr().String())
+			conn.Close()
+		}
+	}()
+	return netip.MustParseAddrPort(listener.Addr().String())
+}
+
+func ask(address string) (string, error) {
+	conn, err := net.Dial("tcp", address)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	answer, err := io.ReadAll(conn)
+	return string(answer), err
+}
+
+func TestTableForwardsInTheKernel(t *testing.T) {
+	inNamespace(t, func() {
+		nft, err := knftables.New(knftables.IPv4Family, tableName)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		one, two := serve(t, "127.0.1.1:0"), serve(t, "127.0.1.2:0")
+		tab := &table{nft: nft}
+		web := forward{name: "default/web:http", clusterIP: netip.MustParseAddr("10.43.0.9"), protocol: "tcp", port: 80}
+		apply := func(backends ...netip.AddrPort) {
+			f := web
+			f.backends = backends
+			if err := tab.apply(t.Context(), []forward{f}); err != nil {
+				t.Error(err)
+			}
+		}
+
+		apply(one, two)
+		seen := map[string]bool{}
+		for range 64 { // both are missed in all of 64 tries once in 2^63 runs
+			answer, err := ask("10.43.0.9:80")
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			seen[answer] = true
+		}
+		if len(seen) != 2 {
+			t.Errorf("answers came from %v, want both backends", seen)
+		}
+
+		apply(two)
+		for range 16 {
+			if answer, err := ask("10.43.0.9:80"); err != nil || answer != two.String() {
+				t.Errorf("got %q, %v; want %s, the only backend left", answer, err, two)
+			}
+		}
+
+		apply()
+		if _, err := ask("10.43.0.9:80"); err == nil || !strings.Contains(err.Error(), "refused") {
+			t.Errorf("a service with no endpoint answered %v, want a refusal at once", err)
+		}
+		apply(one)
+		if _, err := ask("10.43.0.9:80"); err != nil {
+			t.Errorf("after an endpoint came back: %v", err)
+		}
+
+		// Another proxy, after a crash of the first, takes over whatever is there.
+		if err := (&table{nft: nft}).apply(t.Context(), nil); err != nil {
+			t.Error(err)
+		}
+		if err := tab.remove(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if out, err := exec.Command("nft", "list", "tables").CombinedOutput(); err != nil || strings.Contains(string(out), tableName) {
+			t.Errorf("tables after remove: %s, %v", out, err)
+		}
+	})
+}
+
+func TestClusterIPPassesFromOneServiceToAnother(t *testing.T) {
+	fake := knftables.NewFake(knftables.IPv4Family, tableName)
+	tab := &table{nft: fake}
+	ip := netip.MustParseAddr("10.43.0.9")
+	backend := []netip.AddrPort{netip.MustParseAddrPort("10.42.0.2:8080")}
+	for _, name := range []string{"default/a:http", "default/b:http"} {
+		f := forward{name: name, clusterIP: ip, protocol: "tcp", port: 80, backends: backend}
+		if err := tab.apply(t.Context(), []forward{f}); err != nil {
+			t.Fatal(err)
+		}
+		element := fake.Table.Maps[servicePorts].FindElement(ip.String(), "tcp", "80")
+		if element == nil || element.Value[0] != "goto "+f.chain() {
+			t.Errorf("element %v, want it to lead to %s", element, f.chain())
+		}
+	}
+	if chains, _ := fake.List(t.Context(), "chain"); slices.ContainsFunc(chains, func(c string) bool {
+		return c == (forward{name: "default/a:http", protocol: "tcp"}).chain()
+	}) {
+		t.Errorf("the chain of the service that is gone is still there: %v", chains)
+	}
+}
+
+func TestRunFollowsTheClusterAndCleansUp(t *testing.T) {
+	cluster := clienttest.New()
+	fake := knftables.NewFake(knftables.IPv4Family, tableName)
+	watched := &recorded{Fake: fake, ran: make(chan struct{}, 64)}
+	p, err := New(Config{Objects: cluster, NFT: watched, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() { ended <- p.Run(ctx) }()
+
+	create := func(obj *corev1.Service) {
+		if _, err := cluster.Create(ctx, corev1.SchemeGroupVersion.WithResource("services"), obj.Namespace, "", "", obj, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create(service("web", "10.43.0.9", http))
+	for refused := 0; refused == 0; {
+		<-watched.ran
+		elements, err := fake.ListElements(ctx, "set", noEndpoints)
+		if err != nil {
+			t.Fatal(err)
+		}
+		refused = len(elements)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+	if fake.Table != nil {
+		t.Error("the table is still there after Run ended")
+	}
+}
+
+// recorded tells when a transaction ran.
+type recorded struct {
+	*knftables.Fake
+	ran chan struct{}
+}
+
+func (r *recorded) Run(ctx context.Context, tx *knftables.Transaction) error {
+	defer func() { r.ran <- struct{}{} }()
+	return r.Fake.Run(ctx, tx)
+}
