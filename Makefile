@@ -1,0 +1,48 @@
+# make build | demo | test | bench | lint | generate | install
+SHELL := /bin/bash
+GO ?= go
+PREFIX ?= /usr/local
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+
+# One static file: cgo is there for the container runtime's first steps inside a new namespace (libcontainer).
+export CGO_ENABLED = 1
+TAGS := netgo,osusergo
+LDFLAGS := -s -w -linkmode external -extldflags -static -X main.version=$(VERSION)
+
+.PHONY: build demo test lint bench generate install deps test-deps
+
+build: deps
+	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ctlplane ./cmd/ctlplane
+
+# A cluster on this machine that runs a real workload, loses its leader and a node, and goes on.
+# KEEP=1 leaves it up and prints how to talk to it.
+demo: build
+	bin/ctlplane demo $(if $(KEEP),--keep)
+
+# Everything that gates a change. The race detector is always on.
+test: test-deps build lint
+	$(GO) test -race -timeout 20m ./...
+
+lint: deps
+	@unformatted=$$(git ls-files '*.go' | grep -v '\.pb\.go$$' | xargs gofmt -l); \
+	  if [ -n "$$unformatted" ]; then echo "gofmt these files:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+# Three masters against three etcd members, in alternation; QUICK=1 for a short run.
+bench: build
+	cd bench/peers && $(GO) build -o ../../bin/etcd .
+	$(GO) run ./bench/compare $(if $(QUICK),--quick)
+
+generate: test-deps
+	$(GO) generate ./...
+
+install: build
+	install -D -m 0755 bin/ctlplane $(DESTDIR)$(PREFIX)/bin/ctlplane
+
+# What a fresh Debian machine with Go lacks; nothing happens where all of it is there.
+deps:
+	@./hack/install-packages gcc:gcc /usr/lib/x86_64-linux-gnu/libc.a:libc6-dev nft:nftables ip:iproute2
+
+test-deps: deps
+	@./hack/install-packages protoc:protobuf-compiler etcdctl:etcd-client curl:curl kubectl:kubernetes-client
