@@ -204,7 +204,7 @@ func keepServerFields(obj, old client.Object) {
 func matchVersion(info *resource.Info, old client.Object, uid types.UID, version string) error {
 	if uid != "" && uid != old.GetUID() {
 		return apierrors.NewConflict(info.GroupResource(), old.GetName(),
-			fmt.Errorf("Precondition failed: UID in precondition: %v, UID in object meta: %v", uid, old.GetUID()))
+			fmt.Errorf("the UID in the precondition (%s) does not match the UID in record (%s)", uid, old.GetUID()))
 	}
 	if version != "" && version != old.GetResourceVersion() {
 		return apierrors.NewConflict(info.GroupResource(), old.GetName(), errModified)
