@@ -1,0 +1,109 @@
+package looptest
+
+import (
+	"context"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/ctlplane/ctlplane/client"
+)
+
+// Create stores an object or fails the test.
+func Create[T client.Object](t *testing.T, objects client.Objects, obj T) T {
+	t.Helper()
+	created, err := client.For[T](objects).Create(t.Context(), obj)
+	if err != nil {
+		t.Fatalf("creating %T %s/%s: %v", obj, obj.GetNamespace(), obj.GetName(), err)
+	}
+	return created
+}
+
+// Get reads an object or fails the test.
+func Get[T client.Object](t *testing.T, objects client.Objects, namespace, name string) T {
+	t.Helper()
+	obj, err := client.For[T](objects).Get(t.Context(), namespace, name)
+	if err != nil {
+		t.Fatalf("reading %T %s/%s: %v", obj, namespace, name, err)
+	}
+	return obj
+}
+
+// List reads all objects of a namespace or fails the test.
+func List[T client.Object](t *testing.T, objects client.Objects, namespace string) []T {
+	t.Helper()
+	items, _, err := client.For[T](objects).List(context.WithoutCancel(t.Context()), namespace, metav1.ListOptions{})
+	if err != nil {
+		t.Fatalf("listing in %q: %v", namespace, err)
+	}
+	return items
+}
+
+// Change reads an object, changes a copy and stores it, its status too; or fails the test.
+func Change[T client.Object](t *testing.T, objects client.Objects, namespace, name string, change func(T)) T {
+	t.Helper()
+	typed := client.For[T](objects)
+	obj := Get[T](t, objects, namespace, name).DeepCopyObject().(T)
+	change(obj)
+	updated, err := typed.Update(t.Context(), obj)
+	if err != nil {
+		t.Fatalf("updating %T %s/%s: %v", obj, namespace, name, err)
+	}
+	obj.SetResourceVersion(updated.GetResourceVersion())
+	updated, err = typed.UpdateStatus(t.Context(), obj)
+	if err != nil && obj.GetResourceVersion() != "" && !hasNoStatus(obj) {
+		t.Fatalf("updating the status of %T %s/%s: %v", obj, namespace, name, err)
+	}
+	return updated
+}
+
+func hasNoStatus(obj client.Object) bool {
+	switch any(obj).(type) {
+	case *corev1.Pod, *corev1.Node, *corev1.Namespace, *corev1.Service, *appsv1.Deployment, *appsv1.ReplicaSet:
+		return false
+	}
+	return true
+}
+
+// Template is a pod template with one container that runs the given image.
+func Template(app, image string) corev1.PodTemplateSpec {
+	return corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{"app": app}},
+		Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "main", Image: image}}},
+	}
+}
+
+// ReplicaSet is a set in namespace default of pods labelled app=name.
+func ReplicaSet(name string, replicas int32) *appsv1.ReplicaSet {
+	return &appsv1.ReplicaSet{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: name},
+		Spec: appsv1.ReplicaSetSpec{
+			Replicas: ptr.To(replicas),
+			Selector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": name}},
+			Template: Template(name, "image:1"),
+		},
+	}
+}
+
+// MakeReady makes a pod run on a node, ready since the given time.
+func MakeReady(pod *corev1.Pod, node string, since metav1.Time) {
+	pod.Spec.NodeName = node
+	pod.Status.Phase = corev1.PodRunning
+	SetReady(pod, corev1.ConditionTrue, since)
+}
+
+// SetReady sets a pod's condition Ready.
+func SetReady(pod *corev1.Pod, status corev1.ConditionStatus, since metav1.Time) {
+	for i := range pod.Status.Conditions {
+		if pod.Status.Conditions[i].Type == corev1.PodReady {
+			pod.Status.Conditions[i].Status = status
+			pod.Status.Conditions[i].LastTransitionTime = since
+			return
+		}
+	}
+	pod.Status.Conditions = append(pod.Status.Conditions, corev1.PodCondition{
+		Type: corev1.PodReady, Status: status, LastTransitionTime: since})
+}
