@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctlplane/ctlplane/client"
+)
+
+const kubeconfigName = "admin.kubeconfig"
+
+// defaultDataDir is where a machine's state goes unless --data-dir or CTLPLANE_DATA_DIR say otherwise.
+func defaultDataDir() string {
+	if os.Geteuid() == 0 {
+		return "/var/lib/ctlplane"
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		return filepath.Join(home, ".local", "share", "ctlplane")
+	}
+	return "ctlplane-data"
+}
+
+func dataDir(cmd *cobra.Command) string {
+	if dir, _ := cmd.Flags().GetString("data-dir"); dir != "" {
+		return dir
+	}
+	if dir := os.Getenv("CTLPLANE_DATA_DIR"); dir != "" {
+		return dir
+	}
+	return defaultDataDir()
+}
+
+// findKubeconfig is the kubeconfig of the cluster that a command means without saying so: KUBECONFIG's,
+// this machine's master's, or that of a cluster that `ctlplane dev` runs here. Empty when there is none.
+func findKubeconfig(cmd *cobra.Command) string {
+	if path := os.Getenv("KUBECONFIG"); path != "" {
+		return path
+	}
+	for _, dir := range []string{dataDir(cmd), devDir(cmd)} {
+		path := filepath.Join(dir, kubeconfigName)
+		if _, err := os.Stat(path); err == nil {
+			return path
+		}
+	}
+	return ""
+}
+
+// devDir is where the cluster of `ctlplane dev` lives.
+func devDir(cmd *cobra.Command) string { return filepath.Join(dataDir(cmd), "dev") }
+
+var errNoCluster = errors.New("no cluster is known here: set KUBECONFIG or --data-dir, or start one with `ctlplane dev`")
+
+// clusterAccess reads the access to the cluster that a command means.
+func clusterAccess(cmd *cobra.Command) (client.Access, error) {
+	path := findKubeconfig(cmd)
+	if path == "" {
+		return client.Access{}, errNoCluster
+	}
+	access, err := client.ReadKubeconfig(path)
+	if err != nil {
+		return access, err
+	}
+	if len(access.Endpoints) == 0 {
+		return access, fmt.Errorf("%s does not say where the store's client port is: it is not a ctlplane cluster's", path)
+	}
+	return access, nil
+}

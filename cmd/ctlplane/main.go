@@ -1,0 +1,67 @@
+// Command ctlplane is a whole cluster in one binary: masters, nodes and the tools to talk to them.
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the build.
+var version = "unknown"
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	// A second signal ends the process at once.
+	context.AfterFunc(ctx, stop)
+	if err := newRoot().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "error:", err)
+		os.Exit(1)
+	}
+}
+
+const (
+	groupCluster = "cluster"
+	groupStore   = "store"
+	groupObjects = "objects"
+)
+
+func newRoot() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "ctlplane",
+		Short: "A whole cluster in one binary",
+		Long: `ctlplane is a whole cluster in one binary: masters that replicate a key-value store by Raft and speak
+etcd's API, a Kubernetes API server on it, scheduler, controllers and nodes.
+
+  ctlplane dev                                  a cluster of real processes on this machine
+  ctlplane init --peers a,b,c --token T         this machine's master, one of three
+  ctlplane join a --token T                     this machine as a node
+  ctlplane get nodes                            kubectl's commands, at home`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+	}
+	root.AddGroup(
+		&cobra.Group{ID: groupCluster, Title: "The cluster and its machines:"},
+		&cobra.Group{ID: groupStore, Title: "The key-value store:"},
+		&cobra.Group{ID: groupObjects, Title: "Objects, as kubectl has them:"},
+	)
+	root.PersistentFlags().String("data-dir", "", "where this machine's state is kept (default "+defaultDataDir()+")")
+	root.AddCommand(newKV(), newVersion())
+	addKubectl(root)
+	return root
+}
+
+func newVersion() *cobra.Command {
+	return &cobra.Command{
+		Use:     "version",
+		Short:   "Print the version of this binary",
+		GroupID: groupCluster,
+		Args:    cobra.NoArgs,
+		Run:     func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "ctlplane", version) },
+	}
+}
