@@ -24,9 +24,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ForwardResponse_Outcome int32
+
+const (
+	ForwardResponse_APPLIED    ForwardResponse_Outcome = 0 // the results stand in the order of the commands
+	ForwardResponse_NOT_LEADER ForwardResponse_Outcome = 1 // nothing was proposed: ask the leader
+	ForwardResponse_BUSY       ForwardResponse_Outcome = 2 // nothing was proposed: the leader has too much waiting
+	ForwardResponse_UNKNOWN    ForwardResponse_Outcome = 3 // proposed, but leadership was lost before the outcome was known
+)
+
+// Enum value maps for ForwardResponse_Outcome.
+var (
+	ForwardResponse_Outcome_name = map[int32]string{
+		0: "APPLIED",
+		1: "NOT_LEADER",
+		2: "BUSY",
+		3: "UNKNOWN",
+	}
+	ForwardResponse_Outcome_value = map[string]int32{
+		"APPLIED":    0,
+		"NOT_LEADER": 1,
+		"BUSY":       2,
+		"UNKNOWN":    3,
+	}
+)
+
+func (x ForwardResponse_Outcome) Enum() *ForwardResponse_Outcome {
+	p := new(ForwardResponse_Outcome)
+	*p = x
+	return p
+}
+
+func (x ForwardResponse_Outcome) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ForwardResponse_Outcome) Descriptor() protoreflect.EnumDescriptor {
+	return file_api_peerpb_peer_proto_enumTypes[0].Descriptor()
+}
+
+func (ForwardResponse_Outcome) Type() protoreflect.EnumType {
+	return &file_api_peerpb_peer_proto_enumTypes[0]
+}
+
+func (x ForwardResponse_Outcome) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ForwardResponse_Outcome.Descriptor instead.
+func (ForwardResponse_Outcome) EnumDescriptor() ([]byte, []int) {
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{1, 0}
+}
+
 type ForwardRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Commands      [][]byte               `protobuf:"bytes,1,rep,name=commands,proto3" json:"commands,omitempty"` // each a kv command as it stands in the log
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`            // chosen by the sender, unique on its stream
+	Commands      [][]byte               `protobuf:"bytes,2,rep,name=commands,proto3" json:"commands,omitempty"` // each a kv command as it stands in the log
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -61,6 +114,13 @@ func (*ForwardRequest) Descriptor() ([]byte, []int) {
 	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{0}
 }
 
+func (x *ForwardRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
 func (x *ForwardRequest) GetCommands() [][]byte {
 	if x != nil {
 		return x.Commands
@@ -69,8 +129,10 @@ func (x *ForwardRequest) GetCommands() [][]byte {
 }
 
 type ForwardResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Results       []*CommandResult       `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
+	state         protoimpl.MessageState  `protogen:"open.v1"`
+	Id            uint64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Outcome       ForwardResponse_Outcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=ctlplane.peer.v1.ForwardResponse_Outcome" json:"outcome,omitempty"`
+	Results       []*CommandResult        `protobuf:"bytes,3,rep,name=results,proto3" json:"results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -105,6 +167,20 @@ func (*ForwardResponse) Descriptor() ([]byte, []int) {
 	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{1}
 }
 
+func (x *ForwardResponse) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ForwardResponse) GetOutcome() ForwardResponse_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return ForwardResponse_APPLIED
+}
+
 func (x *ForwardResponse) GetResults() []*CommandResult {
 	if x != nil {
 		return x.Results
@@ -116,7 +192,6 @@ type CommandResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Response      []byte                 `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"` // the etcd response message; its type follows from the command
 	Error         uint32                 `protobuf:"varint,2,opt,name=error,proto3" json:"error,omitempty"`      // kv.ErrorCode; 0 is success
-	Message       string                 `protobuf:"bytes,3,opt,name=message,proto3" json:"message,omitempty"`   // detail of the error
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -163,13 +238,6 @@ func (x *CommandResult) GetError() uint32 {
 		return x.Error
 	}
 	return 0
-}
-
-func (x *CommandResult) GetMessage() string {
-	if x != nil {
-		return x.Message
-	}
-	return ""
 }
 
 type ReadIndexRequest struct {
@@ -444,20 +512,115 @@ func (x *TimeToLiveResponse) GetGranted() int64 {
 	return 0
 }
 
+type ProgressRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProgressRequest) Reset() {
+	*x = ProgressRequest{}
+	mi := &file_api_peerpb_peer_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProgressRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProgressRequest) ProtoMessage() {}
+
+func (x *ProgressRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_peerpb_peer_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProgressRequest.ProtoReflect.Descriptor instead.
+func (*ProgressRequest) Descriptor() ([]byte, []int) {
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{9}
+}
+
+type ProgressResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`                                         // the member's own
+	LastIndex     uint64                 `protobuf:"varint,2,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"`          // of its log
+	AppliedIndex  uint64                 `protobuf:"varint,3,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"` // of its state
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProgressResponse) Reset() {
+	*x = ProgressResponse{}
+	mi := &file_api_peerpb_peer_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProgressResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProgressResponse) ProtoMessage() {}
+
+func (x *ProgressResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_peerpb_peer_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProgressResponse.ProtoReflect.Descriptor instead.
+func (*ProgressResponse) Descriptor() ([]byte, []int) {
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *ProgressResponse) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ProgressResponse) GetLastIndex() uint64 {
+	if x != nil {
+		return x.LastIndex
+	}
+	return 0
+}
+
+func (x *ProgressResponse) GetAppliedIndex() uint64 {
+	if x != nil {
+		return x.AppliedIndex
+	}
+	return 0
+}
+
 type AddMemberRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
-	PeerAddress   string                 `protobuf:"bytes,3,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
-	ClientAddress string                 `protobuf:"bytes,4,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
-	ApiAddress    string                 `protobuf:"bytes,5,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	PeerAddress   string                 `protobuf:"bytes,2,opt,name=peer_address,json=peerAddress,proto3" json:"peer_address,omitempty"`
+	ClientAddress string                 `protobuf:"bytes,3,opt,name=client_address,json=clientAddress,proto3" json:"client_address,omitempty"`
+	ApiAddress    string                 `protobuf:"bytes,4,opt,name=api_address,json=apiAddress,proto3" json:"api_address,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AddMemberRequest) Reset() {
 	*x = AddMemberRequest{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[9]
+	mi := &file_api_peerpb_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -469,7 +632,7 @@ func (x *AddMemberRequest) String() string {
 func (*AddMemberRequest) ProtoMessage() {}
 
 func (x *AddMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[9]
+	mi := &file_api_peerpb_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -482,14 +645,7 @@ func (x *AddMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddMemberRequest.ProtoReflect.Descriptor instead.
 func (*AddMemberRequest) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{9}
-}
-
-func (x *AddMemberRequest) GetId() uint64 {
-	if x != nil {
-		return x.Id
-	}
-	return 0
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *AddMemberRequest) GetName() string {
@@ -522,13 +678,14 @@ func (x *AddMemberRequest) GetApiAddress() string {
 
 type AddMemberResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // given to the new member by the leader
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *AddMemberResponse) Reset() {
 	*x = AddMemberResponse{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[10]
+	mi := &file_api_peerpb_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -540,7 +697,7 @@ func (x *AddMemberResponse) String() string {
 func (*AddMemberResponse) ProtoMessage() {}
 
 func (x *AddMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[10]
+	mi := &file_api_peerpb_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -553,7 +710,14 @@ func (x *AddMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddMemberResponse.ProtoReflect.Descriptor instead.
 func (*AddMemberResponse) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{10}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *AddMemberResponse) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
 }
 
 type RemoveMemberRequest struct {
@@ -565,7 +729,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[11]
+	mi := &file_api_peerpb_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -577,7 +741,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[11]
+	mi := &file_api_peerpb_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -590,7 +754,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{11}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RemoveMemberRequest) GetId() uint64 {
@@ -608,7 +772,7 @@ type RemoveMemberResponse struct {
 
 func (x *RemoveMemberResponse) Reset() {
 	*x = RemoveMemberResponse{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[12]
+	mi := &file_api_peerpb_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -620,7 +784,7 @@ func (x *RemoveMemberResponse) String() string {
 func (*RemoveMemberResponse) ProtoMessage() {}
 
 func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[12]
+	mi := &file_api_peerpb_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -633,22 +797,30 @@ func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{12}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{14}
 }
 
 var File_api_peerpb_peer_proto protoreflect.FileDescriptor
 
 const file_api_peerpb_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x15api/peerpb/peer.proto\x12\x10ctlplane.peer.v1\",\n" +
-	"\x0eForwardRequest\x12\x1a\n" +
-	"\bcommands\x18\x01 \x03(\fR\bcommands\"L\n" +
-	"\x0fForwardResponse\x129\n" +
-	"\aresults\x18\x01 \x03(\v2\x1f.ctlplane.peer.v1.CommandResultR\aresults\"[\n" +
+	"\x15api/peerpb/peer.proto\x12\x10ctlplane.peer.v1\"<\n" +
+	"\x0eForwardRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
+	"\bcommands\x18\x02 \x03(\fR\bcommands\"\xe0\x01\n" +
+	"\x0fForwardResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12C\n" +
+	"\aoutcome\x18\x02 \x01(\x0e2).ctlplane.peer.v1.ForwardResponse.OutcomeR\aoutcome\x129\n" +
+	"\aresults\x18\x03 \x03(\v2\x1f.ctlplane.peer.v1.CommandResultR\aresults\"=\n" +
+	"\aOutcome\x12\v\n" +
+	"\aAPPLIED\x10\x00\x12\x0e\n" +
+	"\n" +
+	"NOT_LEADER\x10\x01\x12\b\n" +
+	"\x04BUSY\x10\x02\x12\v\n" +
+	"\aUNKNOWN\x10\x03\"A\n" +
 	"\rCommandResult\x12\x1a\n" +
 	"\bresponse\x18\x01 \x01(\fR\bresponse\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\rR\x05error\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"\x12\n" +
+	"\x05error\x18\x02 \x01(\rR\x05error\"\x12\n" +
 	"\x10ReadIndexRequest\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\"\"\n" +
@@ -661,24 +833,31 @@ const file_api_peerpb_peer_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\"@\n" +
 	"\x12TimeToLiveResponse\x12\x10\n" +
 	"\x03ttl\x18\x01 \x01(\x03R\x03ttl\x12\x18\n" +
-	"\agranted\x18\x02 \x01(\x03R\agranted\"\xa1\x01\n" +
-	"\x10AddMemberRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
-	"\x04name\x18\x02 \x01(\tR\x04name\x12!\n" +
-	"\fpeer_address\x18\x03 \x01(\tR\vpeerAddress\x12%\n" +
-	"\x0eclient_address\x18\x04 \x01(\tR\rclientAddress\x12\x1f\n" +
-	"\vapi_address\x18\x05 \x01(\tR\n" +
-	"apiAddress\"\x13\n" +
-	"\x11AddMemberResponse\"%\n" +
+	"\agranted\x18\x02 \x01(\x03R\agranted\"\x11\n" +
+	"\x0fProgressRequest\"f\n" +
+	"\x10ProgressResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
+	"\n" +
+	"last_index\x18\x02 \x01(\x04R\tlastIndex\x12#\n" +
+	"\rapplied_index\x18\x03 \x01(\x04R\fappliedIndex\"\x91\x01\n" +
+	"\x10AddMemberRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12!\n" +
+	"\fpeer_address\x18\x02 \x01(\tR\vpeerAddress\x12%\n" +
+	"\x0eclient_address\x18\x03 \x01(\tR\rclientAddress\x12\x1f\n" +
+	"\vapi_address\x18\x04 \x01(\tR\n" +
+	"apiAddress\"#\n" +
+	"\x11AddMemberResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"%\n" +
 	"\x13RemoveMemberRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\"\x16\n" +
-	"\x14RemoveMemberResponse2\x90\x04\n" +
-	"\x04Peer\x12N\n" +
-	"\aForward\x12 .ctlplane.peer.v1.ForwardRequest\x1a!.ctlplane.peer.v1.ForwardResponse\x12T\n" +
+	"\x14RemoveMemberResponse2\xe7\x04\n" +
+	"\x04Peer\x12R\n" +
+	"\aForward\x12 .ctlplane.peer.v1.ForwardRequest\x1a!.ctlplane.peer.v1.ForwardResponse(\x010\x01\x12T\n" +
 	"\tReadIndex\x12\".ctlplane.peer.v1.ReadIndexRequest\x1a#.ctlplane.peer.v1.ReadIndexResponse\x12T\n" +
 	"\tKeepAlive\x12\".ctlplane.peer.v1.KeepAliveRequest\x1a#.ctlplane.peer.v1.KeepAliveResponse\x12W\n" +
 	"\n" +
-	"TimeToLive\x12#.ctlplane.peer.v1.TimeToLiveRequest\x1a$.ctlplane.peer.v1.TimeToLiveResponse\x12T\n" +
+	"TimeToLive\x12#.ctlplane.peer.v1.TimeToLiveRequest\x1a$.ctlplane.peer.v1.TimeToLiveResponse\x12Q\n" +
+	"\bProgress\x12!.ctlplane.peer.v1.ProgressRequest\x1a\".ctlplane.peer.v1.ProgressResponse\x12T\n" +
 	"\tAddMember\x12\".ctlplane.peer.v1.AddMemberRequest\x1a#.ctlplane.peer.v1.AddMemberResponse\x12]\n" +
 	"\fRemoveMember\x12%.ctlplane.peer.v1.RemoveMemberRequest\x1a&.ctlplane.peer.v1.RemoveMemberResponseB)Z'github.com/ctlplane/ctlplane/api/peerpbb\x06proto3"
 
@@ -694,41 +873,48 @@ func file_api_peerpb_peer_proto_rawDescGZIP() []byte {
 	return file_api_peerpb_peer_proto_rawDescData
 }
 
-var file_api_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_api_peerpb_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_api_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_api_peerpb_peer_proto_goTypes = []any{
-	(*ForwardRequest)(nil),       // 0: ctlplane.peer.v1.ForwardRequest
-	(*ForwardResponse)(nil),      // 1: ctlplane.peer.v1.ForwardResponse
-	(*CommandResult)(nil),        // 2: ctlplane.peer.v1.CommandResult
-	(*ReadIndexRequest)(nil),     // 3: ctlplane.peer.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),    // 4: ctlplane.peer.v1.ReadIndexResponse
-	(*KeepAliveRequest)(nil),     // 5: ctlplane.peer.v1.KeepAliveRequest
-	(*KeepAliveResponse)(nil),    // 6: ctlplane.peer.v1.KeepAliveResponse
-	(*TimeToLiveRequest)(nil),    // 7: ctlplane.peer.v1.TimeToLiveRequest
-	(*TimeToLiveResponse)(nil),   // 8: ctlplane.peer.v1.TimeToLiveResponse
-	(*AddMemberRequest)(nil),     // 9: ctlplane.peer.v1.AddMemberRequest
-	(*AddMemberResponse)(nil),    // 10: ctlplane.peer.v1.AddMemberResponse
-	(*RemoveMemberRequest)(nil),  // 11: ctlplane.peer.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil), // 12: ctlplane.peer.v1.RemoveMemberResponse
+	(ForwardResponse_Outcome)(0), // 0: ctlplane.peer.v1.ForwardResponse.Outcome
+	(*ForwardRequest)(nil),       // 1: ctlplane.peer.v1.ForwardRequest
+	(*ForwardResponse)(nil),      // 2: ctlplane.peer.v1.ForwardResponse
+	(*CommandResult)(nil),        // 3: ctlplane.peer.v1.CommandResult
+	(*ReadIndexRequest)(nil),     // 4: ctlplane.peer.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),    // 5: ctlplane.peer.v1.ReadIndexResponse
+	(*KeepAliveRequest)(nil),     // 6: ctlplane.peer.v1.KeepAliveRequest
+	(*KeepAliveResponse)(nil),    // 7: ctlplane.peer.v1.KeepAliveResponse
+	(*TimeToLiveRequest)(nil),    // 8: ctlplane.peer.v1.TimeToLiveRequest
+	(*TimeToLiveResponse)(nil),   // 9: ctlplane.peer.v1.TimeToLiveResponse
+	(*ProgressRequest)(nil),      // 10: ctlplane.peer.v1.ProgressRequest
+	(*ProgressResponse)(nil),     // 11: ctlplane.peer.v1.ProgressResponse
+	(*AddMemberRequest)(nil),     // 12: ctlplane.peer.v1.AddMemberRequest
+	(*AddMemberResponse)(nil),    // 13: ctlplane.peer.v1.AddMemberResponse
+	(*RemoveMemberRequest)(nil),  // 14: ctlplane.peer.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil), // 15: ctlplane.peer.v1.RemoveMemberResponse
 }
 var file_api_peerpb_peer_proto_depIdxs = []int32{
-	2,  // 0: ctlplane.peer.v1.ForwardResponse.results:type_name -> ctlplane.peer.v1.CommandResult
-	0,  // 1: ctlplane.peer.v1.Peer.Forward:input_type -> ctlplane.peer.v1.ForwardRequest
-	3,  // 2: ctlplane.peer.v1.Peer.ReadIndex:input_type -> ctlplane.peer.v1.ReadIndexRequest
-	5,  // 3: ctlplane.peer.v1.Peer.KeepAlive:input_type -> ctlplane.peer.v1.KeepAliveRequest
-	7,  // 4: ctlplane.peer.v1.Peer.TimeToLive:input_type -> ctlplane.peer.v1.TimeToLiveRequest
-	9,  // 5: ctlplane.peer.v1.Peer.AddMember:input_type -> ctlplane.peer.v1.AddMemberRequest
-	11, // 6: ctlplane.peer.v1.Peer.RemoveMember:input_type -> ctlplane.peer.v1.RemoveMemberRequest
-	1,  // 7: ctlplane.peer.v1.Peer.Forward:output_type -> ctlplane.peer.v1.ForwardResponse
-	4,  // 8: ctlplane.peer.v1.Peer.ReadIndex:output_type -> ctlplane.peer.v1.ReadIndexResponse
-	6,  // 9: ctlplane.peer.v1.Peer.KeepAlive:output_type -> ctlplane.peer.v1.KeepAliveResponse
-	8,  // 10: ctlplane.peer.v1.Peer.TimeToLive:output_type -> ctlplane.peer.v1.TimeToLiveResponse
-	10, // 11: ctlplane.peer.v1.Peer.AddMember:output_type -> ctlplane.peer.v1.AddMemberResponse
-	12, // 12: ctlplane.peer.v1.Peer.RemoveMember:output_type -> ctlplane.peer.v1.RemoveMemberResponse
-	7,  // [7:13] is the sub-list for method output_type
-	1,  // [1:7] is the sub-list for method input_type
-	1,  // [1:1] is the sub-list for extension type_name
-	1,  // [1:1] is the sub-list for extension extendee
-	0,  // [0:1] is the sub-list for field type_name
+	0,  // 0: ctlplane.peer.v1.ForwardResponse.outcome:type_name -> ctlplane.peer.v1.ForwardResponse.Outcome
+	3,  // 1: ctlplane.peer.v1.ForwardResponse.results:type_name -> ctlplane.peer.v1.CommandResult
+	1,  // 2: ctlplane.peer.v1.Peer.Forward:input_type -> ctlplane.peer.v1.ForwardRequest
+	4,  // 3: ctlplane.peer.v1.Peer.ReadIndex:input_type -> ctlplane.peer.v1.ReadIndexRequest
+	6,  // 4: ctlplane.peer.v1.Peer.KeepAlive:input_type -> ctlplane.peer.v1.KeepAliveRequest
+	8,  // 5: ctlplane.peer.v1.Peer.TimeToLive:input_type -> ctlplane.peer.v1.TimeToLiveRequest
+	10, // 6: ctlplane.peer.v1.Peer.Progress:input_type -> ctlplane.peer.v1.ProgressRequest
+	12, // 7: ctlplane.peer.v1.Peer.AddMember:input_type -> ctlplane.peer.v1.AddMemberRequest
+	14, // 8: ctlplane.peer.v1.Peer.RemoveMember:input_type -> ctlplane.peer.v1.RemoveMemberRequest
+	2,  // 9: ctlplane.peer.v1.Peer.Forward:output_type -> ctlplane.peer.v1.ForwardResponse
+	5,  // 10: ctlplane.peer.v1.Peer.ReadIndex:output_type -> ctlplane.peer.v1.ReadIndexResponse
+	7,  // 11: ctlplane.peer.v1.Peer.KeepAlive:output_type -> ctlplane.peer.v1.KeepAliveResponse
+	9,  // 12: ctlplane.peer.v1.Peer.TimeToLive:output_type -> ctlplane.peer.v1.TimeToLiveResponse
+	11, // 13: ctlplane.peer.v1.Peer.Progress:output_type -> ctlplane.peer.v1.ProgressResponse
+	13, // 14: ctlplane.peer.v1.Peer.AddMember:output_type -> ctlplane.peer.v1.AddMemberResponse
+	15, // 15: ctlplane.peer.v1.Peer.RemoveMember:output_type -> ctlplane.peer.v1.RemoveMemberResponse
+	9,  // [9:16] is the sub-list for method output_type
+	2,  // [2:9] is the sub-list for method input_type
+	2,  // [2:2] is the sub-list for extension type_name
+	2,  // [2:2] is the sub-list for extension extendee
+	0,  // [0:2] is the sub-list for field type_name
 }
 
 func init() { file_api_peerpb_peer_proto_init() }
@@ -741,13 +927,14 @@ func file_api_peerpb_peer_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_peerpb_peer_proto_rawDesc), len(file_api_peerpb_peer_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   13,
+			NumEnums:      1,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_api_peerpb_peer_proto_goTypes,
 		DependencyIndexes: file_api_peerpb_peer_proto_depIdxs,
+		EnumInfos:         file_api_peerpb_peer_proto_enumTypes,
 		MessageInfos:      file_api_peerpb_peer_proto_msgTypes,
 	}.Build()
 	File_api_peerpb_peer_proto = out.File

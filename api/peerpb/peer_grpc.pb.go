@@ -26,6 +26,7 @@ const (
 	Peer_ReadIndex_FullMethodName    = "/ctlplane.peer.v1.Peer/ReadIndex"
 	Peer_KeepAlive_FullMethodName    = "/ctlplane.peer.v1.Peer/KeepAlive"
 	Peer_TimeToLive_FullMethodName   = "/ctlplane.peer.v1.Peer/TimeToLive"
+	Peer_Progress_FullMethodName     = "/ctlplane.peer.v1.Peer/Progress"
 	Peer_AddMember_FullMethodName    = "/ctlplane.peer.v1.Peer/AddMember"
 	Peer_RemoveMember_FullMethodName = "/ctlplane.peer.v1.Peer/RemoveMember"
 )
@@ -34,14 +35,17 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type PeerClient interface {
-	// Forward proposes commands on the leader. The answers stand in the order of the commands.
-	Forward(ctx context.Context, in *ForwardRequest, opts ...grpc.CallOption) (*ForwardResponse, error)
+	// Forward proposes groups of commands on the leader, in the order sent. Each group is answered once it
+	// is applied, under the id that it was sent with; the groups of one stream may be answered in any order.
+	Forward(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ForwardRequest, ForwardResponse], error)
 	// ReadIndex answers the index that a reader must have applied for its read to be linearizable.
 	ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexResponse, error)
 	// KeepAlive renews a lease on the leader, which alone counts its time.
 	KeepAlive(ctx context.Context, in *KeepAliveRequest, opts ...grpc.CallOption) (*KeepAliveResponse, error)
 	// TimeToLive answers a lease's remaining time, which the leader alone knows.
 	TimeToLive(ctx context.Context, in *TimeToLiveRequest, opts ...grpc.CallOption) (*TimeToLiveResponse, error)
+	// Progress answers how far the member that is asked has come.
+	Progress(ctx context.Context, in *ProgressRequest, opts ...grpc.CallOption) (*ProgressResponse, error)
 	// AddMember makes a server a member: first as non-voter, a voter once it has caught up.
 	AddMember(ctx context.Context, in *AddMemberRequest, opts ...grpc.CallOption) (*AddMemberResponse, error)
 	// RemoveMember takes a server out of the group; its id never returns.
@@ -56,15 +60,18 @@ func NewPeerClient(cc grpc.ClientConnInterface) PeerClient {
 	return &peerClient{cc}
 }
 
-func (c *peerClient) Forward(ctx context.Context, in *ForwardRequest, opts ...grpc.CallOption) (*ForwardResponse, error) {
+func (c *peerClient) Forward(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ForwardRequest, ForwardResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ForwardResponse)
-	err := c.cc.Invoke(ctx, Peer_Forward_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &Peer_ServiceDesc.Streams[0], Peer_Forward_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[ForwardRequest, ForwardResponse]{ClientStream: stream}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_ForwardClient = grpc.BidiStreamingClient[ForwardRequest, ForwardResponse]
 
 func (c *peerClient) ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
@@ -96,6 +103,16 @@ func (c *peerClient) TimeToLive(ctx context.Context, in *TimeToLiveRequest, opts
 	return out, nil
 }
 
+func (c *peerClient) Progress(ctx context.Context, in *ProgressRequest, opts ...grpc.CallOption) (*ProgressResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ProgressResponse)
+	err := c.cc.Invoke(ctx, Peer_Progress_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *peerClient) AddMember(ctx context.Context, in *AddMemberRequest, opts ...grpc.CallOption) (*AddMemberResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(AddMemberResponse)
@@ -120,14 +137,17 @@ func (c *peerClient) RemoveMember(ctx context.Context, in *RemoveMemberRequest, 
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
 type PeerServer interface {
-	// Forward proposes commands on the leader. The answers stand in the order of the commands.
-	Forward(context.Context, *ForwardRequest) (*ForwardResponse, error)
+	// Forward proposes groups of commands on the leader, in the order sent. Each group is answered once it
+	// is applied, under the id that it was sent with; the groups of one stream may be answered in any order.
+	Forward(grpc.BidiStreamingServer[ForwardRequest, ForwardResponse]) error
 	// ReadIndex answers the index that a reader must have applied for its read to be linearizable.
 	ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error)
 	// KeepAlive renews a lease on the leader, which alone counts its time.
 	KeepAlive(context.Context, *KeepAliveRequest) (*KeepAliveResponse, error)
 	// TimeToLive answers a lease's remaining time, which the leader alone knows.
 	TimeToLive(context.Context, *TimeToLiveRequest) (*TimeToLiveResponse, error)
+	// Progress answers how far the member that is asked has come.
+	Progress(context.Context, *ProgressRequest) (*ProgressResponse, error)
 	// AddMember makes a server a member: first as non-voter, a voter once it has caught up.
 	AddMember(context.Context, *AddMemberRequest) (*AddMemberResponse, error)
 	// RemoveMember takes a server out of the group; its id never returns.
@@ -142,8 +162,8 @@ type PeerServer interface {
 // pointer dereference when methods are called.
 type UnimplementedPeerServer struct{}
 
-func (UnimplementedPeerServer) Forward(context.Context, *ForwardRequest) (*ForwardResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Forward not implemented")
+func (UnimplementedPeerServer) Forward(grpc.BidiStreamingServer[ForwardRequest, ForwardResponse]) error {
+	return status.Error(codes.Unimplemented, "method Forward not implemented")
 }
 func (UnimplementedPeerServer) ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadIndex not implemented")
@@ -153,6 +173,9 @@ func (UnimplementedPeerServer) KeepAlive(context.Context, *KeepAliveRequest) (*K
 }
 func (UnimplementedPeerServer) TimeToLive(context.Context, *TimeToLiveRequest) (*TimeToLiveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TimeToLive not implemented")
+}
+func (UnimplementedPeerServer) Progress(context.Context, *ProgressRequest) (*ProgressResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Progress not implemented")
 }
 func (UnimplementedPeerServer) AddMember(context.Context, *AddMemberRequest) (*AddMemberResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method AddMember not implemented")
@@ -181,23 +204,12 @@ func RegisterPeerServer(s grpc.ServiceRegistrar, srv PeerServer) {
 	s.RegisterService(&Peer_ServiceDesc, srv)
 }
 
-func _Peer_Forward_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ForwardRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerServer).Forward(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Peer_Forward_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerServer).Forward(ctx, req.(*ForwardRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+func _Peer_Forward_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(PeerServer).Forward(&grpc.GenericServerStream[ForwardRequest, ForwardResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type Peer_ForwardServer = grpc.BidiStreamingServer[ForwardRequest, ForwardResponse]
 
 func _Peer_ReadIndex_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ReadIndexRequest)
@@ -253,6 +265,24 @@ func _Peer_TimeToLive_Handler(srv interface{}, ctx context.Context, dec func(int
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_Progress_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ProgressRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).Progress(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_Progress_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).Progress(ctx, req.(*ProgressRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _Peer_AddMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(AddMemberRequest)
 	if err := dec(in); err != nil {
@@ -297,10 +327,6 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*PeerServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
-			MethodName: "Forward",
-			Handler:    _Peer_Forward_Handler,
-		},
-		{
 			MethodName: "ReadIndex",
 			Handler:    _Peer_ReadIndex_Handler,
 		},
@@ -313,6 +339,10 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Peer_TimeToLive_Handler,
 		},
 		{
+			MethodName: "Progress",
+			Handler:    _Peer_Progress_Handler,
+		},
+		{
 			MethodName: "AddMember",
 			Handler:    _Peer_AddMember_Handler,
 		},
@@ -321,6 +351,13 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _Peer_RemoveMember_Handler,
 		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Forward",
+			Handler:       _Peer_Forward_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
+		},
+	},
 	Metadata: "api/peerpb/peer.proto",
 }
