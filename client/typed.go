@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -79,6 +80,37 @@ func (t Typed[T]) Update(ctx context.Context, obj T) (T, error) {
 // UpdateStatus replaces an object's status and nothing else.
 func (t Typed[T]) UpdateStatus(ctx context.Context, obj T) (T, error) {
 	return typed[T](t.objects.Update(ctx, t.info.GroupVersionResource, obj.GetNamespace(), obj.GetName(), "status", obj, metav1.UpdateOptions{}))
+}
+
+// Modify reads an object, lets change edit a copy of it, and stores that; when somebody else stored in
+// between, all of it is done again. An error of change ends it.
+func (t Typed[T]) Modify(ctx context.Context, namespace, name string, change func(T) error) (T, error) {
+	return t.modify(ctx, namespace, name, change, t.Update)
+}
+
+// ModifyStatus is Modify for the object's status and nothing else.
+func (t Typed[T]) ModifyStatus(ctx context.Context, namespace, name string, change func(T) error) (T, error) {
+	return t.modify(ctx, namespace, name, change, t.UpdateStatus)
+}
+
+// modifyAttempts is how many conflicts in a row Modify gets over: each means that another writer got ahead.
+const modifyAttempts = 10
+
+func (t Typed[T]) modify(ctx context.Context, namespace, name string, change func(T) error, store func(context.Context, T) (T, error)) (T, error) {
+	for attempt := 1; ; attempt++ {
+		current, err := t.Get(ctx, namespace, name)
+		if err != nil {
+			return current, err
+		}
+		edited := current.DeepCopyObject().(T)
+		if err := change(edited); err != nil {
+			return current, err
+		}
+		stored, err := store(ctx, edited)
+		if !apierrors.IsConflict(err) || attempt == modifyAttempts {
+			return stored, err
+		}
+	}
 }
 
 // Patch changes an object, or its status with subresource "status".
