@@ -1,0 +1,207 @@
+package validation
+
+import (
+	"slices"
+
+	corev1 "k8s.io/api/core/v1"
+	apivalidation "k8s.io/apimachinery/pkg/api/validation"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/sets"
+	"k8s.io/apimachinery/pkg/util/validation"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+var (
+	serviceTypes = []corev1.ServiceType{
+		corev1.ServiceTypeClusterIP, corev1.ServiceTypeExternalName, corev1.ServiceTypeLoadBalancer, corev1.ServiceTypeNodePort,
+	}
+	affinities       = []corev1.ServiceAffinity{corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone}
+	internalPolicies = []corev1.ServiceInternalTrafficPolicy{corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal}
+	externalPolicies = []corev1.ServiceExternalTrafficPolicy{corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal}
+)
+
+func validateService(svc *corev1.Service) field.ErrorList {
+	path, spec := field.NewPath("spec"), &svc.Spec
+	errs := chosen(spec.Type, serviceTypes, path.Child("type"))
+	errs = append(errs, metav1validation.ValidateLabels(spec.Selector, path.Child("selector"))...)
+	errs = append(errs, validateServicePorts(spec, path.Child("ports"))...)
+	errs = append(errs, validateAffinityConfig(spec, path)...)
+	errs = append(errs, validateClusterIPs(spec, path)...)
+	errs = append(errs, validateTrafficPolicies(spec, path)...)
+	if spec.Type == corev1.ServiceTypeExternalName {
+		errs = append(errs, validateExternalName(spec, path)...)
+	}
+	for i, ip := range spec.ExternalIPs {
+		errs = append(errs, validateIP(ip, path.Child("externalIPs").Index(i))...)
+	}
+	if spec.Type == corev1.ServiceTypeLoadBalancer {
+		for i, cidr := range spec.LoadBalancerSourceRanges {
+			errs = append(errs, validation.IsValidCIDRForLegacyField(path.Child("loadBalancerSourceRanges").Index(i), cidr, true, nil)...)
+		}
+	} else if len(spec.LoadBalancerSourceRanges) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("loadBalancerSourceRanges"), "may only be used when `type` is 'LoadBalancer'"))
+	}
+	return errs
+}
+
+func headless(spec *corev1.ServiceSpec) bool { return spec.ClusterIP == corev1.ClusterIPNone }
+
+func validateExternalName(spec *corev1.ServiceSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if spec.ClusterIP != "" {
+		errs = append(errs, field.Forbidden(path.Child("clusterIPs"), "may not be set when `type` is 'ExternalName'"))
+	}
+	if spec.ExternalName == "" {
+		return append(errs, field.Required(path.Child("externalName"), ""))
+	}
+	return append(errs, each(validation.IsDNS1123Subdomain(trimDot(spec.ExternalName)), spec.ExternalName, path.Child("externalName"))...)
+}
+
+func validateServicePorts(spec *corev1.ServiceSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if len(spec.Ports) == 0 && !headless(spec) && spec.Type != corev1.ServiceTypeExternalName {
+		errs = append(errs, field.Required(path, ""))
+	}
+	type address struct {
+		protocol corev1.Protocol
+		port     int32
+	}
+	names, ports, nodePorts := sets.New[string](), sets.New[address](), sets.New[address]()
+	for i := range spec.Ports {
+		port, path := &spec.Ports[i], path.Index(i)
+		errs = append(errs, validateServicePort(spec, port, path)...)
+		if port.Name != "" && names.Has(port.Name) {
+			errs = append(errs, field.Duplicate(path.Child("name"), port.Name))
+		}
+		names.Insert(port.Name)
+		at := address{port.Protocol, port.Port}
+		if ports.Has(at) {
+			errs = append(errs, field.Duplicate(path, corev1.ServicePort{Protocol: port.Protocol, Port: port.Port}))
+		}
+		ports.Insert(at)
+		if on := (address{port.Protocol, port.NodePort}); port.NodePort != 0 {
+			if nodePorts.Has(on) {
+				errs = append(errs, field.Duplicate(path.Child("nodePort"), port.NodePort))
+			}
+			nodePorts.Insert(on)
+		}
+	}
+	return errs
+}
+
+func validateServicePort(spec *corev1.ServiceSpec, port *corev1.ServicePort, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if port.Name == "" {
+		if len(spec.Ports) > 1 {
+			errs = append(errs, field.Required(path.Child("name"), ""))
+		}
+	} else {
+		errs = append(errs, each(validation.IsDNS1123Label(port.Name), port.Name, path.Child("name"))...)
+	}
+	errs = append(errs, each(validation.IsValidPortNum(int(port.Port)), port.Port, path.Child("port"))...)
+	errs = append(errs, chosen(port.Protocol, protocols, path.Child("protocol"))...)
+	errs = append(errs, validatePort(port.TargetPort, path.Child("targetPort"))...)
+	if headless(spec) && (port.TargetPort.Type == intstr.String || port.TargetPort.IntVal != port.Port) && len(spec.Selector) == 0 {
+		errs = append(errs, field.Invalid(path.Child("targetPort"), port.TargetPort, "must be equal to the value of 'port' when clusterIP = None"))
+	}
+	if port.AppProtocol != nil {
+		errs = append(errs, each(validation.IsQualifiedName(*port.AppProtocol), *port.AppProtocol, path.Child("appProtocol"))...)
+	}
+	if port.NodePort != 0 {
+		errs = append(errs, each(validation.IsValidPortNum(int(port.NodePort)), port.NodePort, path.Child("nodePort"))...)
+		if spec.Type != corev1.ServiceTypeNodePort && spec.Type != corev1.ServiceTypeLoadBalancer {
+			errs = append(errs, field.Forbidden(path.Child("nodePort"), "may not be used when `type` is '"+string(spec.Type)+"'"))
+		}
+	}
+	return errs
+}
+
+// maxAffinitySeconds is a day.
+const maxAffinitySeconds = 24 * 60 * 60
+
+func validateAffinityConfig(spec *corev1.ServiceSpec, path *field.Path) field.ErrorList {
+	errs := chosen(spec.SessionAffinity, affinities, path.Child("sessionAffinity"))
+	config := spec.SessionAffinityConfig
+	path = path.Child("sessionAffinityConfig")
+	switch spec.SessionAffinity {
+	case corev1.ServiceAffinityClientIP:
+		path = path.Child("clientIP", "timeoutSeconds")
+		if config == nil || config.ClientIP == nil || config.ClientIP.TimeoutSeconds == nil {
+			return append(errs, field.Required(path, "when session affinity type is ClientIP"))
+		}
+		if s := *config.ClientIP.TimeoutSeconds; s <= 0 || s > maxAffinitySeconds {
+			errs = append(errs, field.Invalid(path, s, "must be greater than 0 and less than 86400"))
+		}
+	case corev1.ServiceAffinityNone:
+		if config != nil {
+			errs = append(errs, field.Forbidden(path, "must not be set when session affinity is None"))
+		}
+	}
+	return errs
+}
+
+// validateClusterIPs checks addresses that were asked for; free ones are given out by the registry.
+func validateClusterIPs(spec *corev1.ServiceSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if spec.ClusterIP != "" && !headless(spec) {
+		errs = append(errs, validateIP(spec.ClusterIP, path.Child("clusterIP"))...)
+	}
+	if len(spec.ClusterIPs) == 0 {
+		return errs
+	}
+	if spec.ClusterIPs[0] != spec.ClusterIP {
+		errs = append(errs, field.Invalid(path.Child("clusterIPs"), spec.ClusterIPs, "first value must match `clusterIP`"))
+	}
+	if len(spec.ClusterIPs) > 2 {
+		errs = append(errs, field.Invalid(path.Child("clusterIPs"), spec.ClusterIPs, "may only hold up to 2 values"))
+	}
+	if slices.Contains(spec.ClusterIPs, corev1.ClusterIPNone) && len(spec.ClusterIPs) > 1 {
+		errs = append(errs, field.Invalid(path.Child("clusterIPs"), spec.ClusterIPs, "'None' must be the first and only value"))
+	}
+	return errs
+}
+
+func validateTrafficPolicies(spec *corev1.ServiceSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if policy := spec.InternalTrafficPolicy; policy != nil {
+		errs = append(errs, oneOf(*policy, internalPolicies, path.Child("internalTrafficPolicy"))...)
+	}
+	if spec.ExternalTrafficPolicy != "" {
+		errs = append(errs, oneOf(spec.ExternalTrafficPolicy, externalPolicies, path.Child("externalTrafficPolicy"))...)
+	}
+	return errs
+}
+
+func validateServiceUpdate(svc, old *corev1.Service) field.ErrorList {
+	errs := validateService(svc)
+	// A service that takes an address keeps it; only ExternalName lets go of one.
+	if old.Spec.Type != corev1.ServiceTypeExternalName && svc.Spec.Type != corev1.ServiceTypeExternalName && old.Spec.ClusterIP != "" {
+		path := field.NewPath("spec", "clusterIPs").Index(0)
+		if svc.Spec.ClusterIP == "" {
+			return append(errs, field.Invalid(path, []string{}, "primary clusterIP can not be unset"))
+		}
+		if svc.Spec.ClusterIP != old.Spec.ClusterIP {
+			return append(errs, field.Invalid(path, []string{svc.Spec.ClusterIP}, apivalidation.FieldImmutableErrorMsg))
+		}
+	}
+	return errs
+}
+
+func validateLoadBalancerStatus(status *corev1.LoadBalancerStatus, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	for i, ingress := range status.Ingress {
+		path := path.Child("ingress").Index(i)
+		if ingress.IP != "" {
+			errs = append(errs, validateIP(ingress.IP, path.Child("ip"))...)
+		}
+		if ingress.Hostname != "" {
+			errs = append(errs, each(validation.IsDNS1123Subdomain(ingress.Hostname), ingress.Hostname, path.Child("hostname"))...)
+		}
+	}
+	return errs
+}
+
+func validateIP(ip string, path *field.Path) field.ErrorList {
+	return validation.IsValidIPForLegacyField(path, ip, true, nil)
+}
