@@ -1,0 +1,190 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+
+	"github.com/ctlplane/ctlplane/agent/embedded/shim"
+)
+
+// StartContainer starts a container's shim and returns when the container's command runs. A command that
+// can't be executed leaves the container exited.
+func (r *Runtime) StartContainer(_ context.Context, id string) error {
+	c, err := r.container(id)
+	if err != nil {
+		return err
+	}
+	if err := r.claimStart(c); err != nil {
+		return err
+	}
+	if err := launch(c.dir); err != nil {
+		r.finish(c, shim.Exit{Code: startFailed, At: r.cfg.Clock.Now()}, err.Error())
+		if record := c.dir.WriteExit(*c.exit); record != nil {
+			r.log.Error("record that a container did not start", "container", id, "error", record)
+		}
+		return err
+	}
+	started, err := c.dir.ReadStarted()
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	c.started = started
+	r.mu.Unlock()
+	r.notify(runtimeapi.ContainerEventType_CONTAINER_STARTED_EVENT, c)
+	r.watch(c)
+	return nil
+}
+
+func (r *Runtime) claimStart(c *container) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c.starting || c.state() != runtimeapi.ContainerState_CONTAINER_CREATED {
+		return fmt.Errorf("container %s was started before", c.id)
+	}
+	c.starting = true
+	return nil
+}
+
+// launch runs a shim and waits for its word that the container runs. It is not cut short by a context: a
+// container is either started or not, and starting takes no longer than the kernel needs.
+func launch(dir shim.Dir) error {
+	read, write, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	defer read.Close()
+	errors, err := os.OpenFile(dir.ErrorLog(), os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		write.Close()
+		return err
+	}
+	defer errors.Close()
+	cmd := shim.Command("run", dir)
+	cmd.Stderr = errors
+	cmd.ExtraFiles = []*os.File{write}
+	err = cmd.Start()
+	write.Close()
+	if err != nil {
+		return fmt.Errorf("start the container's shim: %w", err)
+	}
+	var report shim.Report
+	if err := json.NewDecoder(read).Decode(&report); err != nil {
+		_ = cmd.Wait()
+		return fmt.Errorf("the container's shim ended without a word: %w; see %s", err, dir.ErrorLog())
+	}
+	if report.Error != "" {
+		_ = cmd.Wait()
+		return fmt.Errorf("start the container: %s", report.Error)
+	}
+	return cmd.Process.Release()
+}
+
+// watch waits, until Close, for a container's shim to end, and takes note of how the container did.
+func (r *Runtime) watch(c *container) {
+	r.watches.Go(func() {
+		if err := c.started.Shim.Wait(r.closing); err != nil {
+			return
+		}
+		// Reaps the shim when it is a child of this process; else that is another process's business.
+		_, _ = syscall.Wait4(c.started.Shim.PID, nil, syscall.WNOHANG, nil)
+		exit, err := c.dir.ReadExit()
+		problem := ""
+		if errors.Is(err, fs.ErrNotExist) {
+			exit, problem = r.bury(c), "the container's shim died, and the container was killed"
+		} else if err != nil {
+			exit, problem = shim.Exit{Code: 255, At: r.cfg.Clock.Now()}, err.Error()
+		}
+		r.finish(c, exit, problem)
+	})
+}
+
+// bury ends a container whose shim died without a record of its end.
+func (r *Runtime) bury(c *container) shim.Exit {
+	exit := shim.Exit{Code: 128 + int(unix.SIGKILL), Signal: int(unix.SIGKILL), At: r.cfg.Clock.Now()}
+	if err := shim.Destroy(c.dir); err != nil {
+		r.log.Error("kill a container whose shim died", "container", c.id, "error", err)
+	}
+	if err := c.dir.WriteExit(exit); err != nil {
+		r.log.Error("record a container's end", "container", c.id, "error", err)
+	}
+	return exit
+}
+
+// finish sets a container's end, once.
+func (r *Runtime) finish(c *container, exit shim.Exit, problem string) {
+	r.mu.Lock()
+	first := c.exit == nil
+	if first {
+		c.exit, c.problem = &exit, problem
+		close(c.exited)
+	}
+	r.mu.Unlock()
+	if first {
+		r.notify(runtimeapi.ContainerEventType_CONTAINER_STOPPED_EVENT, c)
+	}
+}
+
+// StopContainer asks a container to end, kills it when it has not after timeout seconds, and returns when
+// its end is on record. Stopping one that does not run is no error.
+func (r *Runtime) StopContainer(ctx context.Context, id string, timeout int64) error {
+	c, err := r.container(id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	r.mu.Lock()
+	running := c.state() == runtimeapi.ContainerState_CONTAINER_RUNNING
+	process := c.started.Container
+	r.mu.Unlock()
+	if !running {
+		return nil
+	}
+	if timeout > 0 {
+		if err := process.Signal(r.stopSignal(c)); err != nil {
+			return err
+		}
+		timer := r.cfg.Clock.NewTimer(time.Duration(timeout) * time.Second)
+		defer timer.Stop()
+		select {
+		case <-c.exited:
+			return nil
+		case <-timer.C():
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := process.Signal(unix.SIGKILL); err != nil {
+		return err
+	}
+	select {
+	case <-c.exited:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// stopSignal is what the image asks to be ended with.
+func (r *Runtime) stopSignal(c *container) syscall.Signal {
+	img, err := r.images.Get(c.image)
+	if err != nil || img.Config.StopSignal == "" {
+		return unix.SIGTERM
+	}
+	name := img.Config.StopSignal
+	if number := unix.SignalNum(name); number != 0 {
+		return number
+	}
+	if number := unix.SignalNum("SIG" + name); number != 0 {
+		return number
+	}
+	return unix.SIGTERM
+}

@@ -1,0 +1,138 @@
+package image
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+)
+
+// store unpacks an image's layers and puts it into the index under the given tag names.
+func (s *Store) store(ctx context.Context, source v1.Image, names, digests []string) (Image, error) {
+	config, err := source.ConfigFile()
+	if err != nil {
+		return Image{}, fmt.Errorf("image configuration: %w", err)
+	}
+	id, err := source.ConfigName()
+	if err != nil {
+		return Image{}, err
+	}
+	layers, err := source.Layers()
+	if err != nil {
+		return Image{}, fmt.Errorf("image layers: %w", err)
+	}
+	if len(layers) != len(config.RootFS.DiffIDs) {
+		return Image{}, fmt.Errorf("the image has %d layers, its configuration %d", len(layers), len(config.RootFS.DiffIDs))
+	}
+	image := Image{ID: id.String(), Names: names, Digests: digests, Config: config.Config}
+	for i, layer := range layers {
+		diffID := config.RootFS.DiffIDs[i]
+		release, err := s.unpackLayer(ctx, layer, diffID)
+		if err != nil {
+			return Image{}, fmt.Errorf("layer %s: %w", diffID, err)
+		}
+		defer release()
+		image.Layers = append(image.Layers, diffID.String())
+		if size, err := layer.Size(); err == nil {
+			image.Size += size
+		}
+	}
+	return image, s.add(image)
+}
+
+// unpackLayer makes sure that a layer is unpacked. Until release is called it is kept, though no image
+// of the index has it.
+func (s *Store) unpackLayer(ctx context.Context, layer v1.Layer, diffID v1.Hash) (release func(), err error) {
+	if diffID.Algorithm != "sha256" || len(diffID.Hex) != 2*sha256.Size {
+		return nil, fmt.Errorf("digest %q is not of a kind that is known", diffID)
+	}
+	claim, release := s.claim(diffID.String())
+	claim.Lock()
+	defer claim.Unlock()
+	if err := s.unpackOnce(ctx, layer, diffID); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
+}
+
+func (s *Store) unpackOnce(ctx context.Context, layer v1.Layer, diffID v1.Hash) error {
+	final := s.layer(diffID.String())
+	if _, err := os.Stat(final); err == nil {
+		return nil
+	}
+	content, err := layer.Uncompressed()
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	dir, err := os.MkdirTemp(s.temporary(), "layer-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return err
+	}
+	if err := unpackVerified(ctx, content, dir, diffID); err != nil {
+		return err
+	}
+	return os.Rename(dir, final)
+}
+
+func unpackVerified(ctx context.Context, content io.Reader, dir string, diffID v1.Hash) error {
+	sum := sha256.New()
+	hashed := io.TeeReader(contextReader{ctx, content}, sum)
+	if err := unpack(hashed, dir, defaultLimits); err != nil {
+		return err
+	}
+	if _, err := io.Copy(io.Discard, hashed); err != nil { // padding after the archive's end
+		return err
+	}
+	if got := hex.EncodeToString(sum.Sum(nil)); got != diffID.Hex {
+		return fmt.Errorf("its content has the digest sha256:%s: the image is damaged or was changed", got)
+	}
+	return nil
+}
+
+// claim is a layer that some caller is adding: its lock orders the callers, its count keeps the layer.
+type claim struct {
+	sync.Mutex
+	holders int
+}
+
+func (s *Store) claim(diffID string) (_ *claim, release func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c, ok := s.claims[diffID]
+	if !ok {
+		c = &claim{}
+		s.claims[diffID] = c
+	}
+	c.holders++
+	return c, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if c.holders--; c.holders == 0 {
+			delete(s.claims, diffID)
+		}
+	}
+}
+
+// contextReader ends a long read when its context ends.
+type contextReader struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (c contextReader) Read(p []byte) (int, error) {
+	if err := c.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return c.r.Read(p)
+}
