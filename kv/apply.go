@@ -1,0 +1,144 @@
+package kv
+
+import (
+	"fmt"
+
+	"github.com/cockroachdb/pebble/v2"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// Entry is one Raft log entry: the commands of a group commit in their order.
+type Entry struct {
+	Index, Term uint64
+	Commands    []Command
+}
+
+// Result is the outcome of one command: a response or an error, which is an ErrorCode (or wraps one).
+type Result struct {
+	// Response is the etcd response message for the command. Its header has the revision, and nothing else.
+	Response proto.Message
+	Err      error
+}
+
+// Apply applies entries in their order, in one batch, and returns the results of their commands. An entry
+// at or below AppliedIndex is skipped: its results are nil. Results and contents depend on nothing but the
+// entries applied so far.
+//
+// An error is a failure of the disk. None of the entries is then visible, and the store can't be used for
+// anything but Close: the owner has to stop this member.
+func (s *Store) Apply(entries []Entry) ([][]Result, error) {
+	s.apply.Lock()
+	defer s.apply.Unlock()
+	if s.apply.failed != nil {
+		return nil, s.apply.failed
+	}
+	if s.gone {
+		return nil, ErrClosed
+	}
+	w := newWriter(s)
+	results, err := w.entries(entries)
+	if err == nil {
+		err = w.commit()
+	}
+	w.close()
+	if err != nil {
+		s.apply.failed = fmt.Errorf("kv: the store in %s can't be written, stop this member and look at its disk: %w", s.options.Dir, err)
+		return nil, s.apply.failed
+	}
+	return results, nil
+}
+
+func (w *writer) entries(entries []Entry) ([][]Result, error) {
+	results := make([][]Result, len(entries))
+	for i := range entries {
+		e := &entries[i]
+		if e.Index <= w.state.applied {
+			continue
+		}
+		results[i] = make([]Result, len(e.Commands))
+		for j := range e.Commands {
+			r, err := w.command(&e.Commands[j])
+			if err != nil {
+				return nil, err
+			}
+			results[i][j] = r
+		}
+		w.state.applied, w.state.term = e.Index, e.Term
+	}
+	return results, nil
+}
+
+// command carries one command out. The error is a failure of the disk.
+func (w *writer) command(c *Command) (Result, error) {
+	// Who proposed it has validated it; a member of another version may have done so by other rules.
+	if err := c.Validate(); err != nil {
+		return Result{Err: err}, nil
+	}
+	m, err := w.execute(c)
+	w.endRevision()
+	if err == nil {
+		return Result{Response: m}, nil
+	}
+	if code, ok := err.(ErrorCode); ok {
+		return Result{Err: code}, nil
+	}
+	return Result{}, err
+}
+
+func (w *writer) execute(c *Command) (proto.Message, error) {
+	switch {
+	case c.Put != nil:
+		return result(w.put(c.Put))
+	case c.DeleteRange != nil:
+		return result(w.deleteRange(c.DeleteRange))
+	case c.Txn != nil:
+		return result(w.txn(c.Txn))
+	case c.Compact != nil:
+		return result(w.compact(c.Compact))
+	case c.LeaseGrant != nil:
+		return result(w.grant(c.LeaseGrant))
+	case c.LeaseRevoke != nil:
+		return result(w.revoke(c.LeaseRevoke))
+	}
+	return result(w.updateMember(c.Member))
+}
+
+// result keeps a nil message from becoming a non-nil interface.
+func result[M proto.Message](m M, err error) (proto.Message, error) {
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+func header64(revision int64) *pb.ResponseHeader { return &pb.ResponseHeader{Revision: revision} }
+
+// commit writes the batch and makes it visible, then tells those who wait for it.
+func (w *writer) commit() error {
+	s := w.store
+	if w.state == *s.current.Load() {
+		return nil // all entries were skipped
+	}
+	if err := w.writeHistory(); err != nil {
+		return err
+	}
+	if err := w.batch.Set(stateKey, w.state.encode(), nil); err != nil {
+		return err
+	}
+	if err := s.db.Apply(w.batch, pebble.NoSync); err != nil {
+		return err
+	}
+	published := w.state
+	compacted := published.compact > s.current.Load().compact
+	s.current.Store(&published)
+	s.hub.publish(w.revisions)
+	s.leases.commit(w.leaseChanges)
+	s.members.commit(w.memberChanges)
+	s.progress.advance(published.applied)
+	if compacted {
+		s.compact.wake()
+	}
+	s.apply.headers.rotate()
+	return nil
+}

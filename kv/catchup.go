@@ -1,0 +1,258 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"errors"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+)
+
+// Bounds of one step of catching up: what it looks at, so that the watches of a stream get their turn, and
+// what it may gather within one revision before even that is split.
+const (
+	catchUpChanges   = 20_000
+	catchUpRevisions = 1024
+	hugeResultEvents = 16 * resultEvents
+	hugeResultBytes  = 16 * resultBytes
+)
+
+// catchUp goes one step on from w's cursor, and makes w live once it has reached the present.
+func (s *WatchStream) catchUp(ctx context.Context, w *watcher) (WatchEvents, error) {
+	if err := ctx.Err(); err != nil {
+		s.again(w)
+		return WatchEvents{}, err
+	}
+	from := w.cursor // nobody else moves it while the watcher is catching up
+	events, next, compacted, err := s.hub.store.eventsFrom(w, from)
+	if err != nil {
+		s.again(w)
+		return WatchEvents{}, err
+	}
+	if compacted != 0 {
+		return s.compacted(w, compacted), nil
+	}
+	if !s.advance(w, next) || len(events) == 0 {
+		return WatchEvents{}, nil
+	}
+	revision := next.revision - 1
+	return s.result(w, events, revision)
+}
+
+// again puts w back on the ready list after a failed step.
+func (s *WatchStream) again(w *watcher) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.state == watcherCatching {
+		s.makeReady(w)
+	}
+}
+
+// advance moves w's cursor to next, and makes w live if that is beyond what the dispatcher handed out. It
+// returns false if w was cancelled.
+func (s *WatchStream) advance(w *watcher, next cursor) bool {
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.state != watcherCatching {
+		return false
+	}
+	w.cursor, w.begun = next, true
+	if next.revision > h.dispatched && next.sub == 0 {
+		w.state, w.start = watcherLive, next.revision
+		h.index.insert(w)
+	} else {
+		s.makeReady(w)
+	}
+	return true
+}
+
+// compacted ends w because what it has to see next is gone.
+func (s *WatchStream) compacted(w *watcher, revision int64) WatchEvents {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.state == watcherGone {
+		return WatchEvents{}
+	}
+	s.drop(w)
+	return WatchEvents{WatchID: w.id, Revision: s.hub.store.Revision(), CompactRevision: revision}
+}
+
+// gathering collects the events of a step.
+type gathering struct {
+	w      *watcher
+	events []*event
+	bytes  int
+}
+
+func (g *gathering) add(e *event) {
+	g.events = append(g.events, e)
+	g.bytes += e.bytes()
+}
+
+// enough tells whether to stop before the next revision, huge whether to stop within one.
+func (g *gathering) enough() bool { return len(g.events) >= resultEvents || g.bytes >= resultBytes }
+func (g *gathering) huge() bool {
+	return len(g.events) >= hugeResultEvents || g.bytes >= hugeResultBytes
+}
+
+// eventsFrom returns what w wants of some revisions from c on, and where to go on. compacted is not 0 if the
+// history at c is gone. The watch's first step is refused below the compaction revision even if the
+// events are still in memory, so that clients see the same whatever a member remembers.
+func (s *Store) eventsFrom(w *watcher, c cursor) (events []*event, next cursor, compacted int64, err error) {
+	if at := s.CompactRevision(); !w.begun && c.revision < at {
+		return nil, c, at, nil
+	}
+	g := &gathering{w: w}
+	revisions, ok := s.hub.tail.from(nil, c.revision, catchUpRevisions)
+	if ok {
+		next = g.fromTail(revisions, c)
+		return g.events, next, 0, nil
+	}
+	next, compacted, err = s.fromHistory(g, c)
+	return g.events, next, compacted, err
+}
+
+// fromTail gathers from revisions, of which the first is that of c.
+func (g *gathering) fromTail(revisions []revisionEvents, c cursor) cursor {
+	looked := 0
+	for _, r := range revisions {
+		if looked > 0 && (g.enough() || looked >= catchUpChanges) {
+			return c
+		}
+		for i, e := range r.events[c.sub:] {
+			if g.huge() {
+				return cursor{r.revision, c.sub + i}
+			}
+			if g.w.wants(e) {
+				g.add(e)
+			}
+		}
+		looked += len(r.events)
+		c = cursor{revision: r.revision + 1}
+	}
+	return c
+}
+
+// fromHistory gathers from the history section of the database.
+func (s *Store) fromHistory(g *gathering, c cursor) (next cursor, compacted int64, err error) {
+	release, err := s.use()
+	if err != nil {
+		return c, 0, err
+	}
+	defer release()
+	last := s.Revision()
+	history, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendHistoryKey(nil, c.revision, uint32(c.sub)),
+		UpperBound: appendHistoryKey(nil, last+1, 0),
+	})
+	if err != nil {
+		return c, 0, err
+	}
+	defer history.Close()
+	lower, upper := sectionBounds(sectionVersion)
+	versions, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return c, 0, err
+	}
+	defer versions.Close()
+	if at := s.CompactRevision(); c.revision < at {
+		return c, at, nil
+	}
+	return g.scan(history, versions, c, last)
+}
+
+// scan walks the history iterator to its end, or until enough is gathered.
+func (g *gathering) scan(history, versions *pebble.Iterator, c cursor, last int64) (next cursor, compacted int64, err error) {
+	looked := 0
+	for ok := history.First(); ok; ok = history.Next() {
+		rev, sub, valid := decodeHistoryKey(history.Key())
+		if !valid {
+			return c, 0, errCorruptRecord
+		}
+		if here := (cursor{rev, int(sub)}); g.huge() || (sub == 0 && (g.enough() || looked >= catchUpChanges)) {
+			return here, 0, nil
+		}
+		looked++
+		v, err := history.ValueAndErr()
+		if err != nil {
+			return c, 0, err
+		}
+		ch, err := decodeChange(v)
+		if err != nil {
+			return c, 0, err
+		}
+		if !g.w.keys.contains(ch.key) {
+			continue
+		}
+		e, err := readEvent(versions, rev, ch)
+		if err != nil {
+			return c, 0, err
+		}
+		if g.w.wants(e) {
+			g.add(e)
+		}
+	}
+	return cursor{revision: last + 1}, 0, history.Error()
+}
+
+// readEvent makes the event of a change of revision rev.
+func readEvent(versions *pebble.Iterator, rev int64, ch change) (*event, error) {
+	e := newEvent(ch.deleted, ch.prev)
+	e.kv.Key, e.kv.ModRevision = bytes.Clone(ch.key), rev
+	if ch.deleted {
+		return e, nil
+	}
+	k := appendVersionKey(make([]byte, 0, versionKeyLen(ch.key)), ch.key, rev, markValue)
+	if !versions.SeekPrefixGE(k) || !bytes.Equal(versions.Key(), k) {
+		if err := versions.Error(); err != nil {
+			return nil, err
+		}
+		return nil, errCorruptRecord
+	}
+	b, err := versions.ValueAndErr()
+	if err != nil {
+		return nil, err
+	}
+	h, value, err := decodeRecord(ch.key, rev, b)
+	if err != nil {
+		return nil, err
+	}
+	e.kv.CreateRevision, e.kv.Version, e.kv.Lease = h.create, h.version, h.lease
+	if len(value) > 0 {
+		e.kv.Value = bytes.Clone(value)
+	}
+	return e, nil
+}
+
+// withPrevious returns e's message with what the event replaced, if that is still there.
+func (s *Store) withPrevious(e *event) (*mvccpb.Event, error) {
+	if e.prev == 0 {
+		return &e.message, nil
+	}
+	release, err := s.use()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	k := appendVersionKey(make([]byte, 0, versionKeyLen(e.kv.Key)), e.kv.Key, e.prev, markValue)
+	b, closer, err := s.db.Get(k)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return &e.message, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer closer.Close()
+	h, value, err := decodeRecord(e.kv.Key, e.prev, b)
+	if err != nil {
+		return nil, err
+	}
+	prev := h.keyValue(e.kv.Key, bytes.Clone(value))
+	return &mvccpb.Event{Type: e.message.Type, Kv: &e.kv, PrevKv: prev}, nil
+}

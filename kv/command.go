@@ -1,0 +1,129 @@
+package kv
+
+import (
+	"fmt"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
+)
+
+// Command is one request that changes the state; exactly one field is set. A command that was handed to
+// Apply, with all that it points to, belongs to the store and must not be changed any more.
+type Command struct {
+	Put         *pb.PutRequest
+	DeleteRange *pb.DeleteRangeRequest
+	Txn         *pb.TxnRequest
+	Compact     *pb.CompactionRequest
+	// LeaseGrant needs its ID to be chosen before it is proposed (see ChooseLeaseID): Apply must do the
+	// same on every member.
+	LeaseGrant  *pb.LeaseGrantRequest
+	LeaseRevoke *pb.LeaseRevokeRequest
+	Member      *MemberUpdate
+}
+
+// The first byte of an encoded command. The numbers are in the Raft log: never renumber.
+const (
+	tagPut         = 1
+	tagDeleteRange = 2
+	tagTxn         = 3
+	tagCompact     = 4
+	tagLeaseGrant  = 5
+	tagLeaseRevoke = 6
+	tagMember      = 7
+)
+
+// Append appends the encoded command to dst: a tag byte, then the message. The length is not part of it;
+// who packs several commands in one entry has to keep them apart. It fails for a command with no or more
+// than one field set.
+func (c *Command) Append(dst []byte) ([]byte, error) {
+	if err := c.one(); err != nil {
+		return dst, err
+	}
+	if u := c.Member; u != nil {
+		return u.Member.append(append(dst, tagMember, byte(u.Operation))), nil
+	}
+	tag, m := c.message()
+	return proto.MarshalOptions{}.MarshalAppend(append(dst, tag), m)
+}
+
+func (c *Command) message() (byte, proto.Message) {
+	switch {
+	case c.Put != nil:
+		return tagPut, c.Put
+	case c.DeleteRange != nil:
+		return tagDeleteRange, c.DeleteRange
+	case c.Txn != nil:
+		return tagTxn, c.Txn
+	case c.Compact != nil:
+		return tagCompact, c.Compact
+	case c.LeaseGrant != nil:
+		return tagLeaseGrant, c.LeaseGrant
+	default:
+		return tagLeaseRevoke, c.LeaseRevoke
+	}
+}
+
+// one reports an error unless exactly one field is set.
+func (c *Command) one() error {
+	n := 0
+	for _, set := range [...]bool{
+		c.Put != nil, c.DeleteRange != nil, c.Txn != nil, c.Compact != nil,
+		c.LeaseGrant != nil, c.LeaseRevoke != nil, c.Member != nil,
+	} {
+		if set {
+			n++
+		}
+	}
+	if n != 1 {
+		return fmt.Errorf("%w: %d of its fields are set, one has to be", ErrInvalidCommand, n)
+	}
+	return nil
+}
+
+// DecodeCommand is the reverse of Command.Append. The command does not alias b.
+func DecodeCommand(b []byte) (Command, error) {
+	if len(b) == 0 {
+		return Command{}, fmt.Errorf("%w: it is empty", ErrInvalidCommand)
+	}
+	var c Command
+	var m proto.Message
+	switch tag := b[0]; tag {
+	case tagPut:
+		c.Put = new(pb.PutRequest)
+		m = c.Put
+	case tagDeleteRange:
+		c.DeleteRange = new(pb.DeleteRangeRequest)
+		m = c.DeleteRange
+	case tagTxn:
+		c.Txn = new(pb.TxnRequest)
+		m = c.Txn
+	case tagCompact:
+		c.Compact = new(pb.CompactionRequest)
+		m = c.Compact
+	case tagLeaseGrant:
+		c.LeaseGrant = new(pb.LeaseGrantRequest)
+		m = c.LeaseGrant
+	case tagLeaseRevoke:
+		c.LeaseRevoke = new(pb.LeaseRevokeRequest)
+		m = c.LeaseRevoke
+	case tagMember:
+		return decodeMemberCommand(b[1:])
+	default:
+		return Command{}, fmt.Errorf("%w: kind %d is not known to this version; upgrade this member to that of the leader", ErrInvalidCommand, tag)
+	}
+	if err := proto.Unmarshal(b[1:], m); err != nil {
+		return Command{}, fmt.Errorf("%w: %v", ErrInvalidCommand, err)
+	}
+	return c, nil
+}
+
+func decodeMemberCommand(b []byte) (Command, error) {
+	if len(b) == 0 {
+		return Command{}, fmt.Errorf("%w: a member update without an operation", ErrInvalidCommand)
+	}
+	m, err := decodeMember(b[1:])
+	if err != nil {
+		return Command{}, fmt.Errorf("%w: a member record that can't be decoded", ErrInvalidCommand)
+	}
+	return Command{Member: &MemberUpdate{Operation: MemberOperation(b[0]), Member: m}}, nil
+}

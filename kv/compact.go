@@ -1,0 +1,224 @@
+package kv
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+// compact makes every revision below r.Revision unreadable. What that makes superfluous is removed in the
+// background, see compactor.
+func (w *writer) compact(r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
+	switch {
+	case r.Revision <= w.state.compact:
+		return nil, ErrCompacted
+	case r.Revision > w.state.revision:
+		return nil, ErrFutureRevision
+	}
+	w.state.compact = r.Revision
+	return &pb.CompactionResponse{Header: header64(w.state.revision)}, nil
+}
+
+const (
+	// compactionChunk is how many changes of the history are looked at in one step.
+	compactionChunk = 1000
+	// compactionPause is the time between two steps. Together they leave the disk to the writers.
+	compactionPause = 10 * time.Millisecond
+)
+
+// compactor removes, in the background and in small steps, the versions that no readable revision needs.
+//
+// It walks the history from where the last compaction ended up to the compaction revision C. Each change
+// there names the version that it replaced, which is then needed by no revision from C on. A tombstone
+// below C is itself needed by none. One at C stays, because a watch may begin at C and has to see it; so
+// each walk begins at the revision at which the last one ended, not after it.
+//
+// Invariants:
+//  1. The target is the replicated state record's compaction revision: what is removed was refused to
+//     readers before.
+//  2. finished is stored with each step's removals: a restart goes on from there.
+//  3. What is removed never changes what Apply does or answers.
+type compactor struct {
+	store    *Store
+	wakeup   chan struct{}
+	ctx      context.Context
+	cancel   context.CancelFunc
+	running  sync.WaitGroup
+	mu       sync.Mutex
+	finished int64
+	changed  chan struct{} // closed when finished moves
+}
+
+func newCompactor(s *Store) (*compactor, error) {
+	c := &compactor{store: s, wakeup: make(chan struct{}, 1), changed: make(chan struct{})}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	b, closer, err := s.db.Get(compactedKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return c, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("kv: can't read the compaction progress of %s: %w", s.options.Dir, err)
+	}
+	defer closer.Close()
+	if len(b) != 8 {
+		return nil, errCorruptRecord
+	}
+	c.finished = int64(binary.BigEndian.Uint64(b))
+	return c, nil
+}
+
+func (c *compactor) start() {
+	c.running.Add(1)
+	go c.run()
+	c.wake()
+}
+
+func (c *compactor) stop() {
+	c.cancel()
+	c.running.Wait()
+}
+
+func (c *compactor) wake() {
+	select {
+	case c.wakeup <- struct{}{}:
+	default:
+	}
+}
+
+func (c *compactor) run() {
+	defer c.running.Done()
+	for {
+		select {
+		case <-c.wakeup:
+		case <-c.ctx.Done():
+			return
+		}
+		for c.behind() {
+			if err := c.step(); err != nil {
+				c.store.log.Error("the compaction can't go on; it is tried again after the next one or a restart", "err", err)
+				break
+			}
+			if !c.pause() {
+				return
+			}
+		}
+	}
+}
+
+func (c *compactor) behind() bool { return c.progress() < c.store.CompactRevision() }
+
+func (c *compactor) progress() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.finished
+}
+
+// pause waits between two steps. It returns false when the compactor is stopped.
+func (c *compactor) pause() bool {
+	t := c.store.options.Clock.NewTimer(compactionPause)
+	defer t.Stop()
+	select {
+	case <-t.C():
+		return true
+	case <-c.ctx.Done():
+		return false
+	}
+}
+
+// step does one chunk of whole revisions.
+func (c *compactor) step() error {
+	db, target, from := c.store.db, c.store.CompactRevision(), c.progress()
+	b := db.NewBatch()
+	defer b.Close()
+	reached, err := c.collect(b, from, target)
+	if err != nil {
+		return err
+	}
+	if err := b.DeleteRange(appendHistoryKey(nil, 0, 0), appendHistoryKey(nil, reached, 0), nil); err != nil {
+		return err
+	}
+	if err := b.Set(compactedKey, binary.BigEndian.AppendUint64(nil, uint64(reached)), nil); err != nil {
+		return err
+	}
+	if err := db.Apply(b, pebble.NoSync); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.finished = reached
+	close(c.changed)
+	c.changed = make(chan struct{})
+	return nil
+}
+
+// collect adds the removals that the changes from revision from on ask for, and returns the revision up to
+// which it came: every revision below it is done, and it itself is looked at by the next walk again.
+func (c *compactor) collect(b *pebble.Batch, from, target int64) (reached int64, err error) {
+	it, err := c.store.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendHistoryKey(nil, from, 0),
+		UpperBound: appendHistoryKey(nil, target+1, 0),
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer it.Close()
+	var scratch []byte
+	seen := 0
+	for ok := it.First(); ok; ok = it.Next() {
+		rev, sub, valid := decodeHistoryKey(it.Key())
+		if !valid {
+			return 0, errCorruptRecord
+		}
+		if seen++; seen > compactionChunk && sub == 0 {
+			return rev, nil
+		}
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return 0, err
+		}
+		ch, err := decodeChange(v)
+		if err != nil {
+			return 0, err
+		}
+		if ch.prev != 0 {
+			scratch = appendVersionKey(scratch[:0], ch.key, ch.prev, markValue)
+			if err := b.Delete(scratch, nil); err != nil {
+				return 0, err
+			}
+		}
+		if ch.deleted && rev < target {
+			scratch = appendVersionKey(scratch[:0], ch.key, rev, markTombstone)
+			if err := b.Delete(scratch, nil); err != nil {
+				return 0, err
+			}
+		}
+	}
+	return target, it.Error()
+}
+
+// WaitCompacted returns once everything below revision is removed from the database, or with ctx's error or
+// ErrClosed. It is what etcd's "physical" compaction waits for.
+func (s *Store) WaitCompacted(ctx context.Context, revision int64) error {
+	c := s.compact
+	for {
+		c.mu.Lock()
+		done, changed := c.finished >= revision, c.changed
+		c.mu.Unlock()
+		if done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-c.ctx.Done():
+			return ErrClosed
+		}
+	}
+}

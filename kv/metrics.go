@@ -1,0 +1,50 @@
+package kv
+
+// Metrics are figures about a store. Sizes are bytes.
+type Metrics struct {
+	// Keys is the number of living keys, LiveBytes the size of their keys and values.
+	Keys, LiveBytes int64
+	// DiskBytes is what the database takes on the disk; InUseBytes what of it is not waiting to be
+	// reclaimed.
+	DiskBytes, InUseBytes int64
+	// MemTableBytes and CacheBytes are Pebble's memory.
+	MemTableBytes, CacheBytes int64
+	Revision, CompactRevision int64
+	// CompactedRevision is how far the background compaction came.
+	CompactedRevision          int64
+	AppliedIndex, FlushedIndex uint64
+	Leases                     int
+	// Watchers and WatchStreams count what is open; SlowWatchers those of them that are catching up.
+	Watchers, WatchStreams, SlowWatchers int
+	// WatchTailBytes is the memory of the recent events kept for watchers.
+	WatchTailBytes int
+	// Compactions counts Pebble's
+	// background compactions; ReadAmplification is the tables that a read may have to look into.
+	Compactions       int64
+	ReadAmplification int
+}
+
+// Metrics returns the present figures. Those of Pebble are zero once the store is closed.
+func (s *Store) Metrics() Metrics {
+	st := s.current.Load()
+	m := Metrics{
+		Keys: st.keys, LiveBytes: st.bytes,
+		Revision: st.revision, CompactRevision: st.compact, CompactedRevision: s.compact.progress(),
+		AppliedIndex: st.applied, FlushedIndex: s.FlushedIndex(),
+	}
+	s.leases.mu.RLock()
+	m.Leases = len(s.leases.granted)
+	s.leases.mu.RUnlock()
+	s.hub.metrics(&m)
+	release, err := s.use()
+	if err != nil {
+		return m
+	}
+	defer release()
+	p := s.db.Metrics()
+	m.DiskBytes = int64(p.DiskSpaceUsage())
+	m.InUseBytes = m.DiskBytes - int64(p.Table.ObsoleteSize) - int64(p.Table.ZombieSize)
+	m.MemTableBytes, m.CacheBytes = int64(p.MemTable.Size), p.BlockCache.Size
+	m.Compactions, m.ReadAmplification = p.Compact.Count, p.ReadAmp()
+	return m
+}

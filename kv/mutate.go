@@ -1,0 +1,76 @@
+package kv
+
+import (
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+// putAnswer is a response and its header in one allocation.
+type putAnswer struct {
+	response pb.PutResponse
+	header   pb.ResponseHeader
+}
+
+// put carries a put out, alone or within a transaction. An error that is an ErrorCode has changed nothing.
+func (w *writer) put(p *pb.PutRequest) (*pb.PutResponse, error) {
+	old, err := w.checkPut(p)
+	if err != nil {
+		return nil, err
+	}
+	value, lease := p.Value, p.Lease
+	a := new(putAnswer)
+	a.response.Header = &a.header
+	if old.exists() && (p.PrevKv || p.IgnoreValue) {
+		oldValue, err := w.value(p.Key, old)
+		if err != nil {
+			return nil, err
+		}
+		if p.IgnoreValue {
+			value = oldValue
+		}
+		if p.PrevKv {
+			a.response.PrevKv = old.keyValue(p.Key, oldValue)
+		}
+	}
+	if p.IgnoreLease {
+		lease = old.lease
+	}
+	if err := w.putKey(p.Key, value, lease, old); err != nil {
+		return nil, err
+	}
+	a.header.Revision = w.readRevision()
+	return &a.response, nil
+}
+
+// checkPut tells whether a put can be carried out, and returns the header of what it replaces.
+func (w *writer) checkPut(p *pb.PutRequest) (header, error) {
+	if p.Lease != 0 && !w.leaseExists(p.Lease) {
+		return header{}, ErrLeaseNotFound
+	}
+	old, err := w.header(p.Key)
+	if err != nil {
+		return header{}, err
+	}
+	if (p.IgnoreValue || p.IgnoreLease) && !old.exists() {
+		return header{}, ErrKeyNotFound
+	}
+	return old, nil
+}
+
+// deleteRange carries a delete out, alone or within a transaction.
+func (w *writer) deleteRange(d *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
+	all, err := w.existing(newKeyRange(d.Key, d.RangeEnd), d.PrevKv)
+	if err != nil {
+		return nil, err
+	}
+	resp := &pb.DeleteRangeResponse{Deleted: int64(len(all))}
+	for _, f := range all {
+		if d.PrevKv {
+			resp.PrevKvs = append(resp.PrevKvs, f.header.keyValue(f.key, f.value))
+		}
+		if err := w.deleteKey(f.key, f.header); err != nil {
+			return nil, err
+		}
+	}
+	resp.Header = header64(w.readRevision())
+	return resp, nil
+}

@@ -1,0 +1,108 @@
+package kv
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"k8s.io/utils/clock"
+)
+
+// Options are the settings of a Store. Only Dir is required.
+type Options struct {
+	// Dir holds the database and nothing else. It is created.
+	Dir string
+	// FS is the file system; nil is the disk.
+	FS vfs.FS
+	// CacheBytes is the size of the block cache; 0 is 64 MiB.
+	CacheBytes int64
+	// MemTableBytes is the size of one memory table, of which up to four are kept; 0 is 32 MiB.
+	MemTableBytes uint64
+	// CachedHeaders is about how many keys' headers are kept in memory to spare writes a read; 0 is 65536.
+	CachedHeaders int
+	// WatchTailBytes bounds the recent events kept in memory for watchers to catch up from; 0 is 32 MiB.
+	WatchTailBytes int
+	// Clock paces the background compaction; nil is the real one. Nothing replicated depends on it.
+	Clock clock.Clock
+	// Logger takes what the store and Pebble have to say; nil discards it.
+	Logger *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 64 << 20
+	}
+	if o.MemTableBytes == 0 {
+		o.MemTableBytes = 32 << 20
+	}
+	if o.CachedHeaders == 0 {
+		o.CachedHeaders = 64 << 10
+	}
+	if o.WatchTailBytes == 0 {
+		o.WatchTailBytes = 32 << 20
+	}
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// pebble returns the database's options. onFlush is called after each memory table that reached the disk.
+func (o Options) pebble(cache *pebble.Cache, lock *pebble.Lock, onFlush func()) *pebble.Options {
+	p := &pebble.Options{
+		FS:                          o.FS,
+		Lock:                        lock,
+		Cache:                       cache,
+		Comparer:                    Comparer,
+		DisableWAL:                  true,
+		FormatMajorVersion:          pebble.FormatNewest,
+		MemTableSize:                o.MemTableBytes,
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       2,
+		L0StopWritesThreshold:       1000,
+		LBaseMaxBytes:               64 << 20,
+		MaxOpenFiles:                4096,
+		BytesPerSync:                1 << 20,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		Logger:                      pebbleLogger{o.Logger},
+		EventListener: &pebble.EventListener{
+			FlushEnd: func(pebble.FlushInfo) { onFlush() },
+			WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
+				o.Logger.Warn("writes stall: the disk can't keep up", "reason", i.Reason)
+			},
+			DiskSlow:        func(i pebble.DiskSlowInfo) { o.Logger.Warn("the disk is slow", "operation", i.String()) },
+			BackgroundError: func(err error) { o.Logger.Error("a background operation of the store failed", "err", err) },
+		},
+	}
+	for i := range p.Levels {
+		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		p.Levels[i].BlockSize = 16 << 10
+	}
+	return p
+}
+
+// pebbleLogger passes Pebble's log on: its routine messages as debug messages.
+type pebbleLogger struct{ log *slog.Logger }
+
+func (l pebbleLogger) Infof(format string, args ...any) {
+	l.log.Debug("pebble", "message", fmt.Sprintf(format, args...))
+}
+
+func (l pebbleLogger) Errorf(format string, args ...any) {
+	l.log.Error("pebble", "message", fmt.Sprintf(format, args...))
+}
+
+// Fatalf is for a database that can't go on. Pebble expects not to be returned to.
+func (l pebbleLogger) Fatalf(format string, args ...any) {
+	message := fmt.Sprintf(format, args...)
+	l.log.Error("pebble can't go on", "message", message)
+	panic("kv: " + message)
+}

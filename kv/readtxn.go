@@ -1,0 +1,90 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/cockroachdb/pebble/v2"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+// ReadTxn answers a transaction for which IsReadOnly holds, from what is applied on this member, all of it
+// at one revision. Errors are as those of Range.
+func (s *Store) ReadTxn(ctx context.Context, t *pb.TxnRequest) (*pb.TxnResponse, error) {
+	if err := validateTxn(t); err != nil {
+		return nil, err
+	}
+	if !IsReadOnly(t) {
+		return nil, ErrInvalidCommand
+	}
+	release, err := s.use()
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	snapshot := s.db.NewSnapshot()
+	defer snapshot.Close()
+	// What the snapshot sees has its own state record.
+	at, err := snapshotState(snapshot)
+	if err != nil {
+		return nil, err
+	}
+	v := &snapshotView{ctx: ctx, reader: snapshot, at: at}
+	p, err := planTxn(v, t)
+	if err != nil {
+		return nil, err
+	}
+	for _, op := range p.ops {
+		if err := checkRevision(op.GetRequestRange(), at.revision, at.compact); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := runPlan(v, p, nil)
+	if err != nil {
+		return nil, err
+	}
+	resp.Header.Revision = at.revision
+	return resp, nil
+}
+
+func snapshotState(r pebble.Reader) (state, error) {
+	b, closer, err := r.Get(stateKey)
+	if err == pebble.ErrNotFound {
+		return state{revision: 1}, nil
+	}
+	if err != nil {
+		return state{}, err
+	}
+	defer closer.Close()
+	return decodeState(b)
+}
+
+// snapshotView is what a read-only transaction reads from.
+type snapshotView struct {
+	ctx    context.Context
+	reader pebble.Reader
+	at     state
+}
+
+func (v *snapshotView) readRevision() int64 { return v.at.revision }
+
+func (v *snapshotView) queryRange(r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	return executeRange(v.ctx, v.reader, r, v.at.revision, v.at.compact)
+}
+
+func (v *snapshotView) existing(r keyRange, values bool) ([]found, error) {
+	var all []found
+	err := each(v.ctx, v.reader, r, v.at.revision, func(s *scanner) (bool, error) {
+		h, value, err := s.record()
+		if err != nil {
+			return false, err
+		}
+		f := found{key: bytes.Clone(s.key), header: h}
+		if values {
+			f.value = bytes.Clone(value)
+		}
+		all = append(all, f)
+		return true, nil
+	})
+	return all, err
+}

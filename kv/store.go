@@ -1,0 +1,162 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Store is the state machine. Apply and Close are called by its owner, one at a time; everything else may
+// be called by any goroutine at any time.
+//
+// Invariants:
+//  1. Only Apply changes what a reader can see. The background compaction removes only what no reader may
+//     ask for any more.
+//  2. current is published after the batch that it describes is visible, and before the watch hub hears of
+//     the events. So who knows a revision can read it, and a watch that starts "from now" starts after
+//     everything that could be read.
+//  3. A reader looks at the compaction revision after it made its iterator: what the iterator sees has not
+//     been cut below the revision that was found.
+type Store struct {
+	options Options
+	log     *slog.Logger
+	db      *pebble.DB
+	lock    *pebble.Lock
+	cache   *pebble.Cache
+
+	apply struct {
+		sync.Mutex
+		failed  error // the first disk failure: nothing is applied after it
+		headers *headerCache
+		scratch []byte
+	}
+	current  atomic.Pointer[state]
+	progress applyProgress
+	flushed  flushedIndex
+	leases   leaseTable
+	members  memberTable
+	hub      *hub
+	compact  *compactor
+
+	closing chan struct{}
+	closed  sync.Once
+	users   sync.RWMutex // held for reading while the database is used; Close takes it for writing
+	gone    bool         // guarded by users
+}
+
+// Open opens the store in o.Dir, or creates it. The error wraps ErrInUse or ErrFormat where that is the
+// cause.
+func Open(o Options) (*Store, error) {
+	o = o.withDefaults()
+	s := &Store{options: o, log: o.Logger, closing: make(chan struct{})}
+	if err := s.openDatabase(); err != nil {
+		return nil, err
+	}
+	if err := s.load(); err != nil {
+		return nil, errors.Join(err, s.closeDatabase())
+	}
+	s.apply.headers = newHeaderCache(o.CachedHeaders)
+	s.hub = newHub(s, o.WatchTailBytes)
+	s.compact.start()
+	return s, nil
+}
+
+func (s *Store) openDatabase() error {
+	o := s.options
+	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
+		return fmt.Errorf("kv: can't create the directory %s: %w", o.Dir, err)
+	}
+	lock, err := pebble.LockDirectory(o.Dir, o.FS)
+	if err != nil {
+		return fmt.Errorf("%w: %s is open in this or another process: stop that one, or choose another directory (%v)", ErrInUse, o.Dir, err)
+	}
+	s.lock = lock
+	s.cache = pebble.NewCache(o.CacheBytes)
+	s.db, err = pebble.Open(o.Dir, o.pebble(s.cache, lock, s.flushed.invalidate))
+	if err != nil {
+		s.cache.Unref()
+		lock.Close()
+		return fmt.Errorf("%w: %s can't be opened by this version of ctlplane; use the version that wrote it, or give an empty directory: %w", ErrFormat, o.Dir, err)
+	}
+	return nil
+}
+
+// load reads what is kept in memory: the state record, leases and members. None of it grows with the keys.
+func (s *Store) load() error {
+	st, err := s.loadState()
+	if err != nil {
+		return fmt.Errorf("kv: %s: %w", s.options.Dir, err)
+	}
+	s.current.Store(&st)
+	s.progress.advance(st.applied)
+	if err := s.leases.load(s.db); err != nil {
+		return fmt.Errorf("kv: can't read the leases of %s: %w", s.options.Dir, err)
+	}
+	if err := s.members.load(s.db); err != nil {
+		return fmt.Errorf("kv: can't read the members of %s: %w", s.options.Dir, err)
+	}
+	s.compact, err = newCompactor(s)
+	return err
+}
+
+func (s *Store) loadState() (state, error) {
+	b, closer, err := s.db.Get(stateKey)
+	if errors.Is(err, pebble.ErrNotFound) {
+		// An empty store is at revision 1, as in etcd.
+		return state{revision: 1}, nil
+	}
+	if err != nil {
+		return state{}, err
+	}
+	defer closer.Close()
+	return decodeState(b)
+}
+
+// Close ends all watch streams, waits for readers and the background work, writes what is in memory to the
+// disk and releases the directory. The store can't be used after it.
+func (s *Store) Close() error {
+	err := ErrClosed
+	s.closed.Do(func() {
+		close(s.closing)
+		s.hub.stop()
+		s.compact.stop()
+		s.apply.Lock()
+		defer s.apply.Unlock()
+		s.users.Lock()
+		s.gone = true
+		s.users.Unlock()
+		if s.apply.failed == nil {
+			err = s.db.Flush()
+		} else {
+			err = nil
+		}
+		err = errors.Join(err, s.closeDatabase())
+	})
+	return err
+}
+
+func (s *Store) closeDatabase() error {
+	err := s.db.Close()
+	s.cache.Unref()
+	return errors.Join(err, s.lock.Close())
+}
+
+// use keeps the database open until release is called.
+func (s *Store) use() (release func(), err error) {
+	s.users.RLock()
+	if s.gone {
+		s.users.RUnlock()
+		return nil, ErrClosed
+	}
+	return s.users.RUnlock, nil
+}
+
+// Revision returns the revision of the last change that can be read. It is 1 in an empty store.
+func (s *Store) Revision() int64 { return s.current.Load().revision }
+
+// CompactRevision returns the lowest revision that can be read; 0 if nothing was compacted yet.
+func (s *Store) CompactRevision() int64 { return s.current.Load().compact }

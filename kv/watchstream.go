@@ -1,0 +1,414 @@
+package kv
+
+import (
+	"context"
+	"sync"
+
+	"go.etcd.io/etcd/api/v3/mvccpb"
+)
+
+// WatchRequest says what to watch.
+type WatchRequest struct {
+	// ID is the watch's number on its stream; 0 lets the stream choose.
+	ID int64
+	// Key and RangeEnd are as in a range request. An empty Key is the first possible one, "\0".
+	Key, RangeEnd []byte
+	// StartRevision is the first revision to see events of; 0 is the one after the present one. It may lie
+	// in the future.
+	StartRevision int64
+	// PrevKV adds to each event what it replaced, as far as that is not compacted yet.
+	PrevKV bool
+	// NoPut and NoDelete leave events of a kind out.
+	NoPut, NoDelete bool
+}
+
+// WatchEvents is what Next returns: events of one watch, in their order.
+type WatchEvents struct {
+	WatchID int64
+	// Revision: all events of the watch up to and including it have been returned.
+	Revision int64
+	// Events are shared with other readers and must not be changed.
+	Events []*mvccpb.Event
+	// CompactRevision, if it is not 0, says that the watch is over: events that it should have seen are
+	// compacted. It may be taken up again from this revision on.
+	CompactRevision int64
+}
+
+type watcherState uint8
+
+const (
+	// watcherCatching: what comes next is at the cursor, and is read when Next gets to it.
+	watcherCatching watcherState = iota
+	// watcherLive: in the hub's index; the dispatcher fills its queue.
+	watcherLive
+	// watcherGone: cancelled, or its stream was closed.
+	watcherGone
+)
+
+// watcher is one watch. All but what is fixed at its making is guarded by its stream's mutex.
+type watcher struct {
+	stream          *WatchStream
+	id              int64
+	keys            keyRange
+	start           int64
+	prevKV          bool
+	noPut, noDelete bool
+
+	state  watcherState
+	begun  bool // it was live or has caught up with something
+	ready  bool // it is in the stream's ready list
+	cursor cursor
+	queue  []*event
+
+	// pending is the dispatcher's: the events of the revision that it is handing out. Guarded by hub.mu.
+	pending []*event
+}
+
+// cursor is a place in the history: the sub-th change of a revision.
+type cursor struct {
+	revision int64
+	sub      int
+}
+
+func (w *watcher) wants(e *event) bool {
+	return !(w.noPut && !e.deleted()) && !(w.noDelete && e.deleted()) && w.keys.contains(e.kv.Key)
+}
+
+// WatchStream multiplexes watches. Nothing is read or kept for a watch beyond a bounded queue until Next
+// asks for it. Next is called by one goroutine at a time; the rest may be called by any.
+//
+// Invariants:
+//  1. A watcher is in the ready list exactly if it has queued events or has to catch up.
+//  2. What is queued for a watcher lies before its cursor: it is returned before the watcher catches up.
+//  3. The queues hold whole revisions.
+type WatchStream struct {
+	hub  *hub
+	wake chan struct{} // has an element when the ready list may have become non-empty
+	done chan struct{} // closed with the stream
+
+	mu      sync.Mutex
+	err     error // why the stream is closed
+	watches map[int64]*watcher
+	lastID  int64
+	ready   []*watcher
+	queued  int // events in all queues, and their bytes
+	bytes   int
+}
+
+// Bounds of one stream's queues. A single revision may go beyond them.
+const (
+	streamQueueEvents = 4096
+	streamQueueBytes  = 4 << 20
+)
+
+// NewWatchStream returns a stream without watches. The caller closes it; on a closed store it is closed
+// from the start.
+func (s *Store) NewWatchStream() *WatchStream {
+	ws := &WatchStream{
+		hub: s.hub, wake: make(chan struct{}, 1), done: make(chan struct{}), watches: map[int64]*watcher{},
+	}
+	s.hub.mu.Lock()
+	stopped := s.hub.stopped
+	if !stopped {
+		s.hub.streams[ws] = struct{}{}
+	}
+	s.hub.mu.Unlock()
+	if stopped {
+		ws.end(ErrClosed)
+	}
+	return ws
+}
+
+// Watch adds a watch and returns its id. The errors are ErrWatchExists, ErrInvalidRange, ErrStreamClosed and
+// ErrClosed. A start revision that is compacted is no error here: Next says so.
+func (s *WatchStream) Watch(r WatchRequest) (int64, error) {
+	key := r.Key
+	if len(key) == 0 {
+		key = []byte{0}
+	}
+	w := &watcher{
+		stream: s, keys: newKeyRange(key, r.RangeEnd),
+		prevKV: r.PrevKV, noPut: r.NoPut, noDelete: r.NoDelete,
+	}
+	if w.keys.empty() || r.ID < 0 || r.StartRevision < 0 {
+		return 0, ErrInvalidRange
+	}
+	h := s.hub
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.register(w, r.ID); err != nil {
+		return 0, err
+	}
+	w.start = r.StartRevision
+	if w.start == 0 {
+		w.start = h.store.Revision() + 1
+	}
+	w.cursor = cursor{revision: w.start}
+	if w.start > h.dispatched {
+		w.state, w.begun = watcherLive, true
+		h.index.insert(w)
+	} else {
+		s.makeReady(w)
+	}
+	return w.id, nil
+}
+
+func (s *WatchStream) register(w *watcher, id int64) error {
+	if s.err != nil {
+		return s.err
+	}
+	if _, taken := s.watches[id]; taken && id != 0 {
+		return ErrWatchExists
+	}
+	for id == 0 {
+		s.lastID++
+		if _, taken := s.watches[s.lastID]; !taken {
+			id = s.lastID
+		}
+	}
+	w.id = id
+	s.watches[id] = w
+	return nil
+}
+
+// Cancel ends a watch: Next returns nothing of it any more. The errors are ErrWatchNotFound and those of a
+// closed stream.
+func (s *WatchStream) Cancel(id int64) error {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return s.err
+	}
+	w, ok := s.watches[id]
+	if !ok {
+		return ErrWatchNotFound
+	}
+	s.drop(w)
+	return nil
+}
+
+// drop takes a watcher off. hub.mu and mu are held.
+func (s *WatchStream) drop(w *watcher) {
+	if w.state == watcherLive {
+		s.hub.index.remove(w)
+	}
+	w.state = watcherGone
+	s.takeQueue(w, len(w.queue))
+	delete(s.watches, w.id)
+}
+
+// Progress returns a revision up to which every event of every watch of the stream was returned by Next.
+// synced tells whether there is one: it is false while a watch has something to return or to catch up
+// with, or starts in the future. Call it from the goroutine that calls Next, or what Next has returned may
+// not have been passed on yet.
+func (s *WatchStream) Progress() (revision int64, synced bool) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	revision = s.hub.dispatched
+	if s.err != nil {
+		return revision, false
+	}
+	for _, w := range s.watches {
+		// A watch that starts right after what was dispatched is one "from now": it has seen all there is.
+		if w.state != watcherLive || len(w.queue) > 0 || w.start > revision+1 {
+			return revision, false
+		}
+	}
+	return revision, true
+}
+
+// Close ends all watches and makes Next return ErrStreamClosed.
+func (s *WatchStream) Close() {
+	s.hub.mu.Lock()
+	delete(s.hub.streams, s)
+	s.hub.mu.Unlock()
+	s.end(ErrStreamClosed)
+}
+
+func (s *WatchStream) end(err error) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return
+	}
+	s.err = err
+	for _, w := range s.watches {
+		s.drop(w)
+	}
+	s.ready = nil
+	close(s.done)
+}
+
+func (s *WatchStream) size() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.watches)
+}
+
+// enqueue puts events of one revision that w wants on its queue, all or none: it returns false if there is
+// no room.
+func (s *WatchStream) enqueue(w *watcher, events []*event) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.queued >= streamQueueEvents || s.bytes >= streamQueueBytes {
+		return false
+	}
+	w.queue = append(w.queue, events...)
+	s.queued += len(events)
+	for _, e := range events {
+		s.bytes += e.bytes()
+	}
+	s.makeReady(w)
+	return true
+}
+
+// demote makes w catch up from revision on. It returns false if w is not live.
+func (s *WatchStream) demote(w *watcher, revision int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if w.state != watcherLive {
+		return false
+	}
+	w.state = watcherCatching
+	w.cursor = cursor{revision: max(revision, w.start)}
+	s.makeReady(w)
+	return true
+}
+
+// makeReady puts w at the end of the ready list. mu is held.
+func (s *WatchStream) makeReady(w *watcher) {
+	if w.ready {
+		return
+	}
+	w.ready = true
+	s.ready = append(s.ready, w)
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// takeQueue takes the first n events off w's queue. mu is held.
+func (s *WatchStream) takeQueue(w *watcher, n int) []*event {
+	events := w.queue[:n:n]
+	if n == len(w.queue) {
+		w.queue = nil
+	} else {
+		w.queue = w.queue[n:]
+	}
+	s.queued -= n
+	for _, e := range events {
+		s.bytes -= e.bytes()
+	}
+	return events
+}
+
+// Next returns the next events of one of the watches; the watches take turns. It blocks until there are
+// some, or until ctx or the stream ends. A revision's events of a watch come in one result, unless there
+// are thousands of them. Errors are ctx's, ErrStreamClosed, ErrClosed, or a disk failure.
+func (s *WatchStream) Next(ctx context.Context) (WatchEvents, error) {
+	for {
+		w, queued, err := s.turn()
+		switch {
+		case err != nil:
+			return WatchEvents{}, err
+		case w == nil:
+			if err := s.wait(ctx); err != nil {
+				return WatchEvents{}, err
+			}
+		case len(queued) > 0:
+			return s.result(w, queued, queued[len(queued)-1].kv.ModRevision)
+		default:
+			result, err := s.catchUp(ctx, w)
+			if err != nil || len(result.Events) > 0 || result.CompactRevision != 0 {
+				return result, err
+			}
+		}
+	}
+}
+
+func (s *WatchStream) wait(ctx context.Context) error {
+	select {
+	case <-s.wake:
+		return nil
+	case <-s.done:
+		return nil // the next turn has the error
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// turn takes the next watcher off the ready list, with queued events if it has any; else it has to catch
+// up, and stays off the list until that is done.
+func (s *WatchStream) turn() (*watcher, []*event, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for s.err == nil && len(s.ready) > 0 {
+		w := s.ready[0]
+		s.ready[0] = nil
+		if s.ready = s.ready[1:]; len(s.ready) == 0 {
+			s.ready = nil
+		}
+		w.ready = false
+		if w.state == watcherGone {
+			continue
+		}
+		n := resultLength(w.queue)
+		queued := s.takeQueue(w, n)
+		if n > 0 && (len(w.queue) > 0 || w.state == watcherCatching) {
+			s.makeReady(w)
+		}
+		if n > 0 || w.state == watcherCatching {
+			return w, queued, nil
+		}
+	}
+	return nil, nil, s.err
+}
+
+// Bounds of one result. It holds at least one revision.
+const (
+	resultEvents = 1000
+	resultBytes  = 1 << 20
+)
+
+// resultLength tells how many of the events make up one result: whole revisions.
+func resultLength(events []*event) int {
+	bytes, end := 0, 0
+	for i, e := range events {
+		if i > 0 && e.kv.ModRevision != events[i-1].kv.ModRevision {
+			end = i
+			if i >= resultEvents || bytes >= resultBytes {
+				return end
+			}
+		}
+		bytes += e.bytes()
+	}
+	return len(events)
+}
+
+// result makes what Next returns of events.
+func (s *WatchStream) result(w *watcher, events []*event, revision int64) (WatchEvents, error) {
+	result := WatchEvents{WatchID: w.id, Revision: revision, Events: make([]*mvccpb.Event, len(events))}
+	for i, e := range events {
+		result.Events[i] = &e.message
+	}
+	if !w.prevKV {
+		return result, nil
+	}
+	for i, e := range events {
+		with, err := s.hub.store.withPrevious(e)
+		if err != nil {
+			return WatchEvents{}, err
+		}
+		result.Events[i] = with
+	}
+	return result, nil
+}

@@ -1,0 +1,269 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// writer builds the batch of one Apply.
+//
+// Invariants:
+//  1. What it reads is the database as it was when it began, with the batch on top. For single keys the
+//     header cache stands for the batch; for anything else the batch gets an index, but only then, because
+//     most batches do without and an index costs as much as the writes.
+//  2. All changes between two calls of endRevision have the revision state.revision+1; if there were any,
+//     endRevision makes it the current one.
+//  3. A transaction changes a key at most twice, and then puts it first and deletes it second.
+type writer struct {
+	store     *Store
+	state     state
+	batch     *pebble.Batch
+	indexed   bool
+	points    *pebble.Iterator // for headers that are not cached; made when needed
+	scratch   []byte
+	current   []*event // the changes of the revision that is being made
+	revisions []revisionEvents
+
+	leaseChanges  []leaseChange
+	memberChanges []memberChange
+}
+
+// revisionEvents are all changes of one revision.
+type revisionEvents struct {
+	revision int64
+	events   []*event
+	bytes    int
+}
+
+func newWriter(s *Store) *writer {
+	return &writer{store: s, state: *s.current.Load(), batch: s.db.NewBatch(), scratch: s.apply.scratch}
+}
+
+func (w *writer) close() {
+	w.store.apply.scratch = w.scratch
+	w.batch.Close()
+	if w.points != nil {
+		w.points.Close()
+	}
+}
+
+// endRevision ends a command's revision, if it made one.
+func (w *writer) endRevision() {
+	if len(w.current) == 0 {
+		return
+	}
+	w.state.revision++
+	r := revisionEvents{revision: w.state.revision, events: w.current}
+	for _, e := range w.current {
+		r.bytes += e.bytes()
+	}
+	w.revisions = append(w.revisions, r)
+	w.current = nil
+}
+
+// readRevision is what a read of the command sees as the current revision: its own once it changed
+// something.
+func (w *writer) readRevision() int64 {
+	if len(w.current) > 0 {
+		return w.state.revision + 1
+	}
+	return w.state.revision
+}
+
+// reader returns the database with the batch on top.
+func (w *writer) reader() (pebble.Reader, error) {
+	if w.indexed {
+		return w.batch, nil
+	}
+	if w.batch.Empty() {
+		return w.store.db, nil
+	}
+	b := w.store.db.NewIndexedBatch()
+	if err := b.Apply(w.batch, nil); err != nil {
+		b.Close()
+		return nil, err
+	}
+	w.batch.Close()
+	w.batch, w.indexed = b, true
+	return w.batch, nil
+}
+
+// header returns the header of key's newest version.
+func (w *writer) header(key []byte) (header, error) {
+	cache := w.store.apply.headers
+	if h, ok := cache.get(key); ok {
+		return h, nil
+	}
+	if w.points == nil {
+		lower, upper := sectionBounds(sectionVersion)
+		it, err := w.store.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper, UseL6Filters: true})
+		if err != nil {
+			return header{}, err
+		}
+		w.points = it
+	}
+	h, err := lookup(w.points, &w.scratch, key, w.state.revision, nil)
+	if err != nil {
+		return header{}, err
+	}
+	cache.set(key, h)
+	return h, nil
+}
+
+// value reads the value of the version with header h.
+func (w *writer) value(key []byte, h header) ([]byte, error) {
+	var reader pebble.Reader = w.store.db
+	if h.mod > w.store.current.Load().revision {
+		var err error
+		if reader, err = w.reader(); err != nil {
+			return nil, err
+		}
+	}
+	return getValue(reader, key, h.mod)
+}
+
+// getValue reads the value that key was given at revision mod.
+func getValue(reader pebble.Reader, key []byte, mod int64) ([]byte, error) {
+	k := appendVersionKey(make([]byte, 0, versionKeyLen(key)), key, mod, markValue)
+	b, closer, err := reader.Get(k)
+	if err != nil {
+		return nil, err
+	}
+	defer closer.Close()
+	_, v, err := decodeRecord(key, mod, b)
+	if err != nil || len(v) == 0 {
+		return nil, err
+	}
+	return bytes.Clone(v), nil
+}
+
+// putKey writes a new version of key, of which old is the present one.
+func (w *writer) putKey(key, value []byte, lease int64, old header) error {
+	rev := w.state.revision + 1
+	h := header{create: rev, mod: rev, version: old.version + 1, lease: lease, size: int64(len(key) + len(value))}
+	if old.exists() {
+		h.create = old.create
+	} else {
+		w.state.keys++
+	}
+	op := w.batch.SetDeferred(versionKeyLen(key), h.encodedLen()+len(value))
+	appendVersionKey(op.Key[:0], key, rev, markValue)
+	copy(op.Value[h.encode(op.Value):], value)
+	if err := op.Finish(); err != nil {
+		return err
+	}
+	if old.lease != lease {
+		if err := w.reattach(key, old.lease, lease); err != nil {
+			return err
+		}
+	}
+	w.state.bytes += h.size - old.size
+	w.store.apply.headers.set(key, h)
+	e := newEvent(false, old.mod)
+	e.kv.Key, e.kv.Value = key, value
+	e.kv.CreateRevision, e.kv.ModRevision, e.kv.Version, e.kv.Lease = h.create, rev, h.version, lease
+	w.current = append(w.current, e)
+	return nil
+}
+
+// deleteKey writes a tombstone for key, of which old is the present version. It keeps key.
+func (w *writer) deleteKey(key []byte, old header) error {
+	rev := w.state.revision + 1
+	op := w.batch.SetDeferred(versionKeyLen(key), 0)
+	appendVersionKey(op.Key[:0], key, rev, markTombstone)
+	if err := op.Finish(); err != nil {
+		return err
+	}
+	if old.lease != 0 {
+		if err := w.reattach(key, old.lease, 0); err != nil {
+			return err
+		}
+	}
+	w.state.keys--
+	w.state.bytes -= old.size
+	w.store.apply.headers.set(key, header{})
+	e := newEvent(true, old.mod)
+	e.kv.Key, e.kv.ModRevision = key, rev
+	w.current = append(w.current, e)
+	return nil
+}
+
+// reattach moves key from one lease to another; 0 is none.
+func (w *writer) reattach(key []byte, from, to int64) error {
+	if from != 0 {
+		w.scratch = appendAttachmentKey(w.scratch[:0], from, key)
+		if err := w.batch.Delete(w.scratch, nil); err != nil {
+			return err
+		}
+	}
+	if to == 0 {
+		return nil
+	}
+	w.scratch = appendAttachmentKey(w.scratch[:0], to, key)
+	return w.batch.Set(w.scratch, nil, nil)
+}
+
+// found is a key that a range of a write holds.
+type found struct {
+	key    []byte
+	header header
+	value  []byte
+}
+
+// existing returns the keys of a range as the command sees them, with their values if asked for.
+func (w *writer) existing(r keyRange, values bool) ([]found, error) {
+	if r.point {
+		return w.existingKey(r.lo, values)
+	}
+	reader, err := w.reader()
+	if err != nil {
+		return nil, err
+	}
+	var all []found
+	err = each(context.Background(), reader, r, w.readRevision(), func(s *scanner) (bool, error) {
+		h, v, err := s.record()
+		if err != nil {
+			return false, err
+		}
+		f := found{key: bytes.Clone(s.key), header: h}
+		if values && len(v) > 0 {
+			f.value = bytes.Clone(v)
+		}
+		all = append(all, f)
+		return true, nil
+	})
+	return all, err
+}
+
+func (w *writer) existingKey(key []byte, values bool) ([]found, error) {
+	h, err := w.header(key)
+	if err != nil || !h.exists() {
+		return nil, err
+	}
+	f := found{key: key, header: h}
+	if values {
+		if f.value, err = w.value(key, h); err != nil {
+			return nil, err
+		}
+	}
+	return []found{f}, nil
+}
+
+// writeHistory adds the batch's changes to the history, all at its end: Pebble's memory table takes keys
+// in ascending order faster than any other.
+func (w *writer) writeHistory() error {
+	for _, r := range w.revisions {
+		for sub, e := range r.events {
+			c := change{key: e.kv.Key, deleted: e.deleted(), prev: e.prev}
+			op := w.batch.SetDeferred(historyKeyLen, c.encodedLen())
+			appendHistoryKey(op.Key[:0], r.revision, uint32(sub))
+			c.encode(op.Value)
+			if err := op.Finish(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
