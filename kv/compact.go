@@ -100,7 +100,9 @@ func (c *compactor) run() {
 			return
 		}
 		for c.behind() {
-			if err := c.step(); err != nil {
+			if err := c.step(); c.ctx.Err() != nil {
+				return
+			} else if err != nil {
 				c.store.log.Error("the compaction can't go on; it is tried again after the next one or a restart", "err", err)
 				break
 			}
@@ -175,8 +177,15 @@ func (c *compactor) collect(b *pebble.Batch, from, target int64) (reached int64,
 		if !valid {
 			return 0, errCorruptRecord
 		}
-		if seen++; seen > compactionChunk && sub == 0 {
-			return rev, nil
+		if seen++; seen > compactionChunk {
+			if sub == 0 {
+				return rev, nil
+			}
+			// A revision of very many changes: its removals may go in parts, they can be done twice.
+			if err := c.flushPart(b); err != nil {
+				return 0, err
+			}
+			seen = 0
 		}
 		v, err := it.ValueAndErr()
 		if err != nil {
@@ -200,6 +209,18 @@ func (c *compactor) collect(b *pebble.Batch, from, target int64) (reached int64,
 		}
 	}
 	return target, it.Error()
+}
+
+// flushPart writes what b holds, and waits as between two steps.
+func (c *compactor) flushPart(b *pebble.Batch) error {
+	if err := c.store.db.Apply(b, pebble.NoSync); err != nil {
+		return err
+	}
+	b.Reset()
+	if !c.pause() {
+		return c.ctx.Err()
+	}
+	return nil
 }
 
 // WaitCompacted returns once everything below revision is removed from the database, or with ctx's error or

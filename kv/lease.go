@@ -88,16 +88,12 @@ func (t *leaseTable) commit(changes []leaseChange) {
 	}
 }
 
-// observe makes o hear of all changes from now on, and returns the leases as they are now. nil ends it.
-func (t *leaseTable) observe(o leaseObserver) map[int64]int64 {
+// observe makes o hear of all changes after the state that it calls start with; nil ends it.
+func (t *leaseTable) observe(o leaseObserver, start func(granted map[int64]int64)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.observer = o
-	granted := make(map[int64]int64, len(t.granted))
-	for id, ttl := range t.granted {
-		granted[id] = ttl
-	}
-	return granted
+	start(t.granted)
 }
 
 func (t *leaseTable) ttl(id int64) (int64, bool) {
