@@ -1,0 +1,191 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/ctlplane/ctlplane/apiserver/auth"
+)
+
+// Delete removes an object, or marks it as being deleted when it is to end gracefully or finalizers
+// hold it. It answers the object as it then is, or a Status for a kind whose object nobody needs.
+func (r *Registry) Delete(ctx context.Context, gvr schema.GroupVersionResource, namespace, name string, opts metav1.DeleteOptions) (runtime.Object, error) {
+	q, err := r.begin(ctx, "delete", gvr, namespace, name, "")
+	if err != nil {
+		return nil, err
+	}
+	if err := q.needNamespace(); err != nil {
+		return nil, err
+	}
+	return r.delete(ctx, q, &opts)
+}
+
+func (r *Registry) delete(ctx context.Context, q *request, opts *metav1.DeleteOptions) (runtime.Object, error) {
+	if errs := validation.ValidateDeleteOptions(opts); len(errs) > 0 {
+		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", errs)
+	}
+	dryRun, err := isDryRun(opts.DryRun)
+	if err != nil {
+		return nil, err
+	}
+	if q.kind.immortal != nil {
+		if reason := q.kind.immortal(q.name()); reason != "" {
+			return nil, forbidden(q, reason)
+		}
+	}
+	obj, err := r.modify(ctx, q, deletePreconditions(opts), dryRun, func(old Object) (Object, error) {
+		if err := (auth.NodeRestriction{}).Admit(&q.attributes, nil, old); err != nil {
+			return nil, err
+		}
+		return r.markDeleted(q.kind, old, opts)
+	})
+	if err == nil {
+		return obj, nil
+	}
+	if !errors.Is(err, errGone) {
+		return nil, err
+	}
+	if q.kind.returnsDeleted {
+		return obj, nil
+	}
+	return deletedStatus(q.kind, obj), nil
+}
+
+func deletePreconditions(opts *metav1.DeleteOptions) preconditions {
+	var pre preconditions
+	if p := opts.Preconditions; p != nil {
+		pre.uid = p.UID
+		if p.ResourceVersion != nil {
+			pre.version = *p.ResourceVersion
+		}
+	}
+	return pre
+}
+
+// markDeleted gives the object as a deletion leaves it, old itself when it changes nothing, or errGone
+// when nothing holds the object.
+func (r *Registry) markDeleted(k *kind, old Object, opts *metav1.DeleteOptions) (Object, error) {
+	obj := deepCopy(old)
+	obj.SetFinalizers(deletionFinalizers(old.GetFinalizers(), opts))
+	var grace int64
+	if k.grace != nil {
+		grace = k.grace(old, opts)
+	}
+	now := r.now()
+	if began := old.GetDeletionTimestamp(); began == nil {
+		ends := metav1.NewTime(now.Add(time.Duration(grace) * time.Second))
+		obj.SetDeletionTimestamp(&ends)
+		obj.SetDeletionGracePeriodSeconds(&grace)
+		if k.beginDelete != nil {
+			k.beginDelete(obj)
+		}
+	} else {
+		hasten(obj, *began, grace, opts)
+	}
+	if k.ended(obj) {
+		return nil, errGone
+	}
+	return obj, nil
+}
+
+// hasten shortens the time that an object which is being deleted has left. It never lengthens it, and
+// a deletion that states no period leaves it as it is.
+func hasten(obj Object, ends metav1.Time, grace int64, opts *metav1.DeleteOptions) {
+	before := obj.GetDeletionGracePeriodSeconds()
+	if before == nil || opts.GracePeriodSeconds == nil && grace != 0 || grace >= *before {
+		return
+	}
+	sooner := metav1.NewTime(ends.Add(time.Duration(grace-*before) * time.Second))
+	obj.SetDeletionTimestamp(&sooner)
+	obj.SetDeletionGracePeriodSeconds(&grace)
+}
+
+// deletionFinalizers are an object's finalizers once the caller has said what is to become of its
+// dependents.
+func deletionFinalizers(finalizers []string, opts *metav1.DeleteOptions) []string {
+	var orphan, foreground bool
+	switch {
+	case opts.PropagationPolicy != nil:
+		orphan = *opts.PropagationPolicy == metav1.DeletePropagationOrphan
+		foreground = *opts.PropagationPolicy == metav1.DeletePropagationForeground
+	case opts.OrphanDependents != nil: //nolint:staticcheck // older clients send it
+		orphan = *opts.OrphanDependents //nolint:staticcheck // as above
+	default:
+		return finalizers
+	}
+	finalizers = withFinalizer(finalizers, metav1.FinalizerOrphanDependents, orphan)
+	return withFinalizer(finalizers, metav1.FinalizerDeleteDependents, foreground)
+}
+
+func withFinalizer(finalizers []string, name string, want bool) []string {
+	switch has := slices.Contains(finalizers, name); {
+	case want && !has:
+		return append(slices.Clone(finalizers), name)
+	case !want && has:
+		return slices.DeleteFunc(slices.Clone(finalizers), func(f string) bool { return f == name })
+	}
+	return finalizers
+}
+
+func deletedStatus(k *kind, obj Object) *metav1.Status {
+	return &metav1.Status{
+		TypeMeta: metav1.TypeMeta{Kind: "Status", APIVersion: "v1"},
+		Status:   metav1.StatusSuccess,
+		Details:  &metav1.StatusDetails{Name: obj.GetName(), Group: k.Group, Kind: k.Resource, UID: obj.GetUID()},
+	}
+}
+
+// DeleteCollection deletes the objects of a namespace, of all when it is empty, that listOpts selects.
+// It answers the list of them as they were.
+func (r *Registry) DeleteCollection(ctx context.Context, gvr schema.GroupVersionResource, namespace string, opts metav1.DeleteOptions, listOpts metav1.ListOptions) (runtime.Object, error) {
+	q, err := r.beginSelection(ctx, "deletecollection", gvr, namespace, &listOpts)
+	if err != nil {
+		return nil, err
+	}
+	page, err := r.list(ctx, q, &listOpts)
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range page.entries {
+		single := *q.request
+		single.attributes.Name = e.object.GetName()
+		single.attributes.Namespace = e.object.GetNamespace()
+		if _, err := r.delete(ctx, &single, opts.DeepCopy()); err != nil && !apierrors.IsNotFound(err) {
+			return nil, err
+		}
+	}
+	return page.object(q.kind), nil
+}
+
+// evict deletes a pod in the way that drains a node.
+func (r *Registry) evict(ctx context.Context, q *request, eviction *policyv1.Eviction, dryRun []string) (runtime.Object, error) {
+	if eviction.Name != "" && eviction.Name != q.name() {
+		return nil, apierrors.NewBadRequest(fmt.Sprintf("the name of the eviction (%s) is not that of the pod on the URL (%s)", eviction.Name, q.name()))
+	}
+	opts := eviction.DeleteOptions
+	if opts == nil {
+		opts = &metav1.DeleteOptions{}
+	}
+	if len(opts.DryRun) > 0 && len(dryRun) > 0 && !slices.Equal(opts.DryRun, dryRun) {
+		return nil, apierrors.NewInvalid(q.kind.GroupVersionKind().GroupKind(), q.name(), field.ErrorList{
+			field.Invalid(field.NewPath("deleteOptions", "dryRun"), opts.DryRun, "differs from the request's dryRun")})
+	}
+	if len(dryRun) > 0 {
+		opts.DryRun = dryRun
+	}
+	if _, err := r.delete(ctx, q, opts); err != nil {
+		return nil, err
+	}
+	return success(), nil
+}

@@ -1,0 +1,105 @@
+package registry
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/ctlplane/ctlplane/apiserver/auth"
+)
+
+// request is one call on the registry: by whom, for what.
+type request struct {
+	kind       *kind
+	attributes auth.Attributes
+}
+
+func (q *request) namespace() string   { return q.attributes.Namespace }
+func (q *request) name() string        { return q.attributes.Name }
+func (q *request) subresource() string { return q.attributes.Subresource }
+
+// begin checks that a call is for something that there is and authorizes it.
+func (r *Registry) begin(ctx context.Context, verb string, gvr schema.GroupVersionResource, namespace, name, subresource string) (*request, error) {
+	q, err := r.newRequest(ctx, verb, gvr, namespace, name, subresource)
+	if err != nil {
+		return nil, err
+	}
+	return q, r.authorize(q)
+}
+
+func (r *Registry) newRequest(ctx context.Context, verb string, gvr schema.GroupVersionResource, namespace, name, subresource string) (*request, error) {
+	user, ok := auth.UserFrom(ctx)
+	if !ok {
+		return nil, apierrors.NewUnauthorized("the request is nobody's: authenticate first")
+	}
+	k, ok := r.kinds[gvr]
+	if !ok || subresource != "" && !slices.Contains(k.subresources, subresource) {
+		return nil, errNoResource()
+	}
+	if !k.Namespaced && namespace != "" {
+		return nil, apierrors.NewBadRequest("namespace may not be set for the cluster-scoped resource " + k.Resource)
+	}
+	q := &request{kind: k, attributes: auth.Attributes{
+		User: user, Verb: verb, ResourceRequest: true,
+		Group: gvr.Group, Version: gvr.Version, Resource: gvr.Resource, Subresource: subresource,
+		Namespace: namespace, Name: name,
+	}}
+	if k == r.namespaces { // as Kubernetes has it, a namespace is in itself
+		q.attributes.Namespace = name
+	}
+	ready, cancel := context.WithTimeout(ctx, readyTimeout)
+	defer cancel()
+	if err := r.WaitReady(ready); err != nil {
+		return nil, readError(fmt.Errorf("the object cache is still being loaded: %w", err))
+	}
+	return q, nil
+}
+
+func (r *Registry) authorize(q *request) error {
+	decision, reason := r.opts.Authorizer.Authorize(&q.attributes)
+	if decision == auth.Allow {
+		return nil
+	}
+	return forbidden(q, q.attributes.Denial(reason))
+}
+
+// needNamespace rejects a call for one object of a namespaced kind that names no namespace.
+func (q *request) needNamespace() error {
+	if q.kind.Namespaced && q.namespace() == "" {
+		return apierrors.NewBadRequest("an empty namespace may not be set when a resource name is provided or an object is created")
+	}
+	return nil
+}
+
+// now is the time as objects bear it, to the second.
+func (r *Registry) now() metav1.Time { return metav1.NewTime(r.opts.Clock.Now()).Rfc3339Copy() }
+
+// isDryRun tells whether a call must leave no trace.
+func isDryRun(options []string) (bool, error) {
+	switch {
+	case len(options) == 0:
+		return false, nil
+	case len(options) == 1 && options[0] == metav1.DryRunAll:
+		return true, nil
+	}
+	return false, apierrors.NewBadRequest(`dryRun: the only value that is supported is "All"`)
+}
+
+type warnKey struct{}
+
+// WithWarnings returns a context in which warn hears what a caller should know about a call that
+// succeeded all the same.
+func WithWarnings(ctx context.Context, warn func(text string)) context.Context {
+	return context.WithValue(ctx, warnKey{}, warn)
+}
+
+// Warn tells the caller of ctx's request something, if the caller listens.
+func Warn(ctx context.Context, text string) {
+	if warn, ok := ctx.Value(warnKey{}).(func(string)); ok {
+		warn(text)
+	}
+}

@@ -1,0 +1,246 @@
+package registry
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+)
+
+const (
+	addressDomain = "clusterips"
+	portDomain    = "nodeports"
+	// staticBand is how many of the lowest addresses are left to services that ask for one by name, as
+	// long as there are others.
+	staticBand = 256
+)
+
+// serviceClaims are the addresses and node ports that a service holds.
+func serviceClaims(obj Object) []claim {
+	spec := &obj.(*corev1.Service).Spec
+	if spec.Type == corev1.ServiceTypeExternalName {
+		return nil
+	}
+	var claims []claim
+	if hasAddress(spec) {
+		claims = append(claims, claim{addressDomain, spec.ClusterIP})
+	}
+	if !takesNodePorts(spec) {
+		return claims
+	}
+	for i := range spec.Ports {
+		if port := &spec.Ports[i]; port.NodePort != 0 {
+			claims = append(claims, portClaim(port))
+		}
+	}
+	return claims
+}
+
+func hasAddress(spec *corev1.ServiceSpec) bool {
+	return spec.ClusterIP != "" && spec.ClusterIP != corev1.ClusterIPNone
+}
+
+func takesNodePorts(spec *corev1.ServiceSpec) bool {
+	return spec.Type == corev1.ServiceTypeNodePort || spec.Type == corev1.ServiceTypeLoadBalancer
+}
+
+func portClaim(port *corev1.ServicePort) claim {
+	protocol := port.Protocol
+	if protocol == "" {
+		protocol = corev1.ProtocolTCP
+	}
+	return claim{portDomain, strconv.Itoa(int(port.NodePort)) + "/" + string(protocol)}
+}
+
+// keepServiceAddresses gives an update that names no address or node port those that the service has.
+func keepServiceAddresses(obj, old Object) {
+	spec, before := &obj.(*corev1.Service).Spec, &old.(*corev1.Service).Spec
+	if spec.Type == corev1.ServiceTypeExternalName {
+		dropAddresses(spec, before)
+		return
+	}
+	if spec.ClusterIP == "" && before.Type != corev1.ServiceTypeExternalName {
+		spec.ClusterIP, spec.ClusterIPs = before.ClusterIP, before.ClusterIPs
+	}
+	if !takesNodePorts(spec) {
+		for i := range spec.Ports {
+			if port := &spec.Ports[i]; keptPort(port, before) != 0 {
+				port.NodePort = 0
+			}
+		}
+		return
+	}
+	for i := range spec.Ports {
+		if port := &spec.Ports[i]; port.NodePort == 0 {
+			port.NodePort = keptPort(port, before)
+		}
+	}
+}
+
+// dropAddresses takes from a service that has become a mere name what it held before.
+func dropAddresses(spec, before *corev1.ServiceSpec) {
+	if spec.ClusterIP == before.ClusterIP {
+		spec.ClusterIP, spec.ClusterIPs = "", nil
+		spec.IPFamilies, spec.IPFamilyPolicy = nil, nil
+	}
+	for i := range spec.Ports {
+		spec.Ports[i].NodePort = 0
+	}
+}
+
+// keptPort is the node port that the same port of the service had before.
+func keptPort(port *corev1.ServicePort, before *corev1.ServiceSpec) int32 {
+	for i := range before.Ports {
+		if b := &before.Ports[i]; b.Port == port.Port && b.Protocol == port.Protocol {
+			return b.NodePort
+		}
+	}
+	return 0
+}
+
+// allocateService gives a service an address and node ports where it needs and doesn't name them, and
+// refuses those that are out of range. Whether they are free is decided when the claims are written;
+// what is chosen here is free as far as the cache knows.
+func allocateService(r *Registry, obj, _ Object) error {
+	service := obj.(*corev1.Service)
+	if service.Spec.Type == corev1.ServiceTypeExternalName {
+		return nil
+	}
+	if err := r.allocateAddress(service); err != nil {
+		return err
+	}
+	if !takesNodePorts(&service.Spec) || service.Spec.AllocateLoadBalancerNodePorts != nil && !*service.Spec.AllocateLoadBalancerNodePorts {
+		return nil
+	}
+	return r.allocatePorts(service)
+}
+
+func (r *Registry) allocateAddress(service *corev1.Service) error {
+	spec := &service.Spec
+	if spec.ClusterIP == "" && len(spec.ClusterIPs) > 0 {
+		spec.ClusterIP = spec.ClusterIPs[0]
+	}
+	if spec.ClusterIP == "" {
+		addr, ok := freeAddress(r.opts.ServiceCIDR, r.taken(addressDomain))
+		if !ok {
+			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a service IP: the range %s is full", r.opts.ServiceCIDR))
+		}
+		spec.ClusterIP = addr.String()
+	}
+	if len(spec.ClusterIPs) == 0 {
+		spec.ClusterIPs = []string{spec.ClusterIP}
+	}
+	if spec.ClusterIP == corev1.ClusterIPNone {
+		return nil
+	}
+	addr, err := netip.ParseAddr(spec.ClusterIP)
+	if err != nil || !usable(r.opts.ServiceCIDR, addr) {
+		return invalidService(service, field.Invalid(field.NewPath("spec", "clusterIPs").Index(0), spec.ClusterIP,
+			fmt.Sprintf("failed to allocate IP %s: the provided IP is not in the valid range. The range of valid IPs is %s", spec.ClusterIP, r.opts.ServiceCIDR)))
+	}
+	return nil
+}
+
+// usable tells whether a service may have the address: not the network's own nor its broadcast.
+func usable(cidr netip.Prefix, addr netip.Addr) bool {
+	return cidr.Contains(addr) && addr != cidr.Masked().Addr() && addr != nthAddress(cidr, addressCount(cidr)-1)
+}
+
+func addressCount(cidr netip.Prefix) uint64 { return 1 << (32 - cidr.Bits()) }
+
+func nthAddress(cidr netip.Prefix, n uint64) netip.Addr {
+	base := cidr.Masked().Addr().As4()
+	sum := uint32(base[0])<<24 | uint32(base[1])<<16 | uint32(base[2])<<8 | uint32(base[3])
+	sum += uint32(n)
+	return netip.AddrFrom4([4]byte{byte(sum >> 24), byte(sum >> 16), byte(sum >> 8), byte(sum)})
+}
+
+// freeAddress picks an address that nobody holds, by chance: first above the static band, then in it.
+func freeAddress(cidr netip.Prefix, taken map[string]bool) (netip.Addr, bool) {
+	count := addressCount(cidr)
+	band := min(staticBand, max(16, count/16))
+	if band >= count {
+		band = 1
+	}
+	for _, part := range [][2]uint64{{band, count}, {1, band}} {
+		size := part[1] - part[0]
+		if size == 0 {
+			continue
+		}
+		offset := rand.N(size)
+		for i := range size {
+			addr := nthAddress(cidr, part[0]+(offset+i)%size)
+			if usable(cidr, addr) && !taken[addr.String()] {
+				return addr, true
+			}
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// taken lists what the cached services hold of a domain.
+func (r *Registry) taken(domain string) map[string]bool {
+	taken := map[string]bool{}
+	items, _ := r.services.cache.view()
+	ascend(items, "", "", func(e *entry) bool {
+		for _, c := range serviceClaims(e.object) {
+			if c.domain == domain {
+				taken[c.value] = true
+			}
+		}
+		return true
+	})
+	return taken
+}
+
+func (r *Registry) allocatePorts(service *corev1.Service) error {
+	var taken map[string]bool
+	for i := range service.Spec.Ports {
+		port := &service.Spec.Ports[i]
+		if port.NodePort != 0 {
+			if port.NodePort < r.opts.NodePorts.First || port.NodePort > r.opts.NodePorts.Last {
+				return invalidService(service, field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), port.NodePort,
+					fmt.Sprintf("provided port is not in the valid range. The range of valid ports is %d-%d", r.opts.NodePorts.First, r.opts.NodePorts.Last)))
+			}
+			continue
+		}
+		if taken == nil {
+			taken = r.taken(portDomain)
+		}
+		if !r.choosePort(port, taken) {
+			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a nodePort: all of %d-%d are taken", r.opts.NodePorts.First, r.opts.NodePorts.Last))
+		}
+		taken[portClaim(port).value] = true
+	}
+	return nil
+}
+
+func (r *Registry) choosePort(port *corev1.ServicePort, taken map[string]bool) bool {
+	size := r.opts.NodePorts.Last - r.opts.NodePorts.First + 1
+	offset := rand.N(size)
+	for i := range size {
+		port.NodePort = r.opts.NodePorts.First + (offset+i)%size
+		if !taken[portClaim(port).value] {
+			return true
+		}
+	}
+	port.NodePort = 0
+	return false
+}
+
+func invalidService(service *corev1.Service, err *field.Error) error {
+	return apierrors.NewInvalid(corev1.SchemeGroupVersion.WithKind("Service").GroupKind(), service.Name, field.ErrorList{err})
+}
+
+// takenErrors says which field asked for a value that another service holds.
+func takenErrors(domain, value string) field.ErrorList {
+	if domain == portDomain {
+		return field.ErrorList{field.Invalid(field.NewPath("spec", "ports").Child("nodePort"), value, "provided port is already allocated")}
+	}
+	return field.ErrorList{field.Invalid(field.NewPath("spec", "clusterIPs").Index(0), value,
+		fmt.Sprintf("failed to allocate IP %s: provided IP is already allocated", value))}
+}

@@ -1,0 +1,176 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/ctlplane/ctlplane/apiserver/auth"
+	"github.com/ctlplane/ctlplane/apiserver/defaults"
+	"github.com/ctlplane/ctlplane/apiserver/validation"
+)
+
+// Update replaces an object or, with a subresource ("status", "scale", "finalize"), that part of it.
+// An object that bears a resource version replaces only that version.
+func (r *Registry) Update(ctx context.Context, gvr schema.GroupVersionResource, namespace, name, subresource string, obj runtime.Object, opts metav1.UpdateOptions) (runtime.Object, error) {
+	q, err := r.begin(ctx, "update", gvr, namespace, name, subresource)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.needNamespace(); err != nil {
+		return nil, err
+	}
+	dryRun, err := isDryRun(opts.DryRun)
+	if err != nil {
+		return nil, err
+	}
+	if subresource == scaleSubresource {
+		scale, ok := obj.(*autoscalingv1.Scale)
+		if !ok {
+			return nil, apierrors.NewBadRequest(fmt.Sprintf("the body is a %s, not an autoscaling/v1 Scale", typeName(obj)))
+		}
+		return r.rescale(ctx, q, dryRun, opts.FieldManager, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return scale, nil })
+	}
+	fresh, err := q.kind.asObject(obj)
+	if err != nil {
+		return nil, err
+	}
+	if err := q.checkIdentity(fresh); err != nil {
+		return nil, err
+	}
+	updated, err := r.update(ctx, q, dryRun, opts.FieldManager, func(Object) (Object, error) { return fresh, nil })
+	if apierrors.IsNotFound(err) && q.kind.createOnUpdate && subresource == "" && fresh.GetResourceVersion() == "" {
+		return r.createInstead(ctx, q, fresh, dryRun, opts.FieldManager)
+	}
+	return updated, err
+}
+
+func (q *request) versionRequired() error {
+	return apierrors.NewInvalid(q.kind.GroupVersionKind().GroupKind(), q.name(), field.ErrorList{
+		field.Invalid(field.NewPath("metadata", "resourceVersion"), "", "must be specified for an update")})
+}
+
+// createInstead is the create that an update or apply of a missing object becomes. It is authorized as one.
+func (r *Registry) createInstead(ctx context.Context, q *request, obj Object, dryRun bool, manager string) (Object, error) {
+	creation := *q
+	creation.attributes.Verb = "create"
+	if err := r.authorize(&creation); err != nil {
+		return nil, err
+	}
+	return r.create(ctx, &creation, obj, dryRun, manager)
+}
+
+// checkIdentity holds an object to the URL that it was sent to.
+func (q *request) checkIdentity(obj Object) error {
+	if obj.GetName() == "" {
+		obj.SetName(q.name())
+	}
+	if obj.GetNamespace() == "" && q.kind.Namespaced {
+		obj.SetNamespace(q.namespace())
+	}
+	switch {
+	case obj.GetName() != q.name():
+		return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s) does not match the name on the URL (%s)", obj.GetName(), q.name()))
+	case q.kind.Namespaced && obj.GetNamespace() != q.namespace():
+		return apierrors.NewBadRequest(fmt.Sprintf("the namespace of the object (%s) does not match the namespace on the request (%s)", obj.GetNamespace(), q.namespace()))
+	}
+	return nil
+}
+
+// update writes what propose makes of an object, as a request's subresource lets it. propose gets the
+// stored object, which it must not modify; what it gives may be its own only if it gives it once.
+func (r *Registry) update(ctx context.Context, q *request, dryRun bool, manager string, propose func(old Object) (Object, error)) (Object, error) {
+	obj, err := r.modify(ctx, q, preconditions{}, dryRun, func(old Object) (Object, error) {
+		proposed, err := propose(old)
+		if err != nil {
+			return nil, err
+		}
+		return r.prepareUpdate(q, deepCopy(proposed), old, manager)
+	})
+	if errors.Is(err, errGone) {
+		return obj, nil
+	}
+	return obj, err
+}
+
+// prepareUpdate brings an object that is to replace old into the form that is stored, or refuses it.
+func (r *Registry) prepareUpdate(q *request, obj, old Object, manager string) (Object, error) {
+	pre := preconditions{version: obj.GetResourceVersion()}
+	if uid := obj.GetUID(); uid != "" {
+		pre.uid = &uid
+	}
+	if err := pre.check(q, old); err != nil {
+		return nil, err
+	}
+	if q.kind.needsVersion && pre.version == "" {
+		return nil, q.versionRequired()
+	}
+	obj.SetResourceVersion(old.GetResourceVersion())
+	keepIdentity(obj, old)
+	switch q.subresource() {
+	case statusSubresource:
+		obj = q.kind.withStatus(obj, old)
+	case finalizeSubresource:
+		obj = finalizeNamespace(obj, old)
+	default:
+		copyField(obj, old, "Status")
+		if q.kind.prepareUpdate != nil {
+			q.kind.prepareUpdate(obj, old)
+		}
+	}
+	defaults.Apply(obj)
+	if q.kind.allocate != nil && q.subresource() == "" {
+		if err := q.kind.allocate(r, obj, old); err != nil {
+			return nil, err
+		}
+	}
+	if q.kind.generation && !apiequality.Semantic.DeepEqual(q.kind.wantedOf(obj), q.kind.wantedOf(old)) {
+		obj.SetGeneration(old.GetGeneration() + 1)
+	}
+	if err := r.admitUpdate(q, obj, old); err != nil {
+		return nil, err
+	}
+	if err := r.track(q, old, obj, manager); err != nil {
+		return nil, err
+	}
+	if q.kind.ended(obj) {
+		return nil, errGone
+	}
+	return obj, nil
+}
+
+func (r *Registry) admitUpdate(q *request, obj, old Object) error {
+	if err := (auth.NodeRestriction{}).Admit(&q.attributes, obj, old); err != nil {
+		return err
+	}
+	var errs field.ErrorList
+	if q.subresource() == statusSubresource {
+		errs = validation.UpdateStatus(obj, old)
+	} else {
+		errs = validation.Update(obj, old)
+	}
+	if len(errs) > 0 {
+		return apierrors.NewInvalid(q.kind.GroupVersionKind().GroupKind(), obj.GetName(), errs)
+	}
+	return nil
+}
+
+// withStatus is old with obj's status, and what else an update of the status may change.
+func (k *kind) withStatus(obj, old Object) Object {
+	fresh := deepCopy(old)
+	copyField(fresh, obj, "Status")
+	fresh.SetAnnotations(obj.GetAnnotations())
+	if k.labelsWithStatus {
+		fresh.SetLabels(obj.GetLabels())
+	}
+	fresh.SetManagedFields(obj.GetManagedFields())
+	return fresh
+}
