@@ -1,0 +1,77 @@
+package etcdv3
+
+import (
+	"context"
+	"errors"
+
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// codeErrors are etcd's errors for the store's, with the codes and texts that its clients tell apart.
+var codeErrors = map[kv.ErrorCode]error{
+	kv.ErrCompacted:         rpctypes.ErrGRPCCompacted,
+	kv.ErrFutureRevision:    rpctypes.ErrGRPCFutureRev,
+	kv.ErrLeaseNotFound:     rpctypes.ErrGRPCLeaseNotFound,
+	kv.ErrLeaseExists:       rpctypes.ErrGRPCLeaseExist,
+	kv.ErrKeyNotFound:       rpctypes.ErrGRPCKeyNotFound,
+	kv.ErrDuplicateKey:      rpctypes.ErrGRPCDuplicateKey,
+	kv.ErrTooManyOps:        rpctypes.ErrGRPCTooManyOps,
+	kv.ErrEmptyKey:          rpctypes.ErrGRPCEmptyKey,
+	kv.ErrLeaseTTLTooLarge:  rpctypes.ErrGRPCLeaseTTLTooLarge,
+	kv.ErrNoSpace:           rpctypes.ErrGRPCNoSpace,
+	kv.ErrValueProvided:     rpctypes.ErrGRPCValueProvided,
+	kv.ErrLeaseProvided:     rpctypes.ErrGRPCLeaseProvided,
+	kv.ErrInvalidSortOption: rpctypes.ErrGRPCInvalidSortOption,
+	kv.ErrMemberExists:      rpctypes.ErrGRPCMemberExist,
+	kv.ErrMemberNotFound:    rpctypes.ErrGRPCMemberNotFound,
+	kv.ErrMemberRemoved:     rpctypes.ErrGRPCMemberNotFound,
+	kv.ErrInvalidRange:      status.Error(codes.InvalidArgument, kv.ErrInvalidRange.Error()),
+	kv.ErrInvalidCommand:    status.Error(codes.InvalidArgument, kv.ErrInvalidCommand.Error()),
+}
+
+// toStatus is err as etcd's clients expect it.
+func toStatus(err error) error {
+	var code kv.ErrorCode
+	switch {
+	case errors.As(err, &code):
+		if known, ok := codeErrors[code]; ok {
+			return known
+		}
+		return status.Error(codes.Unknown, err.Error())
+	case errors.Is(err, context.Canceled):
+		return rpctypes.ErrGRPCCanceled
+	case errors.Is(err, context.DeadlineExceeded):
+		return rpctypes.ErrGRPCDeadlineExceeded
+	case errors.Is(err, kv.ErrClosed):
+		return rpctypes.ErrGRPCStopped
+	}
+	var withStatus interface{ GRPCStatus() *status.Status }
+	if errors.As(err, &withStatus) {
+		return withStatus.GRPCStatus().Err()
+	}
+	return status.Error(codes.Unknown, err.Error())
+}
+
+// watchRefusal is why a watch was not created, in etcd's words.
+func watchRefusal(err error) string {
+	switch {
+	case errors.Is(err, kv.ErrWatchExists):
+		return "mvcc: duplicate watch ID provided on the WatchStream"
+	case errors.Is(err, kv.ErrInvalidRange):
+		return "mvcc: watcher range is empty"
+	}
+	return status.Convert(toStatus(err)).Message()
+}
+
+// streamEnd is the error that a stream ends with after a failed send or receive: why its context ended, where
+// somebody has said so, or else the failure itself.
+func streamEnd(ctx context.Context, err error) error {
+	if ctx.Err() == nil {
+		return err
+	}
+	return toStatus(context.Cause(ctx))
+}

@@ -1,0 +1,55 @@
+package etcdv3
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/protobuf/proto"
+)
+
+// maxRequestBytes bounds one write: what is larger doesn't belong in a replicated log.
+const maxRequestBytes = 3 << 19 // 1.5 MiB
+
+// kvServer is etcd's KV service.
+type kvServer struct {
+	pb.UnimplementedKVServer
+	store KV
+}
+
+func (s *kvServer) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	return answer(s.store.Range(ctx, r))
+}
+
+func (s *kvServer) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
+	if len(r.Key)+len(r.Value) > maxRequestBytes {
+		return nil, rpctypes.ErrGRPCRequestTooLarge
+	}
+	return answer(s.store.Put(ctx, r))
+}
+
+func (s *kvServer) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
+	if len(r.Key)+len(r.RangeEnd) > maxRequestBytes {
+		return nil, rpctypes.ErrGRPCRequestTooLarge
+	}
+	return answer(s.store.DeleteRange(ctx, r))
+}
+
+func (s *kvServer) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	if proto.Size(r) > maxRequestBytes {
+		return nil, rpctypes.ErrGRPCRequestTooLarge
+	}
+	return answer(s.store.Txn(ctx, r))
+}
+
+func (s *kvServer) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
+	return answer(s.store.Compact(ctx, r))
+}
+
+// answer gives a response of the store, or its error as a client understands it.
+func answer[T any](resp *T, err error) (*T, error) {
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return resp, nil
+}

@@ -1,0 +1,78 @@
+package etcdv3
+
+import (
+	"context"
+	"math"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/keepalive"
+	"k8s.io/utils/clock"
+)
+
+// Allow decides whether a call may be made: nil, or an error with a gRPC status. fullMethod is "/package.Service/Method".
+type Allow func(ctx context.Context, fullMethod string) error
+
+// ServerConfig is what a gRPC server for the client port needs to know.
+type ServerConfig struct {
+	// Allow is asked before every call; nil lets all of them through, which is for a port in plain text.
+	Allow Allow
+	// HasLeader tells whether this member knows a leader. Nil: calls that require a leader are not checked.
+	HasLeader func() bool
+	// Clock is for looking after the leader; nil is the real one.
+	Clock clock.WithTicker
+}
+
+// Settings of the connections, in bytes. Windows are larger than gRPC's 64 KiB so that a stream of writes is not stopped for
+// a round trip; buffers so that the many small messages of one commit leave in few system calls.
+const (
+	maxReceiveBytes  = maxRequestBytes + 512<<10 // room for what surrounds a request, as in etcd
+	streamWindow     = 4 << 20
+	connectionWindow = 16 << 20
+	socketBuffer     = 64 << 10
+)
+
+// ServerOptions are the options for a gRPC server that Register is called on: limits, buffers and who may call what.
+// Credentials are the caller's to add.
+func ServerOptions(c ServerConfig) []grpc.ServerOption {
+	options := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(maxReceiveBytes),
+		grpc.MaxSendMsgSize(math.MaxInt32), // what is stored can also be read
+		grpc.MaxConcurrentStreams(math.MaxUint32),
+		grpc.InitialWindowSize(streamWindow),
+		grpc.InitialConnWindowSize(connectionWindow),
+		grpc.ReadBufferSize(socketBuffer),
+		grpc.WriteBufferSize(socketBuffer),
+		grpc.SharedWriteBuffer(true),
+		// etcd's clients may ping every 5 s, also while nothing is going on.
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
+	}
+	var unary []grpc.UnaryServerInterceptor
+	var stream []grpc.StreamServerInterceptor
+	if c.Allow != nil {
+		unary, stream = append(unary, c.Allow.unary), append(stream, c.Allow.stream)
+	}
+	if c.HasLeader != nil {
+		if c.Clock == nil {
+			c.Clock = clock.RealClock{}
+		}
+		g := newLeaderGuard(c.HasLeader, c.Clock)
+		unary, stream = append(unary, g.unary), append(stream, g.stream)
+	}
+	return append(options, grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...))
+}
+
+func (allow Allow) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if err := allow(ctx, info.FullMethod); err != nil {
+		return nil, err
+	}
+	return handler(ctx, req)
+}
+
+func (allow Allow) stream(srv any, ss grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	if err := allow(ss.Context(), info.FullMethod); err != nil {
+		return err
+	}
+	return handler(srv, ss)
+}

@@ -1,0 +1,227 @@
+package etcdv3
+
+import (
+	"context"
+	"errors"
+	"io"
+	"runtime"
+	"sync"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/ctlplane/ctlplane/api/writepb"
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// pipelineBytes bounds what one stream has in flight, in bytes of keys and values. A stream at its bound is not read:
+// gRPC's flow control then holds its client back. It is more than one message may hold, so that no stream gets stuck.
+const pipelineBytes = 8 << 20
+
+// pipelineServer is the write stream: a client's writes are proposed as they come, and answered as they are applied.
+type pipelineServer struct {
+	writepb.UnimplementedPipelineServer
+	store Proposer
+}
+
+// writeStream is one client's stream. The goroutine of the handler reads writes and proposes them, another one
+// sends answers, and the store's goroutines put answers into ready.
+//
+//  1. used is the bytes, and live the number, of the writes that were read and whose answers are not yet sent.
+//  2. Whoever adds the first answer to an empty ready signals wake; the sender takes all there are.
+type writeStream struct {
+	grpc  writepb.Pipeline_WriteServer
+	store Proposer
+	wake  chan struct{}
+
+	mu      sync.Mutex
+	changed sync.Cond // signalled when used falls, and when the sender has ended
+	ready   []*write
+	used    int
+	live    int
+	broken  error // why the sender ended
+}
+
+// write is one write of a stream.
+type write struct {
+	stream *writeStream
+	bytes  int
+	result writepb.WriteResult
+	put    pb.PutRequest
+}
+
+// Write serves one stream until the client closes it and all its writes are answered, or until it breaks.
+func (s *pipelineServer) Write(stream writepb.Pipeline_WriteServer) error {
+	if err := stream.SendHeader(metadata.MD{}); err != nil { // tells the client that the service is there
+		return err
+	}
+	ws := newWriteStream(stream, s.store)
+	ctx, cancel := context.WithCancel(stream.Context())
+	var sender sync.WaitGroup
+	sender.Go(func() { ws.send(ctx) })
+	err := ws.take()
+	cancel()
+	sender.Wait()
+	return err
+}
+
+func newWriteStream(stream writepb.Pipeline_WriteServer, store Proposer) *writeStream {
+	ws := &writeStream{grpc: stream, store: store, wake: make(chan struct{}, 1)}
+	ws.changed.L = &ws.mu
+	return ws
+}
+
+// take proposes the stream's writes in the order in which they come.
+func (ws *writeStream) take() error {
+	for {
+		batch, err := ws.grpc.Recv()
+		if errors.Is(err, io.EOF) {
+			return ws.drain()
+		}
+		if err != nil {
+			return err
+		}
+		if err := ws.admit(batch); err != nil {
+			return err
+		}
+		writes := make([]write, len(batch.Ops))
+		for i, op := range batch.Ops {
+			writes[i].stream = ws
+			writes[i].propose(ws.grpc.Context(), op)
+		}
+	}
+}
+
+// admit waits until there is room for a batch.
+func (ws *writeStream) admit(batch *writepb.WriteBatch) error {
+	bytes := 0
+	for _, op := range batch.Ops {
+		bytes += opBytes(op)
+	}
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for ws.live > 0 && ws.used+bytes > pipelineBytes && ws.broken == nil {
+		ws.changed.Wait()
+	}
+	ws.used += bytes
+	ws.live += len(batch.Ops)
+	return ws.broken
+}
+
+// opBytes is what a write counts for in the stream's bound: what it holds, and something for itself.
+func opBytes(op *writepb.WriteOp) int { return len(op.Key) + len(op.Value) + 128 }
+
+// propose hands the write to the store.
+func (w *write) propose(ctx context.Context, op *writepb.WriteOp) {
+	w.bytes, w.result.Id = opBytes(op), op.Id
+	c := kv.Command{}
+	if op.Delete {
+		c.DeleteRange = &pb.DeleteRangeRequest{Key: op.Key}
+	} else {
+		w.put.Key, w.put.Value, w.put.Lease = op.Key, op.Value, op.Lease
+		c.Put = &w.put
+	}
+	if len(op.Key)+len(op.Value) > maxRequestBytes {
+		w.fail(rpctypes.ErrGRPCRequestTooLarge)
+	} else if err := c.Validate(); err != nil {
+		w.fail(toStatus(err))
+	} else {
+		w.stream.store.ProposeAsync(ctx, c, w.done)
+	}
+}
+
+// done takes the outcome from the store.
+func (w *write) done(r kv.Result, err error) {
+	if err == nil {
+		err = r.Err
+	}
+	if err != nil {
+		w.fail(toStatus(err))
+		return
+	}
+	if answer, ok := r.Response.(interface{ GetHeader() *pb.ResponseHeader }); ok {
+		w.result.Revision = answer.GetHeader().GetRevision()
+	}
+	w.stream.add(w)
+}
+
+func (w *write) fail(err error) {
+	s := status.Convert(err)
+	w.result.Code, w.result.Message = uint32(s.Code()), s.Message()
+	w.stream.add(w)
+}
+
+// add puts an answered write where the sender finds it.
+func (ws *writeStream) add(w *write) {
+	ws.mu.Lock()
+	ws.ready = append(ws.ready, w)
+	first := len(ws.ready) == 1
+	ws.mu.Unlock()
+	if first {
+		select {
+		case ws.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// send sends answers, many in a message when there are many, until ctx ends or the stream breaks.
+func (ws *writeStream) send(ctx context.Context) {
+	var taken []*write
+	var batch writepb.ResultBatch
+	for {
+		select {
+		case <-ws.wake:
+		case <-ctx.Done():
+			ws.stop(ctx.Err())
+			return
+		}
+		runtime.Gosched() // the other answers of the same commit are about to come
+		ws.mu.Lock()
+		taken, ws.ready = ws.ready, taken[:0]
+		ws.mu.Unlock()
+		batch.Results = batch.Results[:0]
+		bytes := 0
+		for _, w := range taken {
+			batch.Results = append(batch.Results, &w.result)
+			bytes += w.bytes
+		}
+		if err := ws.grpc.Send(&batch); err != nil {
+			ws.stop(err)
+			return
+		}
+		ws.sent(len(taken), bytes)
+		clear(taken)
+	}
+}
+
+func (ws *writeStream) sent(writes, bytes int) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.live -= writes
+	ws.used -= bytes
+	ws.changed.Broadcast()
+}
+
+func (ws *writeStream) stop(err error) {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	ws.broken = err
+	ws.changed.Broadcast()
+}
+
+// drain waits until every write is answered.
+func (ws *writeStream) drain() error {
+	ws.mu.Lock()
+	defer ws.mu.Unlock()
+	for ws.live > 0 && ws.broken == nil {
+		ws.changed.Wait()
+	}
+	if ws.broken != nil {
+		return status.Error(codes.Canceled, ws.broken.Error())
+	}
+	return nil
+}

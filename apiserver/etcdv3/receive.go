@@ -1,0 +1,30 @@
+package etcdv3
+
+import "context"
+
+// received is one request of a stream, or the error that ended it.
+type received[T any] struct {
+	request *T
+	err     error
+}
+
+// receive reads a stream's requests in the background, so that its handler can end while none comes. ctx must end at the
+// latest when the handler returns. The goroutine then ends as well: gRPC ends the stream of a handler that has
+// returned, and with it the call to recv.
+func receive[T any](ctx context.Context, recv func() (*T, error)) <-chan received[T] {
+	requests := make(chan received[T])
+	go func() {
+		for {
+			req, err := recv()
+			select {
+			case requests <- received[T]{req, err}:
+			case <-ctx.Done():
+				return
+			}
+			if err != nil {
+				return
+			}
+		}
+	}()
+	return requests
+}

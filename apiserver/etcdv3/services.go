@@ -1,0 +1,108 @@
+// Package etcdv3 serves etcd's v3 gRPC API, as go.etcd.io/etcd/api/v3 defines it, on a member of the store, so that
+// etcdctl and every etcd client work on ctlplane: KV, Watch, Lease, and what they ask of Cluster and
+// Maintenance. What the store does not have yet is answered as unimplemented. Beside it stands ctlplane's own write
+// stream (api/writepb).
+package etcdv3
+
+import (
+	"context"
+	"log/slog"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"k8s.io/utils/clock"
+
+	"github.com/ctlplane/ctlplane/api/writepb"
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// KV reads and writes keys. Responses' headers are complete; errors are those that toStatus knows.
+type KV interface {
+	Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error)
+	Put(context.Context, *pb.PutRequest) (*pb.PutResponse, error)
+	DeleteRange(context.Context, *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error)
+	Txn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
+	Compact(context.Context, *pb.CompactionRequest) (*pb.CompactionResponse, error)
+}
+
+// Leases grants, renews and revokes leases.
+type Leases interface {
+	LeaseGrant(context.Context, *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error)
+	LeaseRevoke(context.Context, *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error)
+	// LeaseKeepAlive renews a lease and returns its time to live in seconds.
+	LeaseKeepAlive(ctx context.Context, id int64) (ttl int64, err error)
+	LeaseTimeToLive(context.Context, *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error)
+	LeaseLeases(context.Context) (*pb.LeaseLeasesResponse, error)
+}
+
+// Watches opens streams of events.
+type Watches interface {
+	NewWatchStream() *kv.WatchStream
+	// Header is the header of a response that is made now: who answers, at which revision of its own, in which term.
+	Header() *pb.ResponseHeader
+}
+
+// Membership tells who is in the cluster and how this member is.
+type Membership interface {
+	Members(context.Context) ([]*pb.Member, error)
+	Status() Status
+}
+
+// Proposer takes writes without waiting for them.
+type Proposer interface {
+	// ProposeAsync has a command committed and applied, in the order of the calls, and calls done once with the outcome,
+	// from any goroutine. It may block while too much is in flight.
+	ProposeAsync(ctx context.Context, c kv.Command, done func(kv.Result, error))
+}
+
+// Backend is a member of the store.
+type Backend interface {
+	KV
+	Leases
+	Watches
+	Membership
+	Proposer
+}
+
+// Status is how a member is.
+type Status struct {
+	Leader       uint64 // the leader's id; 0: none is known
+	Term         uint64
+	CommitIndex  uint64
+	AppliedIndex uint64
+	DBSize       int64 // bytes on disk
+	DBSizeInUse  int64 // bytes of them that hold data
+	IsLearner    bool
+}
+
+// Options are the settings of the services. The zero value is fit for use.
+type Options struct {
+	Logger *slog.Logger     // nil: nothing is logged
+	Clock  clock.WithTicker // nil: the real one
+}
+
+func (o Options) withDefaults() Options {
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	return o
+}
+
+// Register adds etcd's services, gRPC health and the write stream over b to srv, which should have been made with
+// ServerOptions.
+func Register(srv grpc.ServiceRegistrar, b Backend, o Options) {
+	o = o.withDefaults()
+	pb.RegisterKVServer(srv, &kvServer{store: b})
+	pb.RegisterWatchServer(srv, &watchServer{store: b, log: o.Logger, clock: o.Clock})
+	pb.RegisterLeaseServer(srv, &leaseServer{store: b})
+	pb.RegisterClusterServer(srv, &clusterServer{store: b})
+	pb.RegisterMaintenanceServer(srv, &maintenanceServer{store: b})
+	pb.RegisterAuthServer(srv, pb.UnimplementedAuthServer{})
+	healthpb.RegisterHealthServer(srv, health.NewServer())
+	writepb.RegisterPipelineServer(srv, &pipelineServer{store: b})
+}
