@@ -16,13 +16,13 @@ import (
 	"github.com/ctlplane/ctlplane/api/resource"
 )
 
-// describe makes the OpenAPI v2 document of some kinds.
-func describe(infos []*resource.Info, version string) (*spec.Swagger, error) {
+// describe makes the document of some kinds, in the form of OpenAPI v2.
+func describe(infos []*resource.Info, version string, dialect dialect) (*spec.Swagger, error) {
 	relations, err := loadRelations()
 	if err != nil {
 		return nil, err
 	}
-	d := newDefinitions(relations)
+	d := newDefinitions(relations, dialect)
 	paths := map[string]spec.PathItem{}
 	for _, info := range infos {
 		maps.Copy(paths, pathsOf(d, info))
@@ -79,7 +79,7 @@ func version3(gv schema.GroupVersion, version string) (*spec3.OpenAPI, error) {
 			infos = append(infos, info)
 		}
 	}
-	swagger, err := describe(infos, version)
+	swagger, err := describe(infos, version, version3Dialect)
 	if err != nil {
 		return nil, err
 	}

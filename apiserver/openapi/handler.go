@@ -15,7 +15,7 @@ import (
 // NewHandler serves /openapi/v2, /openapi/v3 and the documents of the group versions below it, as
 // JSON or protobuf. version is the server's, as /version tells it. It does next to nothing until it is
 // asked: each document is made once, when it is first wanted.
-func NewHandler(version string) (http.Handler, error) {
+func NewHandler(version string) http.Handler {
 	service := handler3.NewOpenAPIService()
 	for _, gv := range groupVersions() {
 		service.UpdateGroupVersionLazy(strings.TrimPrefix(root(gv), "/"), cached.Once(cached.Func(func() (*spec3.OpenAPI, string, error) {
@@ -24,10 +24,13 @@ func NewHandler(version string) (http.Handler, error) {
 		})))
 	}
 	mux := http.NewServeMux()
-	mux.HandleFunc("/openapi/v3", service.HandleDiscovery)
-	mux.HandleFunc("/openapi/v3/", service.HandleGroupVersion)
-	mux.Handle("/openapi/v2", newVersion2(version))
-	return mux, nil
+	mux.Handle("GET /openapi/v2", newVersion2(version))
+	mux.HandleFunc("GET /openapi/v3", service.HandleDiscovery)
+	for _, gv := range groupVersions() {
+		// Path by path, because the service answers for one that it does not know with nothing, and 200.
+		mux.HandleFunc("GET /openapi/v3"+root(gv), service.HandleGroupVersion)
+	}
+	return mux
 }
 
 // groupVersions lists the group versions that are served, core first.

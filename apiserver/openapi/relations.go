@@ -63,6 +63,16 @@ func (r *relations) describe(model, name string, property *spec.Schema) {
 	}
 }
 
+// defaultOf is the value that a field has when it is left out, nil when there is none.
+func (r *relations) defaultOf(model, name string) any {
+	if m := r.typeOf(model); m != nil {
+		if f, ok := m.FindField(name); ok {
+			return f.Default
+		}
+	}
+	return nil
+}
+
 func describeList(list *schema.List, property *spec.Schema) {
 	switch {
 	case list.ElementRelationship != schema.Associative:

@@ -17,10 +17,20 @@ import (
 type definitions struct {
 	schemas   map[string]spec.Schema
 	relations *relations
+	dialect   dialect
 }
 
-func newDefinitions(relations *relations) *definitions {
-	return &definitions{schemas: map[string]spec.Schema{}, relations: relations}
+// dialect is what the two versions say differently beyond their form: version 2 knows no values of
+// alternative types, and its clients stumble over defaults.
+type dialect int
+
+const (
+	version2Dialect dialect = 2
+	version3Dialect dialect = 3
+)
+
+func newDefinitions(relations *relations, dialect dialect) *definitions {
+	return &definitions{schemas: map[string]spec.Schema{}, relations: relations, dialect: dialect}
 }
 
 const refPrefix = "#/definitions/"
@@ -33,9 +43,10 @@ type (
 		OpenAPISchemaType() []string
 		OpenAPISchemaFormat() string
 	}
+	alternative interface{ OpenAPIV3OneOfTypes() []string }
 )
 
-// ref makes sure that the type has a schema and gives its name.
+// add makes sure that the type has a schema and gives its name.
 func (d *definitions) add(t reflect.Type) string {
 	name := modelName(t)
 	if _, ok := d.schemas[name]; ok {
@@ -58,8 +69,9 @@ func (d *definitions) model(t reflect.Type, name string) spec.Schema {
 	schema := spec.Schema{}
 	doc := docOf(t)
 	schema.Description = doc[""]
-	if s, ok := reflect.Zero(t).Interface().(scalar); ok {
-		schema.Type, schema.Format = s.OpenAPISchemaType(), s.OpenAPISchemaFormat()
+	if value, ok := reflect.Zero(t).Interface().(scalar); ok {
+		schema.Description = scalarDocs[name]
+		d.scalar(value, &schema)
 		return schema
 	}
 	schema.Type = spec.StringOrArray{"object"}
@@ -69,6 +81,28 @@ func (d *definitions) model(t reflect.Type, name string) spec.Schema {
 		schema.AddExtension("x-kubernetes-map-type", "atomic")
 	}
 	return schema
+}
+
+// scalarDocs describes the types that are written as one value; they say nothing of themselves.
+var scalarDocs = map[string]string{
+	"io.k8s.apimachinery.pkg.api.resource.Quantity": "Quantity is a number with a suffix that scales it: " +
+		"m for a thousandth; k, M, G, T, P, E for powers of a thousand; Ki, Mi, Gi, Ti, Pi, Ei for powers of 1024; " +
+		"or an exponent as in 1e3. Examples: 500m, 2, 128Mi.",
+	"io.k8s.apimachinery.pkg.util.intstr.IntOrString": "IntOrString is a whole number or a string: a port's number or name, an amount or a percentage.",
+	"io.k8s.apimachinery.pkg.apis.meta.v1.Time":       "Time is a moment in RFC 3339 form, to the second.",
+	"io.k8s.apimachinery.pkg.apis.meta.v1.MicroTime":  "MicroTime is a moment in RFC 3339 form, to the microsecond.",
+}
+
+func (d *definitions) scalar(value scalar, schema *spec.Schema) {
+	schema.Type, schema.Format = value.OpenAPISchemaType(), value.OpenAPISchemaFormat()
+	types, ok := value.(alternative)
+	if !ok || d.dialect == version2Dialect {
+		return
+	}
+	schema.Type = nil
+	for _, t := range types.OpenAPIV3OneOfTypes() {
+		schema.OneOf = append(schema.OneOf, spec.Schema{SchemaProps: spec.SchemaProps{Type: spec.StringOrArray{t}}})
+	}
 }
 
 func docOf(t reflect.Type) map[string]string {
@@ -95,6 +129,9 @@ func (d *definitions) fields(t reflect.Type, name string, doc map[string]string,
 		property.Description = doc[tag]
 		describePatch(f, &property)
 		d.relations.describe(name, tag, &property)
+		if d.dialect == version3Dialect {
+			property.Default = d.relations.defaultOf(name, tag)
+		}
 		schema.Properties[tag] = property
 		if required(f, name, tag, options) {
 			schema.Required = append(schema.Required, tag)
@@ -129,7 +166,16 @@ func required(f reflect.StructField, model, name, options string) bool {
 
 // optional lists the fields that may be left out although they are always written: their Go types say
 // so in a comment only.
-var optional = map[string]bool{}
+var optional = map[string]bool{
+	"io.k8s.api.core.v1.ContainerImage.names":               true,
+	"io.k8s.api.core.v1.Event.reportingComponent":           true,
+	"io.k8s.api.core.v1.Event.reportingInstance":            true,
+	"io.k8s.api.core.v1.GRPCAction.service":                 true,
+	"io.k8s.api.core.v1.ProjectedVolumeSource.sources":      true,
+	"io.k8s.api.core.v1.TypedLocalObjectReference.apiGroup": true,
+	"io.k8s.api.core.v1.TypedObjectReference.apiGroup":      true,
+	"io.k8s.api.discovery.v1.EndpointSlice.ports":           true,
+}
 
 // property is the schema of a value of the type, where it is used.
 func (d *definitions) property(t reflect.Type) spec.Schema {

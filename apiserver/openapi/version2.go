@@ -37,7 +37,7 @@ type encoded struct {
 
 func newVersion2(version string) *version2 {
 	asJSON := sync.OnceValues(func() (encoded, error) {
-		swagger, err := describe(resource.All(), version)
+		swagger, err := describe(resource.All(), version, version2Dialect)
 		if err != nil {
 			return encoded{}, err
 		}
