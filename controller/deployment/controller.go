@@ -102,7 +102,7 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 		return 0, fmt.Errorf("the selector of deployment %s is not valid: %w", key, err)
 	}
 	if selector.Empty() {
-		c.loop.Options().Events.Eventf(d, corev1.EventTypeWarning, "SelectingAll",
+		c.loop.Eventf(d, corev1.EventTypeWarning, "SelectingAll",
 			"This deployment is selecting all pods. A non-empty selector is required.")
 		return 0, nil
 	}

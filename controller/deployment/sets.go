@@ -168,6 +168,6 @@ func (c *Controller) scaled(d *appsv1.Deployment, set string, before, after int3
 	if after < before {
 		direction = "down"
 	}
-	c.loop.Options().Events.Eventf(d, corev1.EventTypeNormal, "ScalingReplicaSet",
+	c.loop.Eventf(d, corev1.EventTypeNormal, "ScalingReplicaSet",
 		"Scaled %s replica set %s from %d to %d", direction, set, before, after)
 }

@@ -4,13 +4,14 @@ package loop
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
-	"k8s.io/client-go/tools/record"
 	"k8s.io/client-go/util/workqueue"
 	"k8s.io/utils/clock"
 
@@ -23,6 +24,11 @@ const (
 	lastRetry  = 30 * time.Second
 )
 
+// Events tells users what happened to an object; *client.Recorder does.
+type Events interface {
+	Event(obj runtime.Object, eventType, reason, message string)
+}
+
 // Options are what every controller takes beside its own.
 type Options struct {
 	// Workers is how many keys are reconciled at once; 0 means 2.
@@ -32,7 +38,7 @@ type Options struct {
 	// Logger gets failures; nil discards them.
 	Logger *slog.Logger
 	// Events takes what users should see beside an object; nil drops it.
-	Events record.EventRecorder
+	Events Events
 	// Metrics observes the work queues; nil observes nothing.
 	Metrics workqueue.MetricsProvider
 }
@@ -47,9 +53,6 @@ func (o Options) WithDefaults() Options {
 	}
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
-	}
-	if o.Events == nil {
-		o.Events = &record.FakeRecorder{}
 	}
 	return o
 }
@@ -98,6 +101,13 @@ func New(name string, informers *client.Informers, options Options, reconcile Re
 
 // Options are the loop's, with nothing left empty and a logger that names the controller.
 func (l *Loop) Options() Options { return l.options }
+
+// Eventf tells users what happened to an object.
+func (l *Loop) Eventf(obj runtime.Object, eventType, reason, format string, args ...any) {
+	if l.options.Events != nil {
+		l.options.Events.Event(obj, eventType, reason, fmt.Sprintf(format, args...))
+	}
+}
 
 // Add asks for a key's reconciliation.
 func (l *Loop) Add(keys ...Key) {

@@ -47,14 +47,13 @@ func (c *Controller) create(ctx context.Context, set *appsv1.ReplicaSet, n int) 
 
 func (c *Controller) createPod(ctx context.Context, set *appsv1.ReplicaSet) error {
 	pod, err := c.pods.Create(ctx, podOf(set))
-	events := c.loop.Options().Events
 	if err != nil {
 		if !apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) {
-			events.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
+			c.loop.Eventf(set, corev1.EventTypeWarning, "FailedCreate", "Error creating: %v", err)
 		}
 		return fmt.Errorf("creating a pod of replicaset %s/%s: %w", set.Namespace, set.Name, err)
 	}
-	events.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %s", pod.Name)
+	c.loop.Eventf(set, corev1.EventTypeNormal, "SuccessfulCreate", "Created pod: %s", pod.Name)
 	return nil
 }
 
@@ -80,15 +79,14 @@ func (c *Controller) delete(ctx context.Context, set *appsv1.ReplicaSet, chosen 
 	return firstOf(atOnce(len(chosen), func(i int) error {
 		pod := chosen[i]
 		err := c.pods.Delete(ctx, pod, metav1.DeleteOptions{})
-		events := c.loop.Options().Events
 		switch {
 		case err == nil:
-			events.Eventf(set, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
+			c.loop.Eventf(set, corev1.EventTypeNormal, "SuccessfulDelete", "Deleted pod: %s", pod.Name)
 			return nil
 		case apierrors.IsNotFound(err):
 			return nil
 		case !apierrors.IsConflict(err):
-			events.Eventf(set, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
+			c.loop.Eventf(set, corev1.EventTypeWarning, "FailedDelete", "Error deleting: %v", err)
 		}
 		return fmt.Errorf("deleting pod %s/%s: %w", pod.Namespace, pod.Name, err)
 	}))
