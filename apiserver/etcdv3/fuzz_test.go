@@ -1,0 +1,154 @@
+package etcdv3
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"k8s.io/utils/clock"
+
+	"github.com/ctlplane/ctlplane/api/writepb"
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// fakeStream is a server's side of a stream without a network: requests are what it receives, answers are counted.
+type fakeStream[Request, Response any] struct {
+	grpc.ServerStream
+	ctx      context.Context
+	requests []*Request
+	answers  int
+}
+
+func (s *fakeStream[Request, Response]) Context() context.Context     { return s.ctx }
+func (s *fakeStream[Request, Response]) SendHeader(metadata.MD) error { return nil }
+
+func (s *fakeStream[Request, Response]) Recv() (*Request, error) {
+	if len(s.requests) == 0 {
+		return nil, io.EOF
+	}
+	r := s.requests[0]
+	s.requests = s.requests[1:]
+	return r, nil
+}
+
+func (s *fakeStream[Request, Response]) Send(r *Response) error {
+	s.answers++
+	_, err := proto.Marshal(any(r).(proto.Message)) // as gRPC does
+	return err
+}
+
+func newMemoryBackend(t testing.TB) *localBackend {
+	store, err := kv.Open(kv.Options{Dir: "kv", FS: vfs.NewMem()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = store.Close() })
+	return &localBackend{store: store}
+}
+
+// Whatever arrives on a write stream, each write in it is answered once.
+func FuzzPipeline(f *testing.F) {
+	for _, batch := range []*writepb.WriteBatch{
+		{},
+		{Ops: []*writepb.WriteOp{{Id: 1, Key: []byte("k"), Value: []byte("v")}, {Id: 1, Delete: true}, {}}},
+		{Ops: []*writepb.WriteOp{{Id: 1 << 63, Key: []byte{0}, Lease: -1}}},
+	} {
+		b, err := proto.Marshal(batch)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	b := newMemoryBackend(f)
+	f.Fuzz(func(t *testing.T, message []byte) {
+		var batch, again writepb.WriteBatch
+		if proto.Unmarshal(message, &batch) != nil || proto.Unmarshal(message, &again) != nil {
+			return
+		}
+		answered := 0
+		stream := &countedResults{&fakeStream[writepb.WriteBatch, writepb.ResultBatch]{
+			ctx: t.Context(), requests: []*writepb.WriteBatch{&batch, &again},
+		}, &answered}
+		if err := (&pipelineServer{store: b}).Write(stream); err != nil {
+			t.Fatal(err)
+		}
+		if answered != 2*len(batch.Ops) {
+			t.Errorf("%d answers to %d writes", answered, 2*len(batch.Ops))
+		}
+	})
+}
+
+type countedResults struct {
+	*fakeStream[writepb.WriteBatch, writepb.ResultBatch]
+	answered *int
+}
+
+func (s *countedResults) Send(r *writepb.ResultBatch) error {
+	*s.answered += len(r.Results)
+	return s.fakeStream.Send(r)
+}
+
+// Whatever is asked of a watch stream, it ends when its client goes away, and every creation was answered.
+func FuzzWatch(f *testing.F) {
+	create := func(r *pb.WatchCreateRequest) *pb.WatchRequest {
+		return &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: r}}
+	}
+	for _, request := range []*pb.WatchRequest{
+		{},
+		create(nil),
+		create(&pb.WatchCreateRequest{Key: []byte("k"), RangeEnd: []byte{0}, StartRevision: 1, PrevKv: true, Fragment: true}),
+		create(&pb.WatchCreateRequest{StartRevision: -1, WatchId: -9, Filters: []pb.WatchCreateRequest_FilterType{1, 7}}),
+		{RequestUnion: &pb.WatchRequest_CancelRequest{CancelRequest: &pb.WatchCancelRequest{WatchId: 1}}},
+		{RequestUnion: &pb.WatchRequest_ProgressRequest{}},
+	} {
+		b, err := proto.Marshal(request)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	b := newMemoryBackend(f)
+	for _, key := range []string{"k", "l"} {
+		if _, err := b.apply(kv.Command{Put: &pb.PutRequest{Key: []byte(key), Value: []byte("v")}}); err != nil {
+			f.Fatal(err)
+		}
+	}
+	f.Fuzz(func(t *testing.T, message []byte) {
+		var first, second pb.WatchRequest
+		if proto.Unmarshal(message, &first) != nil || proto.Unmarshal(message, &second) != nil {
+			return
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		stream := &watchAnswers{fakeStream: &fakeStream[pb.WatchRequest, pb.WatchResponse]{ctx: ctx, requests: []*pb.WatchRequest{&first, &second}}, end: cancel}
+		if first.GetCreateRequest() == nil {
+			cancel()
+		}
+		srv := &watchServer{store: b, log: slog.New(slog.DiscardHandler), clock: clock.RealClock{}}
+		if err := srv.Watch(stream); err == nil {
+			t.Error("the stream ended without a reason")
+		}
+	})
+}
+
+// watchAnswers ends the stream once two creations are answered.
+type watchAnswers struct {
+	*fakeStream[pb.WatchRequest, pb.WatchResponse]
+	created int
+	end     context.CancelFunc
+}
+
+func (s *watchAnswers) Send(r *pb.WatchResponse) error {
+	if r.Created {
+		if s.created++; s.created == 2 {
+			s.end()
+		}
+	}
+	return s.fakeStream.Send(r)
+}
