@@ -2,6 +2,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -102,4 +103,42 @@ func Warn(ctx context.Context, text string) {
 	if warn, ok := ctx.Value(warnKey{}).(func(string)); ok {
 		warn(text)
 	}
+}
+
+// AuthorizePath decides whether the user of ctx may use a path that is not a resource's.
+func (r *Registry) AuthorizePath(ctx context.Context, verb, path string) error {
+	user, ok := auth.UserFrom(ctx)
+	if !ok {
+		return apierrors.NewUnauthorized("the request is nobody's: authenticate first")
+	}
+	attributes := auth.Attributes{User: user, Verb: verb, Path: path}
+	if decision, reason := r.opts.Authorizer.Authorize(&attributes); decision != auth.Allow {
+		return apierrors.NewForbidden(schema.GroupResource{}, "", errors.New(attributes.Denial(reason)))
+	}
+	return nil
+}
+
+// AuthorizeSubresource decides whether the user of ctx may do something with a part of an object that
+// is not the registry's to serve, such as a pod's log.
+func (r *Registry) AuthorizeSubresource(ctx context.Context, verb string, gvr schema.GroupVersionResource, namespace, name, subresource string) error {
+	q, err := r.newRequest(ctx, verb, gvr, namespace, name, "")
+	if err != nil {
+		return err
+	}
+	q.attributes.Subresource = subresource
+	return r.authorize(q)
+}
+
+// Outcome is what a caller may want to know of a write beside its result.
+type Outcome struct {
+	// Created tells that an update or apply made a new object.
+	Created bool
+}
+
+type outcomeKey struct{}
+
+// WithOutcome returns a context whose one write tells its outcome.
+func WithOutcome(ctx context.Context) (context.Context, *Outcome) {
+	outcome := &Outcome{}
+	return context.WithValue(ctx, outcomeKey{}, outcome), outcome
 }

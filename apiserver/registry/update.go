@@ -65,7 +65,11 @@ func (r *Registry) createInstead(ctx context.Context, q *request, obj Object, dr
 	if err := r.authorize(&creation); err != nil {
 		return nil, err
 	}
-	return r.create(ctx, &creation, obj, dryRun, manager)
+	created, err := r.create(ctx, &creation, obj, dryRun, manager)
+	if outcome, ok := ctx.Value(outcomeKey{}).(*Outcome); ok {
+		outcome.Created = err == nil
+	}
+	return created, err
 }
 
 // checkIdentity holds an object to the URL that it was sent to.

@@ -1,0 +1,316 @@
+package rest
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/ctlplane/ctlplane/api/resource"
+	"github.com/ctlplane/ctlplane/apiserver/registry"
+)
+
+// serves tells whether there is what the path names.
+func (h *Handler) serves(t target) bool {
+	info, ok := resource.For(t.GroupVersionResource)
+	if !ok || !info.Namespaced && t.namespace != "" || info.Namespaced && t.name != "" && t.namespace == "" {
+		return false
+	}
+	return t.subresource == "" || slices.Contains(h.subresources(info), t.subresource)
+}
+
+// exchange is one request for a resource and the means to answer it.
+type exchange struct {
+	*Handler
+	w      http.ResponseWriter
+	r      *http.Request
+	call   *call
+	info   *resource.Info
+	format format
+}
+
+// serveResource answers a request for a resource.
+func (h *Handler) serveResource(w http.ResponseWriter, r *http.Request, c *call) {
+	info, _ := resource.For(c.target.GroupVersionResource)
+	if allowed := verbsOf(c.target); !slices.Contains(allowed, c.verb) {
+		h.methodNotAllowed(w, r, strings.Join(methodsOf(allowed), ", "))
+		return
+	}
+	if c.target.subresource == logSubresource {
+		h.serveLog(w, r, c.target)
+		return
+	}
+	f, err := negotiate(r, c.target.subresource == "" || c.target.subresource == "status")
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	x := &exchange{Handler: h, w: w, r: r, call: c, info: info, format: f}
+	if c.verb == "watch" {
+		x.watch()
+		return
+	}
+	code, obj, err := x.do()
+	if err == nil {
+		obj, err = x.reshape(r, f, info, obj)
+	}
+	if err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	h.write(w, r, f, code, obj)
+}
+
+// verbsOf lists what can be done with what a path names.
+func verbsOf(t target) []string {
+	switch t.subresource {
+	case "":
+		if t.name == "" {
+			return []string{"list", "watch", "create", "deletecollection"}
+		}
+		return []string{"get", "watch", "update", "patch", "delete"}
+	case "binding", "eviction":
+		return []string{"create"}
+	case "finalize":
+		return []string{"update"}
+	case logSubresource:
+		return []string{"get"}
+	}
+	return []string{"get", "update", "patch"}
+}
+
+// methodsOf gives verbs as HTTP methods.
+func methodsOf(verbs []string) []string {
+	var methods []string
+	for _, verb := range verbs {
+		method := map[string]string{
+			"get": http.MethodGet, "list": http.MethodGet, "watch": http.MethodGet, "create": http.MethodPost, "update": http.MethodPut,
+			"patch": http.MethodPatch, "delete": http.MethodDelete, "deletecollection": http.MethodDelete,
+		}[verb]
+		if !slices.Contains(methods, method) {
+			methods = append(methods, method)
+		}
+	}
+	return methods
+}
+
+// do carries a request out; it is not a watch.
+func (x *exchange) do() (code int, obj runtime.Object, err error) {
+	switch x.call.verb {
+	case "get":
+		obj, err = x.get()
+	case "list":
+		obj, err = x.list()
+	case "create":
+		obj, err = x.create()
+		return http.StatusCreated, obj, err
+	case "update":
+		return x.update()
+	case "patch":
+		return x.patch()
+	case "delete":
+		obj, err = x.delete()
+	case "deletecollection":
+		obj, err = x.deleteCollection()
+	default:
+		err = notFoundPath()
+	}
+	return http.StatusOK, obj, err
+}
+
+func (x *exchange) get() (runtime.Object, error) {
+	var opts metav1.GetOptions
+	if err := x.options(&opts); err != nil {
+		return nil, err
+	}
+	t := x.call.target
+	return x.objects.GetSubresource(x.r.Context(), t.GroupVersionResource, t.namespace, t.name, t.subresource, opts)
+}
+
+func (x *exchange) list() (runtime.Object, error) {
+	var opts metav1.ListOptions
+	if err := x.options(&opts); err != nil {
+		return nil, err
+	}
+	t := x.call.target
+	return x.objects.List(x.r.Context(), t.GroupVersionResource, t.namespace, opts)
+}
+
+func (x *exchange) create() (runtime.Object, error) {
+	var opts metav1.CreateOptions
+	if err := x.options(&opts); err != nil {
+		return nil, err
+	}
+	obj, err := x.object(opts.FieldValidation)
+	if err != nil {
+		return nil, err
+	}
+	t := x.call.target
+	return x.objects.Create(x.r.Context(), t.GroupVersionResource, t.namespace, t.name, t.subresource, obj, manager(&opts, &opts.FieldManager, x.r))
+}
+
+func (x *exchange) update() (int, runtime.Object, error) {
+	var opts metav1.UpdateOptions
+	if err := x.options(&opts); err != nil {
+		return 0, nil, err
+	}
+	obj, err := x.object(opts.FieldValidation)
+	if err != nil {
+		return 0, nil, err
+	}
+	t := x.call.target
+	ctx, created := registry.WithOutcome(x.r.Context())
+	updated, err := x.objects.Update(ctx, t.GroupVersionResource, t.namespace, t.name, t.subresource, obj, manager(&opts, &opts.FieldManager, x.r))
+	return codeOf(created), updated, err
+}
+
+func (x *exchange) patch() (int, runtime.Object, error) {
+	var opts metav1.PatchOptions
+	if err := x.options(&opts); err != nil {
+		return 0, nil, err
+	}
+	kind := mediaOf(x.r)
+	patch, err := readBody(x.w, x.r)
+	if err != nil {
+		return 0, nil, err
+	}
+	if types.PatchType(kind) != types.ApplyYAMLPatchType {
+		manager(&opts, &opts.FieldManager, x.r)
+	}
+	t := x.call.target
+	ctx, created := registry.WithOutcome(x.r.Context())
+	patched, err := x.objects.Patch(ctx, t.GroupVersionResource, t.namespace, t.name, t.subresource, types.PatchType(kind), patch, opts)
+	return codeOf(created), patched, err
+}
+
+func codeOf(outcome *registry.Outcome) int {
+	if outcome.Created {
+		return http.StatusCreated
+	}
+	return http.StatusOK
+}
+
+func (x *exchange) delete() (runtime.Object, error) {
+	opts, err := x.deleteOptions()
+	if err != nil {
+		return nil, err
+	}
+	t := x.call.target
+	return x.objects.Delete(x.r.Context(), t.GroupVersionResource, t.namespace, t.name, *opts)
+}
+
+func (x *exchange) deleteCollection() (runtime.Object, error) {
+	opts, err := x.deleteOptions()
+	if err != nil {
+		return nil, err
+	}
+	var list metav1.ListOptions
+	if err := x.options(&list); err != nil {
+		return nil, err
+	}
+	t := x.call.target
+	return x.objects.DeleteCollection(x.r.Context(), t.GroupVersionResource, t.namespace, *opts, list)
+}
+
+// deleteOptions are in the body or, when there is none, in the query.
+func (x *exchange) deleteOptions() (*metav1.DeleteOptions, error) {
+	opts := &metav1.DeleteOptions{}
+	body, err := readBody(x.w, x.r)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) == 0 {
+		return opts, x.options(opts)
+	}
+	obj, err := registry.DecodeObject(body, mediaOf(x.r), schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"}, metav1.FieldValidationIgnore, nil)
+	if err != nil {
+		return nil, err
+	}
+	given, ok := obj.(*metav1.DeleteOptions)
+	if !ok {
+		return nil, badRequest("the body of a delete must be DeleteOptions, it is a %T", obj)
+	}
+	return given, nil
+}
+
+// options reads the query.
+func (x *exchange) options(into runtime.Object) error {
+	query := x.r.URL.Query()
+	if err := scheme.ParameterCodec.DecodeParameters(query, corev1.SchemeGroupVersion, into); err != nil {
+		return badRequest("the query can't be read: %v", err)
+	}
+	if list, ok := into.(*metav1.ListOptions); ok && x.call.target.name != "" {
+		pinned := fields.OneTermEqualSelector("metadata.name", x.call.target.name).String()
+		if list.FieldSelector != "" {
+			pinned += "," + list.FieldSelector
+		}
+		list.FieldSelector = pinned
+	}
+	return nil
+}
+
+// object reads the body.
+func (x *exchange) object(fieldValidation string) (runtime.Object, error) {
+	body, err := readBody(x.w, x.r)
+	if err != nil {
+		return nil, err
+	}
+	if len(body) == 0 {
+		return nil, badRequest("the body is empty: it must be a %s", x.expected().Kind)
+	}
+	return registry.DecodeObject(body, x.r.Header.Get("Content-Type"), x.expected(), fieldValidation, func(text string) { warn(x.w, text) })
+}
+
+// expected is the kind that a request's body has.
+func (x *exchange) expected() schema.GroupVersionKind {
+	switch x.call.target.subresource {
+	case "scale":
+		return autoscalingv1.SchemeGroupVersion.WithKind("Scale")
+	case "binding":
+		return corev1.SchemeGroupVersion.WithKind("Binding")
+	case "eviction":
+		return policyv1.SchemeGroupVersion.WithKind("Eviction")
+	}
+	return x.info.GroupVersionKind()
+}
+
+// manager names who writes, for those requests that don't say: the program that sends them.
+func manager[T any](opts *T, name *string, r *http.Request) T {
+	if *name == "" {
+		*name, _, _ = strings.Cut(r.UserAgent(), "/")
+		*name = (*name)[:min(len(*name), 128)]
+	}
+	return *opts
+}
+
+// mediaOf is the content type of the body, without its parameters.
+func mediaOf(r *http.Request) string {
+	media, _, _ := strings.Cut(r.Header.Get("Content-Type"), ";")
+	return strings.TrimSpace(media)
+}
+
+// readBody reads the body, up to the size of the largest object.
+func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, registry.MaxObjectBytes))
+	var tooLarge *http.MaxBytesError
+	switch {
+	case errors.As(err, &tooLarge):
+		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d bytes (1.5 MiB): split the object", tooLarge.Limit))
+	case err != nil:
+		return nil, badRequest("the body can't be read: %v", err)
+	}
+	return body, nil
+}

@@ -1,0 +1,228 @@
+package rest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
+
+	"github.com/ctlplane/ctlplane/apiserver/auth"
+	"github.com/ctlplane/ctlplane/apiserver/registry"
+)
+
+// ServeHTTP implements http.Handler.
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	begun := time.Now()
+	out := &observed{ResponseWriter: w}
+	call := h.parse(r)
+	defer func() {
+		if failure := recover(); failure != nil && failure != http.ErrAbortHandler {
+			h.logger.Error("a request met a fault in the server", "path", r.URL.Path, "fault", failure, "stack", string(debug.Stack()))
+			if out.code == 0 {
+				h.fail(out, r, apierrors.NewInternalError(errors.New("the server met a fault of its own; its log tells more")))
+			}
+		} else if failure != nil {
+			panic(failure)
+		}
+		h.metrics.observe(call, out.code, time.Since(begun))
+		h.logger.Debug("request", "verb", call.verb, "path", r.URL.Path, "code", out.code, "took", time.Since(begun), "user", call.user, "client", r.RemoteAddr)
+	}()
+	h.serve(out, r, call)
+}
+
+// call is a request as it was understood.
+type call struct {
+	target target
+	known  bool // the path names a resource that there is
+	verb   string
+	user   string
+}
+
+// streams tells whether the call lasts as long as its client wants.
+func (c *call) streams(r *http.Request) bool {
+	return c.verb == "watch" || c.target.subresource == logSubresource && r.Method == http.MethodGet
+}
+
+func (h *Handler) parse(r *http.Request) *call {
+	t, ok := parsePath(r.URL.Path)
+	c := &call{target: t, verb: strings.ToLower(r.Method)}
+	if ok && h.serves(t) {
+		c.verb, c.known = verbOf(r, t), true
+	}
+	return c
+}
+
+// verbOf is the verb of a request for a resource; the method's name when there is none for it.
+func verbOf(r *http.Request, t target) string {
+	collection := t.name == ""
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		switch {
+		case wantsWatch(r) && t.subresource == "":
+			return "watch"
+		case collection:
+			return "list"
+		}
+		return "get"
+	case http.MethodPost:
+		return "create"
+	case http.MethodPut:
+		return "update"
+	case http.MethodPatch:
+		return "patch"
+	case http.MethodDelete:
+		if collection {
+			return "deletecollection"
+		}
+		return "delete"
+	}
+	return strings.ToLower(r.Method)
+}
+
+func wantsWatch(r *http.Request) bool {
+	values, ok := r.URL.Query()["watch"]
+	return ok && (len(values) == 0 || values[0] != "false" && values[0] != "0")
+}
+
+// serve is the chain that every request goes through.
+func (h *Handler) serve(w *observed, r *http.Request, c *call) {
+	user, err := auth.Request(h.opts.Authenticator, r)
+	if err != nil {
+		h.refuse(w, r, err)
+		return
+	}
+	c.user = user.Name
+	place := &h.reads
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		place = &h.writes
+	}
+	if !c.streams(r) {
+		if !place.enter() {
+			h.fail(w, r, apierrors.NewTooManyRequests("too many requests are in flight, please try again later", 1))
+			return
+		}
+		defer place.leave()
+	}
+	ctx := auth.WithUser(r.Context(), user)
+	ctx = registry.WithWarnings(ctx, func(text string) { warn(w, text) })
+	if !c.streams(r) {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, h.timeout(r))
+		defer cancel()
+	}
+	r = r.WithContext(ctx)
+	if c.known {
+		h.serveResource(w, r, c)
+		return
+	}
+	h.servePath(w, r)
+}
+
+// refuse answers a request of nobody's.
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	var rejected *auth.RejectedError
+	if errors.As(err, &rejected) {
+		h.logger.Warn("credentials were refused", "client", r.RemoteAddr, "cause", rejected.Cause)
+	}
+	h.fail(w, r, apierrors.NewUnauthorized("Unauthorized: "+err.Error()))
+}
+
+// servePath answers what is not a resource.
+func (h *Handler) servePath(w http.ResponseWriter, r *http.Request) {
+	if err := h.objects.AuthorizePath(r.Context(), strings.ToLower(r.Method), r.URL.Path); err != nil {
+		h.fail(w, r, err)
+		return
+	}
+	serve := h.route(r.URL.Path)
+	switch {
+	case serve == nil:
+		h.fail(w, r, notFoundPath())
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		h.methodNotAllowed(w, r, "GET, HEAD")
+	default:
+		serve(w, r)
+	}
+}
+
+// timeout is how long a request may take: less than the server's limit when the client says so.
+func (h *Handler) timeout(r *http.Request) time.Duration {
+	if asked, err := time.ParseDuration(r.URL.Query().Get("timeout")); err == nil && asked > 0 && asked < h.opts.Timeout {
+		return asked
+	}
+	return h.opts.Timeout
+}
+
+func (h *Handler) methodNotAllowed(w http.ResponseWriter, r *http.Request, allowed string) {
+	w.Header().Set("Allow", allowed)
+	h.fail(w, r, &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusMethodNotAllowed, Reason: metav1.StatusReasonMethodNotAllowed,
+		Message: fmt.Sprintf("the server does not allow this method on the requested resource: %s is not one of %s", r.Method, allowed),
+		Details: &metav1.StatusDetails{},
+	}})
+}
+
+func notFoundPath() error {
+	return &apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
+		Message: "the server could not find the requested resource", Details: &metav1.StatusDetails{},
+	}}
+}
+
+func badRequest(text string, args ...any) error {
+	return apierrors.NewBadRequest(fmt.Sprintf(text, args...))
+}
+
+// warn tells the client something that is not an error.
+func warn(w http.ResponseWriter, text string) {
+	if header, err := utilnet.NewWarningHeader(299, "-", text); err == nil {
+		w.Header().Add("Warning", header)
+	}
+}
+
+// observed remembers an answer's code.
+type observed struct {
+	http.ResponseWriter
+	code int
+}
+
+// WriteHeader implements http.ResponseWriter.
+func (o *observed) WriteHeader(code int) {
+	if o.code == 0 {
+		o.code = code
+	}
+	o.ResponseWriter.WriteHeader(code)
+}
+
+// Write implements http.ResponseWriter.
+func (o *observed) Write(p []byte) (int, error) {
+	if o.code == 0 {
+		o.code = http.StatusOK
+	}
+	return o.ResponseWriter.Write(p)
+}
+
+// Unwrap lets http.ResponseController reach the connection.
+func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
+
+// inflight counts requests against a limit.
+type inflight struct{ places chan struct{} }
+
+func newInflight(limit int) inflight { return inflight{make(chan struct{}, limit)} }
+
+func (f *inflight) enter() bool {
+	select {
+	case f.places <- struct{}{}:
+		return true
+	default:
+		return false
+	}
+}
+
+func (f *inflight) leave() { <-f.places }
