@@ -28,7 +28,7 @@ func applyNamespace(ns *corev1.Namespace) {
 func applyNode(node *corev1.Node) {
 	status := &node.Status
 	roundUp(status.Capacity)
-	if status.Allocatable == nil && status.Capacity != nil {
+	if len(status.Allocatable) == 0 && len(status.Capacity) > 0 {
 		status.Allocatable = maps.Clone(status.Capacity)
 	}
 	roundUp(status.Allocatable)

@@ -26,7 +26,7 @@ func Apply(obj runtime.Object) {
 			o.Data = map[string]string{}
 		}
 	case *corev1.Secret:
-		set(&o.Type, corev1.SecretTypeOpaque)
+		applySecret(o)
 	case *appsv1.Deployment:
 		applyDeployment(o)
 	case *appsv1.ReplicaSet:

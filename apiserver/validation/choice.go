@@ -1,6 +1,8 @@
 package validation
 
 import (
+	"iter"
+	"maps"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -29,4 +31,15 @@ func each(messages []string, value any, path *field.Path) field.ErrorList {
 		errs = append(errs, field.Invalid(path, value, message))
 	}
 	return errs
+}
+
+// sorted goes through a map by its keys' order, so that the same object always gets the same errors.
+func sorted[K ~string, V any](m map[K]V) iter.Seq2[K, V] {
+	return func(yield func(K, V) bool) {
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			if !yield(key, m[key]) {
+				return
+			}
+		}
+	}
 }

@@ -55,7 +55,7 @@ func validateNodeResources(status *corev1.NodeStatus) field.ErrorList {
 
 func validateQuantities(list corev1.ResourceList, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	for name, quantity := range list {
+	for name, quantity := range sorted(list) {
 		for _, message := range validation.IsQualifiedName(string(name)) {
 			errs = append(errs, field.Invalid(path.Key(string(name)), name, message))
 		}
@@ -87,7 +87,7 @@ func validateTaints(taints []corev1.Taint, path *field.Path) field.ErrorList {
 	return errs
 }
 
-var taintEffects = []corev1.TaintEffect{corev1.TaintEffectNoExecute, corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule}
+var taintEffects = []corev1.TaintEffect{corev1.TaintEffectNoSchedule, corev1.TaintEffectPreferNoSchedule, corev1.TaintEffectNoExecute}
 
 func validateTaintEffect(effect corev1.TaintEffect, mayBeEmpty bool, path *field.Path) field.ErrorList {
 	if effect == "" {

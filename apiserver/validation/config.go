@@ -17,14 +17,14 @@ const maxData = corev1.MaxSecretSize
 func validateConfigMap(cm *corev1.ConfigMap) field.ErrorList {
 	var errs field.ErrorList
 	size := 0
-	for key, value := range cm.Data {
+	for key, value := range sorted(cm.Data) {
 		errs = append(errs, validateDataKey(key, field.NewPath("data"))...)
 		if _, twice := cm.BinaryData[key]; twice {
 			errs = append(errs, field.Invalid(field.NewPath("data").Key(key), key, "duplicate of key present in binaryData"))
 		}
 		size += len(value)
 	}
-	for key, value := range cm.BinaryData {
+	for key, value := range sorted(cm.BinaryData) {
 		errs = append(errs, validateDataKey(key, field.NewPath("binaryData"))...)
 		size += len(value)
 	}
@@ -73,7 +73,7 @@ func validateSecret(secret *corev1.Secret) field.ErrorList {
 	path := field.NewPath("data")
 	var errs field.ErrorList
 	size := 0
-	for key, value := range secret.Data {
+	for key, value := range sorted(secret.Data) {
 		errs = append(errs, validateDataKey(key, path)...)
 		size += len(value)
 	}

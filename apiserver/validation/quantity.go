@@ -17,11 +17,11 @@ var containerResources = sets.New(corev1.ResourceCPU, corev1.ResourceMemory, cor
 func validateResources(r *corev1.ResourceRequirements, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
 	limits, requests := path.Child("limits"), path.Child("requests")
-	for name, quantity := range r.Limits {
+	for name, quantity := range sorted(r.Limits) {
 		errs = append(errs, validateResourceName(name, limits.Key(string(name)))...)
 		errs = append(errs, validateQuantity(name, quantity, limits.Key(string(name)))...)
 	}
-	for name, quantity := range r.Requests {
+	for name, quantity := range sorted(r.Requests) {
 		errs = append(errs, validateResourceName(name, requests.Key(string(name)))...)
 		errs = append(errs, validateQuantity(name, quantity, requests.Key(string(name)))...)
 		limit, limited := r.Limits[name]

@@ -11,7 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// Create says what is wrong with a new object. An object of a kind that is not served passes.
+// Create says what is wrong with a new object, which has its namespace and its name: one that is to be
+// generated must have been.
 func Create(obj runtime.Object) field.ErrorList {
 	errs := validateMeta(obj)
 	switch o := obj.(type) {
