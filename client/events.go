@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,7 @@ import (
 const (
 	maxPendingEvents = 4096            // distinct events that wait to be written; more are dropped
 	maxKnownEvents   = 4096            // written events whose count a repeat raises
+	eventWriters     = 8               // writes in flight, so that a store with group commit takes them together
 	eventAttempts    = 3               // how often a write is tried before the event is dropped
 	eventRetryDelay  = 1 * time.Second // between the tries
 	maxEventMessage  = 1024            // bytes, as the API server checks
@@ -31,7 +33,8 @@ const (
 //
 //  1. Event never blocks and never fails: what can't be written in time is dropped and counted.
 //  2. The same thing told again raises the count of the Event that is there instead of making another.
-//  3. Only Run writes; it holds at most maxPendingEvents distinct events.
+//  3. Only Run writes, a few events at a time; at most maxPendingEvents distinct ones wait for it.
+//  4. One event is never written by two at a time: its repeats wait until it is there to be counted up.
 //
 // Host and Logger may be set before the recorder is first used. Event is safe for concurrent use.
 type Recorder struct {
@@ -41,14 +44,14 @@ type Recorder struct {
 	events    Typed[*corev1.Event]
 	component string
 	clock     clock.Clock
-	known     *lru.Cache // eventKey → *corev1.Event as it was last written; used by Run only
+	known     *lru.Cache // eventKey → *corev1.Event as it was last written
+	names     atomic.Int64
+	dropped   atomic.Int64
 
 	mu      sync.Mutex
-	pending map[eventKey]*pendingEvent
-	order   []eventKey    // pending's keys, oldest first
-	wake    chan struct{} // holds one value while order is not empty
-	names   int64
-	dropped int64
+	pending map[eventKey]*pendingEvent // what waits, and what is being written
+	order   []eventKey                 // of those that wait, oldest first
+	wake    chan struct{}              // holds one value when there may be something for another writer
 }
 
 // eventKey is what makes two reports the same thing.
@@ -60,7 +63,7 @@ type eventKey struct {
 
 type pendingEvent struct {
 	regarding   corev1.ObjectReference
-	count       int32
+	count       int32 // reports that are not written yet; 0: it is being written, and nothing new came
 	first, last metav1.Time
 }
 
@@ -98,22 +101,31 @@ func (r *Recorder) Event(obj runtime.Object, eventType, reason, message string) 
 }
 
 // Dropped is the number of reports that were lost so far.
-func (r *Recorder) Dropped() int64 {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.dropped
-}
+func (r *Recorder) Dropped() int64 { return r.dropped.Load() }
 
 // Run writes what is reported until ctx ends; what still waits then is lost.
 func (r *Recorder) Run(ctx context.Context) {
-	for ctx.Err() == nil {
+	var writers sync.WaitGroup
+	defer writers.Wait()
+	for range eventWriters {
+		writers.Go(func() { r.writeAll(ctx) })
+	}
+}
+
+func (r *Recorder) writeAll(ctx context.Context) {
+	for {
 		select {
 		case <-r.wake:
 		case <-ctx.Done():
 			return
 		}
-		for key, event := r.dequeue(); event != nil && ctx.Err() == nil; key, event = r.dequeue() {
+		for ctx.Err() == nil {
+			key, event, ok := r.dequeue()
+			if !ok {
+				break
+			}
 			r.writeWithRetry(ctx, key, event)
+			r.written(key)
 		}
 	}
 }
@@ -122,45 +134,66 @@ func (r *Recorder) enqueue(key eventKey, regarding corev1.ObjectReference, now m
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if event, ok := r.pending[key]; ok {
+		if event.count == 0 {
+			event.first = now
+		}
 		event.count++
 		event.last = now
 		return true
 	}
-	if len(r.order) >= maxPendingEvents {
+	if len(r.pending) >= maxPendingEvents {
 		return false
 	}
 	r.pending[key] = &pendingEvent{regarding: regarding, count: 1, first: now, last: now}
 	r.order = append(r.order, key)
+	r.notify()
+	return true
+}
+
+// dequeue takes the oldest event to be written. It stays pending, for its repeats, until written.
+func (r *Recorder) dequeue() (eventKey, pendingEvent, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if len(r.order) == 0 {
+		return eventKey{}, pendingEvent{}, false
+	}
+	key := r.order[0]
+	r.order = r.order[1:]
+	if len(r.order) > 0 {
+		r.notify()
+	}
+	taken := *r.pending[key]
+	r.pending[key].count = 0
+	return key, taken, true
+}
+
+// written ends the writing of an event, and lets its repeats have their turn.
+func (r *Recorder) written(key eventKey) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pending[key].count == 0 {
+		delete(r.pending, key)
+		return
+	}
+	r.order = append(r.order, key)
+	r.notify()
+}
+
+func (r *Recorder) notify() {
 	select {
 	case r.wake <- struct{}{}:
 	default:
 	}
-	return true
-}
-
-func (r *Recorder) dequeue() (eventKey, *pendingEvent) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if len(r.order) == 0 {
-		return eventKey{}, nil
-	}
-	key := r.order[0]
-	r.order = r.order[1:]
-	event := r.pending[key]
-	delete(r.pending, key)
-	return key, event
 }
 
 func (r *Recorder) drop(reason string, err error) {
-	r.mu.Lock()
-	r.dropped++
-	r.mu.Unlock()
+	r.dropped.Add(1)
 	if r.Logger != nil {
 		r.Logger.Warn("an event was lost", "component", r.component, "reason", reason, "error", err)
 	}
 }
 
-func (r *Recorder) writeWithRetry(ctx context.Context, key eventKey, event *pendingEvent) {
+func (r *Recorder) writeWithRetry(ctx context.Context, key eventKey, event pendingEvent) {
 	for attempt := 1; ; attempt++ {
 		err := r.write(ctx, key, event)
 		if err == nil || ctx.Err() != nil {
@@ -179,7 +212,7 @@ func (r *Recorder) writeWithRetry(ctx context.Context, key eventKey, event *pend
 }
 
 // write raises the count of the Event that says the same, or creates it.
-func (r *Recorder) write(ctx context.Context, key eventKey, event *pendingEvent) error {
+func (r *Recorder) write(ctx context.Context, key eventKey, event pendingEvent) error {
 	if known, ok := r.known.Get(key); ok {
 		known := known.(*corev1.Event)
 		count := known.Count + event.count
@@ -203,13 +236,12 @@ func (r *Recorder) write(ctx context.Context, key eventKey, event *pendingEvent)
 	return err
 }
 
-func (r *Recorder) newEvent(key eventKey, event *pendingEvent) *corev1.Event {
+func (r *Recorder) newEvent(key eventKey, event pendingEvent) *corev1.Event {
 	namespace := key.namespace
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
 	}
-	r.names++
-	name := fmt.Sprintf("%.230s.%x", key.name, event.first.UnixNano()+r.names)
+	name := fmt.Sprintf("%.230s.%x", key.name, event.first.UnixNano()+r.names.Add(1))
 	return &corev1.Event{
 		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: name},
 		InvolvedObject:      event.regarding,

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -13,14 +14,14 @@ import (
 )
 
 const (
-	bindAttempts   = 5                      // while the outcome is not known
-	bindRetryDelay = 200 * time.Millisecond // between them
+	bindAttempts   = 5                      // while the outcome is unknown or the pod changes
+	bindRetryDelay = 200 * time.Millisecond // before the next, while the outcome is unknown
 )
 
 // bind commits a placement, or takes it back.
 func (s *Scheduler) bind(ctx context.Context, p placement) {
 	info := p.entry.info
-	err := s.commit(ctx, info.Pod, p.node)
+	err := s.commit(ctx, info, p.node)
 	switch {
 	case err == nil:
 		s.finish(p.entry, resultScheduled)
@@ -42,33 +43,52 @@ func (s *Scheduler) bind(ctx context.Context, p placement) {
 }
 
 // commit binds a pod to a node. The binding holds for the version of the pod that was looked at, so
-// sending it again while its outcome is unknown is safe: it is done once, or a conflict tells that
-// somebody, maybe the earlier try, was there first.
-func (s *Scheduler) commit(ctx context.Context, pod *corev1.Pod, node string) error {
+// sending it again while its outcome is unknown is safe: it is done once, or a conflict tells that the
+// pod has changed. When what was decided on has not, the binding goes on with the new version.
+func (s *Scheduler) commit(ctx context.Context, info *PodInfo, node string) error {
+	pod := info.Pod
 	binding := &corev1.Binding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion},
 		Target:     corev1.ObjectReference{Kind: "Node", Name: node},
 	}
 	for attempt := 1; ; attempt++ {
 		err := client.Bind(ctx, s.objects, binding)
-		if apierrors.IsConflict(err) && s.isOn(ctx, pod, node) {
+		switch {
+		case err == nil:
 			return nil
-		}
-		if err == nil || !outcomeUnknown(err) || attempt == bindAttempts {
+		case attempt == bindAttempts:
 			return err
-		}
-		select {
-		case <-s.options.Clock.After(bindRetryDelay):
-		case <-ctx.Done():
+		case apierrors.IsConflict(err):
+			bound, conflict := s.rebase(ctx, binding, info)
+			if bound || conflict != nil {
+				return conflict
+			}
+		case outcomeUnknown(err):
+			select {
+			case <-s.options.Clock.After(bindRetryDelay):
+			case <-ctx.Done():
+				return err
+			}
+		default:
 			return err
 		}
 	}
 }
 
-// isOn tells whether the pod is on the node already.
-func (s *Scheduler) isOn(ctx context.Context, pod *corev1.Pod, node string) bool {
-	current, err := s.pods.Get(ctx, pod.Namespace, pod.Name)
-	return err == nil && current.UID == pod.UID && current.Spec.NodeName == node
+// rebase gives a binding that met a conflict the pod's present version. It tells when the pod is bound
+// as it should be, by an earlier try, and fails when it is not the pod any more that was decided on.
+func (s *Scheduler) rebase(ctx context.Context, binding *corev1.Binding, info *PodInfo) (bound bool, err error) {
+	current, err := s.pods.Get(ctx, binding.Namespace, binding.Name)
+	switch {
+	case err != nil:
+		return false, err
+	case current.UID == binding.UID && current.Spec.NodeName == binding.Target.Name:
+		return true, nil
+	case current.UID != binding.UID || current.Spec.NodeName != "" || !s.wants(current) || NewPodInfo(current).shape != info.shape:
+		return false, apierrors.NewConflict(corev1.Resource("pods"), binding.Name, errors.New("the pod has changed since its node was chosen"))
+	}
+	binding.ResourceVersion = current.ResourceVersion
+	return false, nil
 }
 
 // outcomeUnknown tells errors after which a write may have been done from refusals.

@@ -36,9 +36,9 @@ type entry struct {
 	due      time.Time
 	position int       // in the queue's waiting
 	failed   time.Time // when the last attempt failed
-	moves    int64     // the queue's moves when it was taken out
 	since    time.Time // when it was taken out
 	newest   *PodInfo  // what was seen of the pod while it is in flight; nil: nothing new
+	missed   bool      // while it is in flight, a node was seen that could take it
 }
 
 // queue holds the pods that have no node.
@@ -47,25 +47,32 @@ type entry struct {
 //     arrival; backoff and unschedulable pods are in waiting, by due time.
 //  2. Groups come out by priority, then by the arrival of their first pod.
 //  3. A pod that failed waits for its backoff, whatever happens. One that no node could take waits
-//     in addition until a node is seen that could; if a node changed while it was in flight, it may
-//     have missed that, and waits for its backoff only.
+//     in addition until a node is seen that could; if that was seen while it was in flight, it waits
+//     for its backoff only.
+//  4. Entries that a node's change is asked for, unschedulable and in flight, are in concerned, by shape.
 //
 // It is safe for concurrent use.
 type queue struct {
 	clock clock.Clock
 
-	mu       sync.Mutex
-	entries  map[types.UID]*entry
-	groups   map[groupKey]*group
-	order    groupHeap
-	waiting  waitingHeap
-	arrivals int64
-	moves    int64         // how often a change of a node was announced
-	wake     chan struct{} // holds one value when there is something new for pop to look at
+	mu        sync.Mutex
+	entries   map[types.UID]*entry
+	groups    map[groupKey]*group
+	order     groupHeap
+	waiting   waitingHeap
+	concerned map[string]map[*entry]struct{}
+	arrivals  int64
+	wake      chan struct{} // holds one value when there is something new for pop to look at
 }
 
 func newQueue(c clock.Clock) *queue {
-	return &queue{clock: c, entries: map[types.UID]*entry{}, groups: map[groupKey]*group{}, wake: make(chan struct{}, 1)}
+	return &queue{
+		clock:     c,
+		entries:   map[types.UID]*entry{},
+		groups:    map[groupKey]*group{},
+		concerned: map[string]map[*entry]struct{}{},
+		wake:      make(chan struct{}, 1),
+	}
 }
 
 // set takes over a pod that was seen without a node.
@@ -96,14 +103,10 @@ func (q *queue) replace(e *entry, info *PodInfo) {
 		e.newest = info
 	case e.info.shape == info.shape && e.info.Priority == info.Priority:
 		e.info = info
-	case e.state == active:
-		q.deactivate(e)
-		e.info = info
-		q.activate(e)
 	default:
 		// It asks for something else now: what it waited for means nothing any more.
+		q.leave(e)
 		e.info = info
-		heap.Remove(&q.waiting, e.position)
 		q.wait(e, backoff)
 	}
 }
@@ -116,13 +119,7 @@ func (q *queue) remove(uid types.UID) {
 	if !ok {
 		return
 	}
-	switch e.state {
-	case active:
-		q.deactivate(e)
-	case backoff, unschedulable:
-		heap.Remove(&q.waiting, e.position)
-	case inFlight: // whoever has it will find it gone
-	}
+	q.leave(e) // who has it in flight will find it gone
 	delete(q.entries, uid)
 }
 
@@ -164,7 +161,9 @@ func (q *queue) take(limit int) (pods []*entry, due time.Time) {
 	defer q.mu.Unlock()
 	now := q.clock.Now()
 	for len(q.waiting) > 0 && !q.waiting[0].due.After(now) {
-		q.activate(heap.Pop(&q.waiting).(*entry))
+		e := q.waiting[0]
+		q.leave(e)
+		q.activate(e)
 	}
 	if len(q.order) == 0 {
 		if len(q.waiting) > 0 {
@@ -177,8 +176,9 @@ func (q *queue) take(limit int) (pods []*entry, due time.Time) {
 	pods = append(pods, g.pods[:n]...)
 	q.shorten(g, n)
 	for _, e := range pods {
-		e.state, e.moves, e.since = inFlight, q.moves, now
+		e.state, e.since, e.missed = inFlight, now, false
 		e.attempts++
+		q.concern(e)
 	}
 	return pods, time.Time{}
 }
@@ -188,6 +188,7 @@ func (q *queue) done(e *entry) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.entries[e.info.Pod.UID] == e {
+		q.leave(e)
 		delete(q.entries, e.info.Pod.UID)
 	}
 }
@@ -202,9 +203,10 @@ func (q *queue) failed(e *entry, noNode bool) bool {
 	}
 	e.failed = q.clock.Now()
 	state := backoff
-	if noNode && e.moves == q.moves && (e.newest == nil || e.newest.shape == e.info.shape) {
+	if noNode && !e.missed && (e.newest == nil || e.newest.shape == e.info.shape) {
 		state = unschedulable
 	}
+	q.leave(e)
 	if e.newest != nil {
 		e.info, e.newest = e.newest, nil
 	}
@@ -213,29 +215,26 @@ func (q *queue) failed(e *entry, noNode bool) bool {
 }
 
 // nodeChanged announces that a node may take more than before: unschedulable pods that it can take
-// are to be tried again. Pods of one shape are asked for once.
+// are to be tried again. feasible is asked once for each shape.
 func (q *queue) nodeChanged(feasible func(*PodInfo) bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.moves++
-	asked := map[string]bool{}
-	var moved []*entry
-	for _, e := range q.waiting {
-		if e.state != unschedulable {
-			continue
+	for _, alike := range q.concerned {
+		asked, answer := false, false
+		for e := range alike {
+			if !asked {
+				asked, answer = true, feasible(e.info)
+			}
+			if !answer {
+				break
+			}
+			if e.state == inFlight {
+				e.missed = true
+				continue
+			}
+			q.leave(e)
+			q.wait(e, backoff)
 		}
-		answer, known := asked[e.info.shape]
-		if !known {
-			answer = feasible(e.info)
-			asked[e.info.shape] = answer
-		}
-		if answer {
-			moved = append(moved, e)
-		}
-	}
-	for _, e := range moved {
-		heap.Remove(&q.waiting, e.position)
-		q.wait(e, backoff)
 	}
 }
 
@@ -262,7 +261,36 @@ func (q *queue) wait(e *entry, state entryState) {
 	}
 	e.state = state
 	heap.Push(&q.waiting, e)
+	if state == unschedulable {
+		q.concern(e)
+	}
 	q.notify()
+}
+
+// leave takes an entry out of where its state has it, so that it is nowhere.
+func (q *queue) leave(e *entry) {
+	switch e.state {
+	case active:
+		q.deactivate(e)
+		return
+	case backoff, unschedulable:
+		heap.Remove(&q.waiting, e.position)
+	case inFlight: // it is in concerned only
+	}
+	if alike := q.concerned[e.info.shape]; alike != nil {
+		if delete(alike, e); len(alike) == 0 {
+			delete(q.concerned, e.info.shape)
+		}
+	}
+}
+
+func (q *queue) concern(e *entry) {
+	alike := q.concerned[e.info.shape]
+	if alike == nil {
+		alike = map[*entry]struct{}{}
+		q.concerned[e.info.shape] = alike
+	}
+	alike[e] = struct{}{}
 }
 
 // activate puts an entry that is nowhere at the end of its group.

@@ -83,16 +83,27 @@ func TestUnschedulableWaitsForANodeThatCanTakeIt(t *testing.T) {
 	onlySmall := func(p *PodInfo) bool { return p.Requests.MilliCPU <= 1000 }
 	q.nodeChanged(onlySmall)
 	e := expectTaken(t, q, 1, "small")[0]
-	q.nodeChanged(onlySmall) // while it is in flight: it may have missed this
+	q.nodeChanged(onlySmall) // while it is in flight, which misses this
 	q.failed(e, true)
 	clock.Step(2 * time.Second)
-	expectTaken(t, q, 1, "small")
+	e = expectTaken(t, q, 1, "small")[0]
+	q.nodeChanged(func(*PodInfo) bool { return false })
+	q.failed(e, true)
+	clock.Step(time.Minute)
+	expectTaken(t, q, 1)
+	q.nodeChanged(onlySmall)
+	e = expectTaken(t, q, 1, "small")[0]
 
 	if counts := q.counts(); counts[unschedulable] != 1 || counts[inFlight] != 1 {
 		t.Errorf("counts are %v", counts)
 	}
 	clock.Step(maxUnschedulable)
 	expectTaken(t, q, 1, "large")
+	q.done(e)
+	q.remove("large")
+	if len(q.concerned)+len(q.waiting)+len(q.entries)+len(q.groups)+len(q.order) != 0 {
+		t.Errorf("something is left of the pods: %+v", q)
+	}
 }
 
 func TestQueueFollowsThePod(t *testing.T) {

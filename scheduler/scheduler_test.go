@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
 
 	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/client/clienttest"
@@ -46,9 +47,30 @@ func pod(name, cpu string) *corev1.Pod {
 	}
 }
 
-// start runs a scheduler until the test ends.
+// fastClock lets time pass fifty times as fast.
+type fastClock struct {
+	clock.RealClock
+	start time.Time
+}
+
+const speed = 50
+
+func (c fastClock) Now() time.Time                  { return c.start.Add(speed * time.Since(c.start)) }
+func (c fastClock) Since(t time.Time) time.Duration { return c.Now().Sub(t) }
+func (c fastClock) NewTimer(d time.Duration) clock.Timer {
+	return c.RealClock.NewTimer(d / speed)
+}
+func (c fastClock) After(d time.Duration) <-chan time.Time { return c.RealClock.After(d / speed) }
+
+// start runs a scheduler until the test ends, with time passing fast.
 func start(t testing.TB, c *clienttest.Cluster, options scheduler.Options) {
 	t.Helper()
+	options.Clock = fastClock{start: time.Now()}
+	t.Cleanup(func() {
+		if err := c.CheckUnmutated(); err != nil {
+			t.Error(err)
+		}
+	})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {

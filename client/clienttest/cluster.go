@@ -8,6 +8,7 @@ package clienttest
 import (
 	"context"
 	"fmt"
+	"hash/maphash"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -35,6 +36,7 @@ type RequestHook func(verb, resource, namespace, name string) error
 // All methods are safe for concurrent use.
 type Cluster struct {
 	clock clock.PassiveClock
+	seed  maphash.Seed
 
 	mu      sync.Mutex
 	version int64
@@ -55,6 +57,7 @@ func New() *Cluster { return NewWithClock(clock.RealClock{}) }
 func NewWithClock(c clock.PassiveClock) *Cluster {
 	return &Cluster{
 		clock:   c,
+		seed:    maphash.MakeSeed(),
 		version: 1,
 		tables:  map[*resource.Info]*table{},
 		changed: make(chan struct{}),

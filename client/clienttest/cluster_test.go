@@ -374,3 +374,16 @@ func TestHooks(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+func TestCheckUnmutated(t *testing.T) {
+	c := clienttest.New()
+	c.Add(testPod("a"))
+	pod := must[*corev1.Pod](t)(client.For[*corev1.Pod](c).Get(t.Context(), "default", "a"))
+	if err := c.CheckUnmutated(); err != nil {
+		t.Errorf("nobody wrote: %v", err)
+	}
+	pod.Labels["app"] = "changed"
+	if err := c.CheckUnmutated(); err == nil {
+		t.Error("a write to a shared object was not found")
+	}
+}

@@ -2,6 +2,8 @@ package clienttest
 
 import (
 	"cmp"
+	"fmt"
+	"hash/maphash"
 	"slices"
 	"strconv"
 
@@ -21,6 +23,7 @@ type change struct {
 	version       int64
 	kind          watch.EventType
 	before, after client.Object // for a deletion, after is the last state with the deletion's version
+	sum           uint64        // of after's encoding, as it was stored
 }
 
 // table holds one kind: its objects and the changes after version compacted.
@@ -79,9 +82,37 @@ func (c *Cluster) commit(info *resource.Info, before, after client.Object) {
 	} else {
 		t.objects[keyOf(after)] = after
 	}
-	t.history = append(t.history, change{version: c.version, kind: kind, before: before, after: after})
+	t.history = append(t.history, change{version: c.version, kind: kind, before: before, after: after, sum: c.sum(after)})
 	close(c.changed)
 	c.changed = make(chan struct{})
+}
+
+// CheckUnmutated fails when somebody has written to an object that was read from the cluster, or came
+// from a watch: such objects are shared, and have to be copied first. It looks at all of history.
+func (c *Cluster) CheckUnmutated() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for info, t := range c.tables {
+		for _, change := range t.history {
+			if c.sum(change.after) != change.sum {
+				return fmt.Errorf("somebody wrote to the shared %s %s/%s of version %d", info.Kind, change.after.GetNamespace(), change.after.GetName(), change.version)
+			}
+		}
+	}
+	return nil
+}
+
+// sum tells states of an object apart.
+func (c *Cluster) sum(obj client.Object) uint64 {
+	message, ok := obj.(interface{ Marshal() ([]byte, error) })
+	if !ok {
+		return 0
+	}
+	encoded, err := message.Marshal()
+	if err != nil {
+		return 0
+	}
+	return maphash.Bytes(c.seed, encoded)
 }
 
 func formatVersion(v int64) string { return strconv.FormatInt(v, 10) }
