@@ -24,24 +24,24 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-type ForwardResponse_Outcome int32
+type CommandResult_Outcome int32
 
 const (
-	ForwardResponse_APPLIED    ForwardResponse_Outcome = 0 // the results stand in the order of the commands
-	ForwardResponse_NOT_LEADER ForwardResponse_Outcome = 1 // nothing was proposed: ask the leader
-	ForwardResponse_BUSY       ForwardResponse_Outcome = 2 // nothing was proposed: the leader has too much waiting
-	ForwardResponse_UNKNOWN    ForwardResponse_Outcome = 3 // proposed, but leadership was lost before the outcome was known
+	CommandResult_APPLIED    CommandResult_Outcome = 0 // response or error tell the result
+	CommandResult_NOT_LEADER CommandResult_Outcome = 1 // not proposed: ask the leader
+	CommandResult_BUSY       CommandResult_Outcome = 2 // not proposed: the leader has too much waiting
+	CommandResult_UNKNOWN    CommandResult_Outcome = 3 // proposed, but leadership was lost before the outcome was known
 )
 
-// Enum value maps for ForwardResponse_Outcome.
+// Enum value maps for CommandResult_Outcome.
 var (
-	ForwardResponse_Outcome_name = map[int32]string{
+	CommandResult_Outcome_name = map[int32]string{
 		0: "APPLIED",
 		1: "NOT_LEADER",
 		2: "BUSY",
 		3: "UNKNOWN",
 	}
-	ForwardResponse_Outcome_value = map[string]int32{
+	CommandResult_Outcome_value = map[string]int32{
 		"APPLIED":    0,
 		"NOT_LEADER": 1,
 		"BUSY":       2,
@@ -49,31 +49,31 @@ var (
 	}
 )
 
-func (x ForwardResponse_Outcome) Enum() *ForwardResponse_Outcome {
-	p := new(ForwardResponse_Outcome)
+func (x CommandResult_Outcome) Enum() *CommandResult_Outcome {
+	p := new(CommandResult_Outcome)
 	*p = x
 	return p
 }
 
-func (x ForwardResponse_Outcome) String() string {
+func (x CommandResult_Outcome) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (ForwardResponse_Outcome) Descriptor() protoreflect.EnumDescriptor {
+func (CommandResult_Outcome) Descriptor() protoreflect.EnumDescriptor {
 	return file_api_peerpb_peer_proto_enumTypes[0].Descriptor()
 }
 
-func (ForwardResponse_Outcome) Type() protoreflect.EnumType {
+func (CommandResult_Outcome) Type() protoreflect.EnumType {
 	return &file_api_peerpb_peer_proto_enumTypes[0]
 }
 
-func (x ForwardResponse_Outcome) Number() protoreflect.EnumNumber {
+func (x CommandResult_Outcome) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use ForwardResponse_Outcome.Descriptor instead.
-func (ForwardResponse_Outcome) EnumDescriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{1, 0}
+// Deprecated: Use CommandResult_Outcome.Descriptor instead.
+func (CommandResult_Outcome) EnumDescriptor() ([]byte, []int) {
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{2, 0}
 }
 
 type ForwardRequest struct {
@@ -129,10 +129,9 @@ func (x *ForwardRequest) GetCommands() [][]byte {
 }
 
 type ForwardResponse struct {
-	state         protoimpl.MessageState  `protogen:"open.v1"`
-	Id            uint64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	Outcome       ForwardResponse_Outcome `protobuf:"varint,2,opt,name=outcome,proto3,enum=ctlplane.peer.v1.ForwardResponse_Outcome" json:"outcome,omitempty"`
-	Results       []*CommandResult        `protobuf:"bytes,3,rep,name=results,proto3" json:"results,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	Results       []*CommandResult       `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"` // in the order of the commands
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -174,13 +173,6 @@ func (x *ForwardResponse) GetId() uint64 {
 	return 0
 }
 
-func (x *ForwardResponse) GetOutcome() ForwardResponse_Outcome {
-	if x != nil {
-		return x.Outcome
-	}
-	return ForwardResponse_APPLIED
-}
-
 func (x *ForwardResponse) GetResults() []*CommandResult {
 	if x != nil {
 		return x.Results
@@ -190,8 +182,9 @@ func (x *ForwardResponse) GetResults() []*CommandResult {
 
 type CommandResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Response      []byte                 `protobuf:"bytes,1,opt,name=response,proto3" json:"response,omitempty"` // the etcd response message; its type follows from the command
-	Error         uint32                 `protobuf:"varint,2,opt,name=error,proto3" json:"error,omitempty"`      // kv.ErrorCode; 0 is success
+	Outcome       CommandResult_Outcome  `protobuf:"varint,1,opt,name=outcome,proto3,enum=ctlplane.peer.v1.CommandResult_Outcome" json:"outcome,omitempty"`
+	Response      []byte                 `protobuf:"bytes,2,opt,name=response,proto3" json:"response,omitempty"` // the etcd response message; its type follows from the command
+	Error         uint32                 `protobuf:"varint,3,opt,name=error,proto3" json:"error,omitempty"`      // kv.ErrorCode; 0 is success
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -224,6 +217,13 @@ func (x *CommandResult) ProtoReflect() protoreflect.Message {
 // Deprecated: Use CommandResult.ProtoReflect.Descriptor instead.
 func (*CommandResult) Descriptor() ([]byte, []int) {
 	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *CommandResult) GetOutcome() CommandResult_Outcome {
+	if x != nil {
+		return x.Outcome
+	}
+	return CommandResult_APPLIED
 }
 
 func (x *CommandResult) GetResponse() []byte {
@@ -807,20 +807,20 @@ const file_api_peerpb_peer_proto_rawDesc = "" +
 	"\x15api/peerpb/peer.proto\x12\x10ctlplane.peer.v1\"<\n" +
 	"\x0eForwardRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
-	"\bcommands\x18\x02 \x03(\fR\bcommands\"\xe0\x01\n" +
+	"\bcommands\x18\x02 \x03(\fR\bcommands\"\\\n" +
 	"\x0fForwardResponse\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02id\x12C\n" +
-	"\aoutcome\x18\x02 \x01(\x0e2).ctlplane.peer.v1.ForwardResponse.OutcomeR\aoutcome\x129\n" +
-	"\aresults\x18\x03 \x03(\v2\x1f.ctlplane.peer.v1.CommandResultR\aresults\"=\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x129\n" +
+	"\aresults\x18\x02 \x03(\v2\x1f.ctlplane.peer.v1.CommandResultR\aresults\"\xc3\x01\n" +
+	"\rCommandResult\x12A\n" +
+	"\aoutcome\x18\x01 \x01(\x0e2'.ctlplane.peer.v1.CommandResult.OutcomeR\aoutcome\x12\x1a\n" +
+	"\bresponse\x18\x02 \x01(\fR\bresponse\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\rR\x05error\"=\n" +
 	"\aOutcome\x12\v\n" +
 	"\aAPPLIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"NOT_LEADER\x10\x01\x12\b\n" +
 	"\x04BUSY\x10\x02\x12\v\n" +
-	"\aUNKNOWN\x10\x03\"A\n" +
-	"\rCommandResult\x12\x1a\n" +
-	"\bresponse\x18\x01 \x01(\fR\bresponse\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\rR\x05error\"\x12\n" +
+	"\aUNKNOWN\x10\x03\"\x12\n" +
 	"\x10ReadIndexRequest\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\"\"\n" +
@@ -876,7 +876,7 @@ func file_api_peerpb_peer_proto_rawDescGZIP() []byte {
 var file_api_peerpb_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_api_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_api_peerpb_peer_proto_goTypes = []any{
-	(ForwardResponse_Outcome)(0), // 0: ctlplane.peer.v1.ForwardResponse.Outcome
+	(CommandResult_Outcome)(0),   // 0: ctlplane.peer.v1.CommandResult.Outcome
 	(*ForwardRequest)(nil),       // 1: ctlplane.peer.v1.ForwardRequest
 	(*ForwardResponse)(nil),      // 2: ctlplane.peer.v1.ForwardResponse
 	(*CommandResult)(nil),        // 3: ctlplane.peer.v1.CommandResult
@@ -894,8 +894,8 @@ var file_api_peerpb_peer_proto_goTypes = []any{
 	(*RemoveMemberResponse)(nil), // 15: ctlplane.peer.v1.RemoveMemberResponse
 }
 var file_api_peerpb_peer_proto_depIdxs = []int32{
-	0,  // 0: ctlplane.peer.v1.ForwardResponse.outcome:type_name -> ctlplane.peer.v1.ForwardResponse.Outcome
-	3,  // 1: ctlplane.peer.v1.ForwardResponse.results:type_name -> ctlplane.peer.v1.CommandResult
+	3,  // 0: ctlplane.peer.v1.ForwardResponse.results:type_name -> ctlplane.peer.v1.CommandResult
+	0,  // 1: ctlplane.peer.v1.CommandResult.outcome:type_name -> ctlplane.peer.v1.CommandResult.Outcome
 	1,  // 2: ctlplane.peer.v1.Peer.Forward:input_type -> ctlplane.peer.v1.ForwardRequest
 	4,  // 3: ctlplane.peer.v1.Peer.ReadIndex:input_type -> ctlplane.peer.v1.ReadIndexRequest
 	6,  // 4: ctlplane.peer.v1.Peer.KeepAlive:input_type -> ctlplane.peer.v1.KeepAliveRequest

@@ -1,0 +1,109 @@
+package raftstore
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/pki"
+)
+
+// The log stores to choose from.
+const (
+	LogStoreWAL    = "wal"    // hashicorp/raft-wal: one sync a commit
+	LogStoreBoltDB = "boltdb" // raft-boltdb: two
+)
+
+// Config says who a member is and how it works. Identity, directory, listener and certificates are
+// required; the zero value of anything else stands for a default.
+type Config struct {
+	// Identity is who this member is. It must be what the data directory says, if that has been used.
+	Identity Identity
+	DataDir  string
+	// Listener is the peer port. The member owns it from Open on, also when Open fails.
+	Listener net.Listener
+	// Source and CA are this member's certificate towards its peers, and the authority that theirs are of.
+	Source *pki.Source
+	CA     *pki.CA
+	// Join serves connections that speak the join protocol. Nil refuses them.
+	Join func(*tls.Conn)
+	// Create makes a new group of this member alone. The data directory must be fresh.
+	Create bool
+
+	// Store configures the state machine; its directory and logger are set by Open.
+	Store    kv.Options
+	LogStore string
+	Logger   *slog.Logger
+	Clock    clock.WithTicker
+
+	// HeartbeatTimeout is how long a follower waits for its leader before it stands for election, at
+	// least; at most twice as long.
+	HeartbeatTimeout time.Duration
+	// RequestTimeout is how long a command waits for a leader.
+	RequestTimeout time.Duration
+	// MaxCommandBytes bounds one command, MaxEntryBytes the commands that share a Raft entry.
+	MaxCommandBytes int
+	MaxEntryBytes   int
+	// MaxInFlight is how many entries are proposed before the first is applied.
+	MaxInFlight int
+	// MaxQueuedBytes and MaxQueued bound what waits to be proposed.
+	MaxQueuedBytes int
+	MaxQueued      int
+	// SnapshotEntries and SnapshotBytes are how much the log grows before it is cut.
+	SnapshotEntries uint64
+	SnapshotBytes   int64
+	// SnapshotInterval is how often that is looked at.
+	SnapshotInterval time.Duration
+	// LogCacheBytes bounds the recent entries that are kept in memory for followers.
+	LogCacheBytes int
+}
+
+func (c *Config) setDefaults() {
+	setDefault(&c.LogStore, LogStoreWAL)
+	setDefault(&c.HeartbeatTimeout, 400*time.Millisecond)
+	setDefault(&c.RequestTimeout, 5*time.Second)
+	setDefault(&c.MaxCommandBytes, 2<<20)
+	setDefault(&c.MaxEntryBytes, 1<<20)
+	setDefault(&c.MaxInFlight, 3)
+	setDefault(&c.MaxQueuedBytes, 64<<20)
+	setDefault(&c.MaxQueued, 100_000)
+	setDefault(&c.SnapshotEntries, 16384)
+	setDefault(&c.SnapshotBytes, 256<<20)
+	setDefault(&c.SnapshotInterval, 5*time.Second)
+	setDefault(&c.LogCacheBytes, 32<<20)
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+}
+
+func setDefault[T comparable](field *T, value T) {
+	var zero T
+	if *field == zero {
+		*field = value
+	}
+}
+
+func (c *Config) validate() error {
+	switch {
+	case c.Identity.MemberID == 0 || c.Identity.ClusterID == 0:
+		return errors.New("raftstore: the member has no id, or no cluster")
+	case c.DataDir == "":
+		return errors.New("raftstore: no data directory")
+	case c.Listener == nil:
+		return errors.New("raftstore: no peer listener")
+	case c.Source == nil || c.CA == nil:
+		return errors.New("raftstore: no certificates")
+	case c.LogStore != LogStoreWAL && c.LogStore != LogStoreBoltDB:
+		return fmt.Errorf("unknown log store %q: choose %q or %q", c.LogStore, LogStoreWAL, LogStoreBoltDB)
+	}
+	return pki.ValidateName(c.Identity.Name)
+}

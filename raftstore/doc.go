@@ -1,0 +1,28 @@
+// Package raftstore replicates kv's state machine: one Member is one server of a Raft group.
+//
+// # How a write goes
+//
+// A Member gathers the commands that wait while the last entries are in flight, packs them into one Raft
+// entry, and hands each its own result (proposer.go). On a follower the same gathering ends in one
+// message to the leader (forward.go). The Raft log is the write-ahead log: it is synced before a write is
+// acknowledged, the state machine is not.
+//
+// # How a read goes
+//
+// Any member serves reads from its own state, once that has reached an index which the leader, having
+// proved that it is the leader, named (read_index.go). Waiting readers share one round.
+//
+// # What lies where
+//
+//	<data-dir>/member.json    who this member is, and of which cluster
+//	<data-dir>/LOCK           held while a process has the directory open
+//	<data-dir>/raft/          log, term and vote
+//	<data-dir>/kv/            the state machine's database
+//	<data-dir>/snapshots/     how far the log may be cut, and snapshots that are being received
+//	<data-dir>/pki/           certificates and keys (see Bootstrap)
+//
+// # Who talks to whom
+//
+// One port serves Raft, gRPC and the join handshake, told apart by TLS's protocol negotiation
+// (listener.go). All but the last need a certificate of the group's own authority for O=ctlplane:peers.
+package raftstore

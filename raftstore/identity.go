@@ -1,0 +1,128 @@
+package raftstore
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/pki"
+)
+
+const identityFile = "member.json"
+
+// Identity is who a member is. The ids are for life; a machine that joins again gets a new one.
+type Identity struct {
+	ClusterID uint64 `json:"clusterId,string"`
+	MemberID  uint64 `json:"memberId,string"`
+	Name      string `json:"name"`
+	// PeerAddress is where the other members reach this one, ClientAddress and APIAddress where clients
+	// do; each is host:port.
+	PeerAddress   string `json:"peerAddress"`
+	ClientAddress string `json:"clientAddress,omitempty"`
+	APIAddress    string `json:"apiAddress,omitempty"`
+}
+
+// LoadIdentity reads who the data directory's member is. ok is false for a directory that has none.
+func LoadIdentity(dataDir string) (identity Identity, ok bool, err error) {
+	path := filepath.Join(dataDir, identityFile)
+	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Identity{}, false, nil
+	}
+	if err != nil {
+		return Identity{}, false, err
+	}
+	if err := json.Unmarshal(content, &identity); err != nil {
+		return Identity{}, false, fmt.Errorf("%s is damaged: %w", path, err)
+	}
+	return identity, true, nil
+}
+
+func (i Identity) save(dataDir string) error {
+	content, err := json.MarshalIndent(i, "", "  ")
+	if err != nil {
+		return err
+	}
+	return pki.WriteFile(filepath.Join(dataDir, identityFile), append(content, '\n'))
+}
+
+// claim checks that the directory is this member's, or fresh, and notes whose it is.
+func (i Identity) claim(dataDir string) error {
+	stored, used, err := LoadIdentity(dataDir)
+	if err != nil {
+		return err
+	}
+	if used && (stored.ClusterID != i.ClusterID || stored.MemberID != i.MemberID) {
+		return fmt.Errorf("%w: %s is of member %q (%x) of cluster %x", ErrOtherCluster,
+			dataDir, stored.Name, stored.MemberID, stored.ClusterID)
+	}
+	if stored == i {
+		return nil
+	}
+	return i.save(dataDir)
+}
+
+// record is the replicated form.
+func (i Identity) record() kv.Member {
+	return kv.Member{
+		ID: i.MemberID, Name: i.Name,
+		PeerURLs: urls(i.PeerAddress), ClientURLs: urls(i.ClientAddress), APIURLs: urls(i.APIAddress),
+	}
+}
+
+func urls(address string) []string {
+	if address == "" {
+		return nil
+	}
+	return []string{"https://" + address}
+}
+
+// serverID is a member's id as Raft has it.
+func serverID(id uint64) raft.ServerID {
+	return raft.ServerID(strconv.FormatUint(id, 16))
+}
+
+func memberID(id raft.ServerID) uint64 {
+	n, err := strconv.ParseUint(string(id), 16, 64)
+	if err != nil {
+		return 0 // no id of ours
+	}
+	return n
+}
+
+// lockDir keeps other processes out of the data directory until the file is closed.
+func lockDir(dataDir string) (*os.File, error) {
+	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+		return nil, err
+	}
+	file, err := os.OpenFile(filepath.Join(dataDir, "LOCK"), os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		_ = file.Close()
+		if errors.Is(err, syscall.EWOULDBLOCK) {
+			return nil, fmt.Errorf("%s: %w", dataDir, ErrInUse)
+		}
+		return nil, fmt.Errorf("lock %s: %w", dataDir, err)
+	}
+	return file, nil
+}
+
+// Listen opens a port, and says what to do when it is taken.
+func Listen(address string) (net.Listener, error) {
+	listener, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("port %s is taken: stop the process that has it, or choose another address: %w", address, err)
+	}
+	return listener, err
+}

@@ -1,0 +1,153 @@
+package raftstore
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+const (
+	// revokesInFlight bounds the leases that are revoked at once, so that a crowd of them that expires
+	// together leaves room for writes.
+	revokesInFlight = 64
+	revokeRetry     = 500 * time.Millisecond
+)
+
+// leadership tells its watchers whether this member leads. The latest state wins: a watcher that is slow
+// misses changes, never the last one.
+type leadership struct {
+	mu       sync.Mutex
+	leads    bool
+	closed   bool
+	watchers []chan bool
+}
+
+func (l *leadership) watch() <-chan bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	ch := make(chan bool, 1)
+	if l.closed {
+		close(ch)
+		return ch
+	}
+	ch <- l.leads
+	l.watchers = append(l.watchers, ch)
+	return ch
+}
+
+func (l *leadership) set(leads bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.leads == leads {
+		return
+	}
+	l.leads = leads
+	for _, ch := range l.watchers {
+		select {
+		case <-ch: // an older state that nobody took
+		default:
+		}
+		ch <- leads
+	}
+}
+
+func (l *leadership) close() {
+	l.set(false)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for _, ch := range l.watchers {
+		close(ch)
+	}
+	l.watchers = nil
+}
+
+// Leadership returns a channel that tells at once whether this member leads, and from then on every change;
+// a reader that is slow gets the latest only. Leading means that everything which earlier leaders have
+// committed is applied here. The channel is closed when the member is.
+func (m *Member) Leadership() <-chan bool { return m.leadership.watch() }
+
+// lead runs what the leader alone does, for as long as this member leads.
+func (m *Member) lead() {
+	defer m.leadership.close()
+	stop := func() {}
+	defer func() { stop() }()
+	for {
+		select {
+		case leads := <-m.raft.LeaderCh():
+			stop()
+			stop = func() {}
+			if leads {
+				stop = m.startLeading()
+			}
+		case <-m.life.Done():
+			return
+		}
+	}
+}
+
+// startLeading returns a function that ends the term and waits until it has.
+func (m *Member) startLeading() (stop func()) {
+	ctx, cancel := context.WithCancel(m.life)
+	var term sync.WaitGroup
+	term.Go(func() { m.term(ctx) })
+	return func() {
+		m.leadership.set(false)
+		cancel()
+		term.Wait()
+	}
+}
+
+func (m *Member) term(ctx context.Context) {
+	// An entry of this term: once it is applied so is everything before it. Raft begins a term with an
+	// entry of its own, but the state machine doesn't see that one.
+	if err := m.raft.Apply(newEntry(1), 0).Error(); err != nil {
+		return // no longer the leader; the channel will say so
+	}
+	m.changed.notify()
+	lessor := kv.NewLessor(m.machine.store.Load(), m.config.Clock)
+	defer lessor.Close()
+	lessor.Promote(m.config.HeartbeatTimeout)
+	m.lessor.Store(lessor)
+	defer m.lessor.Store(nil)
+	if ctx.Err() == nil && m.raft.State() == raft.Leader {
+		m.leadership.set(true)
+	}
+	var parts sync.WaitGroup
+	parts.Go(func() { m.expireLeases(ctx, lessor) })
+	parts.Go(func() { m.tendMembers(ctx) })
+	parts.Wait()
+}
+
+// expireLeases proposes the revocation of leases whose time is over.
+func (m *Member) expireLeases(ctx context.Context, lessor *kv.Lessor) {
+	slots := make(chan struct{}, revokesInFlight)
+	for {
+		var expired []int64
+		select {
+		case expired = <-lessor.Expired():
+		case <-ctx.Done():
+			return
+		}
+		for _, id := range expired {
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				return
+			}
+			command := kv.Command{LeaseRevoke: &pb.LeaseRevokeRequest{ID: id}}
+			// Not forwarded: another leader has a lessor of its own, in which the lease may live on.
+			m.submit(ctx, command, true, func(_ kv.Result, err error) {
+				if err != nil {
+					lessor.Retry([]int64{id}, revokeRetry)
+				}
+				<-slots
+			})
+		}
+	}
+}

@@ -1,0 +1,141 @@
+package raftstore
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	wal "github.com/hashicorp/raft-wal"
+	"github.com/hashicorp/raft-wal/metadb"
+	"go.etcd.io/bbolt"
+)
+
+// logStores are a member's durable Raft state: the log, and the term and vote beside it.
+type logStores struct {
+	stable raft.StableStore
+	log    *logCache
+	// grown counts the bytes of entries stored since it was last taken.
+	grown   *atomic.Int64
+	closers []io.Closer
+}
+
+func openLogStores(dataDir, kind string, cacheBytes int, logger hclog.Logger) (_ *logStores, err error) {
+	dir := filepath.Join(dataDir, "raft")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s := &logStores{grown: new(atomic.Int64)}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+		}
+	}()
+	stable, err := openBolt(filepath.Join(dir, "stable.db"))
+	if err != nil {
+		return nil, err
+	}
+	s.stable, s.closers = stable, append(s.closers, stable)
+	if err := chooseLogStore(dir, kind); err != nil {
+		return nil, err
+	}
+	store, err := s.openLog(dir, kind, logger)
+	if err != nil {
+		return nil, err
+	}
+	s.log = newLogCache(countingStore{store, s.grown}, cacheBytes)
+	return s, nil
+}
+
+func (s *logStores) openLog(dir, kind string, logger hclog.Logger) (raft.LogStore, error) {
+	if kind == LogStoreBoltDB {
+		store, err := openBolt(filepath.Join(dir, "log.db"))
+		if err != nil {
+			return nil, err
+		}
+		s.closers = append(s.closers, store)
+		return store, nil
+	}
+	walDir := filepath.Join(dir, "wal")
+	if err := os.MkdirAll(walDir, 0o700); err != nil {
+		return nil, err
+	}
+	// The WAL does not close its meta store, and without that can't be opened again by this process.
+	meta := &metadb.BoltMetaDB{}
+	s.closers = append(s.closers, meta)
+	store, err := wal.Open(walDir, wal.WithLogger(logger), wal.WithMetaStore(meta))
+	if err != nil {
+		return nil, fmt.Errorf("open the log in %s: %w", walDir, err)
+	}
+	s.closers = append(s.closers, store)
+	return store, nil
+}
+
+func openBolt(path string) (*raftboltdb.BoltStore, error) {
+	store, err := raftboltdb.New(raftboltdb.Options{
+		Path: path,
+		BoltOptions: &bbolt.Options{
+			// The free list is rebuilt on open instead of being written with every commit.
+			NoFreelistSync: true,
+			FreelistType:   bbolt.FreelistMapType,
+			Timeout:        time.Second,
+		},
+		MsgpackUseNewTimeFormat: true,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
+	return store, nil
+}
+
+// chooseLogStore refuses a directory whose log is in the other kind of store: opening an empty one beside
+// it would forget acknowledged writes.
+func chooseLogStore(dir, kind string) error {
+	other, path := LogStoreWAL, filepath.Join(dir, "wal")
+	if kind == LogStoreWAL {
+		other, path = LogStoreBoltDB, filepath.Join(dir, "log.db")
+	}
+	if _, err := os.Stat(path); err == nil {
+		return fmt.Errorf("the log in %s is kept in the %q store: start with that one", dir, other)
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (s *logStores) Close() error {
+	var err error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		err = errors.Join(err, s.closers[i].Close())
+	}
+	return err
+}
+
+// countingStore counts the bytes that go into a log.
+type countingStore struct {
+	raft.LogStore
+	grown *atomic.Int64
+}
+
+func (s countingStore) StoreLogs(logs []*raft.Log) error {
+	var bytes int64
+	for _, log := range logs {
+		bytes += int64(len(log.Data))
+	}
+	s.grown.Add(bytes)
+	return s.LogStore.StoreLogs(logs)
+}
+
+func (s countingStore) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
+
+// IsMonotonic implements raft.MonotonicLogStore.
+func (s countingStore) IsMonotonic() bool {
+	store, ok := s.LogStore.(raft.MonotonicLogStore)
+	return ok && store.IsMonotonic()
+}

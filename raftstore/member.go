@@ -1,0 +1,386 @@
+package raftstore
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/raft"
+	"google.golang.org/grpc"
+
+	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/pki"
+)
+
+// Member is one server of a Raft group. All its methods may be called by any goroutine; those that take a
+// context return when it ends, and what they had begun then goes on.
+//
+// Its parts end in the reverse order of their dependence: first what asks Raft for something, then Raft,
+// which ends everything that was asked; then the network, then the disk.
+type Member struct {
+	config Config
+	logger *slog.Logger
+
+	lock      *os.File
+	stores    *logStores
+	snapshots *snapshotStore
+	machine   *stateMachine
+	listener  *peerListener
+	stream    *raftStream
+	transport *raft.NetworkTransport
+	raft      *raft.Raft
+	observer  *raft.Observer
+	observed  chan raft.Observation
+	peers     *peerConns
+	server    *grpc.Server
+
+	proposer       *proposer
+	leaderRounds   *readRounds // shared by readers here and at followers, when this member leads
+	followerRounds *readRounds
+
+	// changed is notified when there is another leader, and when a new one is ready for reads.
+	changed    signal
+	leadership leadership
+	lessor     atomic.Pointer[kv.Lessor] // nil unless this member leads
+	joining    sync.Mutex                // held while the group's members are changed
+
+	leaderChanges atomic.Uint64
+
+	life   context.Context
+	end    context.CancelFunc
+	wg     sync.WaitGroup
+	closed sync.Once
+	// undo closes what is open, last first.
+	undo []func() error
+}
+
+// Open starts a member on its data directory, made when missing. It returns before the group has a leader.
+func Open(config Config) (_ *Member, err error) {
+	config.setDefaults()
+	m := &Member{config: config, logger: config.Logger}
+	m.life, m.end = context.WithCancel(context.Background())
+	defer func() {
+		if err != nil {
+			m.end()
+			m.wg.Wait()
+			err = errors.Join(err, m.unwind())
+		}
+	}()
+	if config.Listener != nil {
+		m.onUnwind(func() error { _ = config.Listener.Close(); return nil })
+	}
+	if err := config.validate(); err != nil {
+		return nil, err
+	}
+	logger := newRaftLogger(config.Logger)
+	for _, open := range []func() error{
+		m.openDirectory,
+		m.openState,
+		func() error { return m.openLog(logger) },
+		func() error { return m.openNetwork(logger) },
+		func() error { return m.openRaft(logger) },
+	} {
+		if err := open(); err != nil {
+			return nil, err
+		}
+	}
+	m.run()
+	return m, nil
+}
+
+func (m *Member) onUnwind(undo func() error) { m.undo = append(m.undo, undo) }
+
+func (m *Member) unwind() error {
+	var err error
+	for i := len(m.undo) - 1; i >= 0; i-- {
+		err = errors.Join(err, m.undo[i]())
+	}
+	m.undo = nil
+	return err
+}
+
+func (m *Member) openDirectory() error {
+	lock, err := lockDir(m.config.DataDir)
+	if err != nil {
+		return err
+	}
+	m.lock = lock
+	m.onUnwind(lock.Close)
+	return m.config.Identity.claim(m.config.DataDir)
+}
+
+func (m *Member) openState() error {
+	// The snapshot store asks for checkpoints only once Raft runs, when there is a machine.
+	snapshots, err := openSnapshotStore(m.config.DataDir, func(dir string) error { return m.machine.checkpoint(dir) })
+	if err != nil {
+		return err
+	}
+	m.snapshots = snapshots
+	options := m.config.Store
+	options.Dir = filepath.Join(m.config.DataDir, "kv")
+	options.Logger = m.logger
+	if m.machine, err = openStateMachine(options, snapshots, m.logger); err != nil {
+		return err
+	}
+	m.onUnwind(m.machine.close)
+	return nil
+}
+
+func (m *Member) openLog(logger hclog.Logger) error {
+	stores, err := openLogStores(m.config.DataDir, m.config.LogStore, m.config.LogCacheBytes, logger)
+	if err != nil {
+		return err
+	}
+	m.stores = stores
+	m.onUnwind(stores.Close)
+	return nil
+}
+
+func (m *Member) openNetwork(logger hclog.Logger) error {
+	join := m.config.Join
+	if join == nil {
+		join = func(conn *tls.Conn) { _ = conn.Close() }
+	}
+	m.listener = newPeerListener(m.config.Listener, pki.PeerServer(m.config.Source, m.config.CA), join, m.logger)
+	m.onUnwind(func() error { m.listener.Close(); return nil })
+	m.stream = newRaftStream(m.listener.raft, m.config.Identity.PeerAddress,
+		pki.PeerClient(m.config.Source, m.config.CA, pki.ProtocolRaft))
+	m.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream:  m.stream,
+		MaxPool: 4,
+		Timeout: 10 * time.Second,
+		Logger:  logger,
+
+		MsgpackUseNewTimeFormat: true,
+	})
+	m.onUnwind(m.transport.Close)
+	m.peers = newPeerConns(m.config.Source, m.config.CA, m.addressOf)
+	m.onUnwind(func() error { m.peers.close(); return nil })
+	return nil
+}
+
+func (m *Member) openRaft(logger hclog.Logger) error {
+	config := m.raftConfig(logger)
+	if m.config.Create {
+		alone := raft.Configuration{Servers: []raft.Server{{
+			Suffrage: raft.Voter, ID: config.LocalID, Address: m.transport.LocalAddr(),
+		}}}
+		err := raft.BootstrapCluster(config, m.stores.log, m.stores.stable, m.snapshots, m.transport, alone)
+		if errors.Is(err, raft.ErrCantBootstrap) {
+			return fmt.Errorf("%w: %s already holds a member's log", ErrOtherCluster, m.config.DataDir)
+		}
+		if err != nil {
+			return fmt.Errorf("create the group: %w", err)
+		}
+	}
+	m.proposer = newProposer(&m.config)
+	m.proposer.machine = m.machine
+	m.proposer.route, m.proposer.changed = m.route, &m.changed
+	m.proposer.apply = func(entry []byte) raft.ApplyFuture { return m.raft.Apply(entry, 0) }
+	m.proposer.dial = m.peers.forward
+	m.leaderRounds, m.followerRounds = newReadRounds(m.life, m.leaderReadIndex), newReadRounds(m.life, m.askLeader)
+
+	var err error
+	m.raft, err = raft.NewRaft(config, m.machine, m.stores.log, m.stores.stable, m.snapshots, m.transport)
+	if err != nil {
+		return fmt.Errorf("start Raft: %w", err)
+	}
+	m.onUnwind(func() error {
+		down := m.raft.Shutdown()
+		m.stream.closeConns() // what Raft is waiting for at members that don't answer
+		return down.Error()
+	})
+	if m.removed() {
+		return ErrRemoved
+	}
+	return nil
+}
+
+// removed tells whether the group, as far as this member knows it, has members and this is none of them.
+func (m *Member) removed() bool {
+	servers := m.servers()
+	_, member := findServer(servers, serverID(m.config.Identity.MemberID))
+	return len(servers) > 0 && !member
+}
+
+func (m *Member) raftConfig(logger hclog.Logger) *raft.Config {
+	config := raft.DefaultConfig()
+	config.LocalID = serverID(m.config.Identity.MemberID)
+	config.Logger = logger
+	config.HeartbeatTimeout = m.config.HeartbeatTimeout
+	config.ElectionTimeout = m.config.HeartbeatTimeout
+	config.LeaderLeaseTimeout = m.config.HeartbeatTimeout * 3 / 4
+	// Followers learn of the last commit by it when no further entry comes.
+	config.CommitTimeout = 5 * time.Millisecond
+	config.BatchApplyCh = true
+	// Entries are groups of up to a megabyte each.
+	config.MaxAppendEntries = 16
+	// The state machine is durable by itself, and this package decides when the log is cut.
+	config.NoSnapshotRestoreOnStart = true
+	config.SnapshotInterval = 24 * time.Hour
+	config.SnapshotThreshold = 1 << 62
+	config.TrailingLogs = m.config.SnapshotEntries
+	config.ShutdownOnRemove = false
+	config.NoLegacyTelemetry = true
+	return config
+}
+
+// run starts the goroutines. Nothing can fail from here on.
+func (m *Member) run() {
+	m.observed = make(chan raft.Observation, 16)
+	m.observer = raft.NewObserver(m.observed, false, func(o *raft.Observation) bool {
+		switch o.Data.(type) {
+		case raft.LeaderObservation, raft.RaftState:
+			return true
+		}
+		return false
+	})
+	m.raft.RegisterObserver(m.observer)
+	m.wg.Go(m.observe)
+	m.wg.Go(m.lead)
+	m.wg.Go(m.cutLog)
+	m.wg.Go(m.leaderRounds.run)
+	m.wg.Go(m.followerRounds.run)
+	m.wg.Go(func() { m.keepRecord(m.life) })
+	m.proposer.start()
+	m.server = grpc.NewServer(
+		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.MaxSendMsgSize(maxPeerMessage),
+		grpc.InitialWindowSize(4<<20), grpc.InitialConnWindowSize(8<<20),
+	)
+	peerpb.RegisterPeerServer(m.server, &peerServer{member: m})
+	m.onUnwind(func() error { m.server.Stop(); return nil })
+	m.wg.Go(func() {
+		// Serve ends when the listener, or the server, is closed.
+		_ = m.server.Serve(m.listener.grpc)
+	})
+}
+
+// Close hands leadership over, if this member has it, and ends the member. What was proposed and not
+// decided yet gets ErrOutcomeUnknown. ctx bounds the handing over alone. Only the first call does anything.
+func (m *Member) Close(ctx context.Context) error {
+	var err error
+	m.closed.Do(func() {
+		m.handOver(ctx)
+		m.proposer.close()
+		m.end()
+		m.raft.DeregisterObserver(m.observer)
+		m.server.Stop()
+		m.wg.Wait()
+		err = m.unwind()
+	})
+	return err
+}
+
+// handOver gives another voter the lead, so that the group need not find out that this one is gone.
+func (m *Member) handOver(ctx context.Context) {
+	if m.raft.State() != raft.Leader || m.voters() < 2 {
+		return
+	}
+	done := make(chan error, 1)
+	m.wg.Go(func() { done <- m.raft.LeadershipTransfer().Error() })
+	select {
+	case err := <-done:
+		if err != nil {
+			m.logger.Info("leadership was not handed over; the others will elect a leader", "error", err)
+		}
+	case <-ctx.Done():
+	}
+}
+
+// Failed is closed when the member can't go on, because its disk failed or its log is damaged. Err tells
+// why. It still answers reads that ask for no consistency; its process should end.
+func (m *Member) Failed() <-chan struct{} { return m.machine.life.Done() }
+
+// Err is why the member failed, ErrClosed after Close, and nil before.
+func (m *Member) Err() error { return m.machine.err() }
+
+// Identity is who this member is.
+func (m *Member) Identity() Identity { return m.config.Identity }
+
+// observe passes on that the leader may have changed.
+func (m *Member) observe() {
+	for {
+		select {
+		case o := <-m.observed:
+			if change, ok := o.Data.(raft.LeaderObservation); ok && change.LeaderID != "" {
+				m.leaderChanges.Add(1)
+				m.logger.Info("the group has a leader", "leader", m.nameOf(change.LeaderID), "term", m.raft.CurrentTerm())
+			}
+			m.changed.notify()
+		case <-m.life.Done():
+			return
+		}
+	}
+}
+
+// route tells where the leader is.
+func (m *Member) route() route {
+	if m.raft.State() == raft.Leader {
+		return route{leader: serverID(m.config.Identity.MemberID), term: m.raft.CurrentTerm(), here: true}
+	}
+	_, leader := m.raft.LeaderWithID()
+	if leader == serverID(m.config.Identity.MemberID) {
+		leader = "" // it has just ceased to lead
+	}
+	return route{leader: leader, term: m.raft.CurrentTerm()}
+}
+
+// servers are the group's members as the log has them.
+func (m *Member) servers() []raft.Server {
+	future := m.raft.GetConfiguration() // answers at once
+	if future.Error() != nil {
+		return nil
+	}
+	return future.Configuration().Servers
+}
+
+func findServer(servers []raft.Server, id raft.ServerID) (raft.Server, bool) {
+	for _, server := range servers {
+		if server.ID == id {
+			return server, true
+		}
+	}
+	return raft.Server{}, false
+}
+
+func (m *Member) addressOf(id raft.ServerID) (raft.ServerAddress, bool) {
+	server, ok := findServer(m.servers(), id)
+	return server.Address, ok
+}
+
+func (m *Member) voters() (n int) {
+	for _, server := range m.servers() {
+		if server.Suffrage == raft.Voter {
+			n++
+		}
+	}
+	return n
+}
+
+func (m *Member) hasLearners() bool {
+	for _, server := range m.servers() {
+		if server.Suffrage != raft.Voter {
+			return true
+		}
+	}
+	return false
+}
+
+// nameOf is a member's name, for people.
+func (m *Member) nameOf(id raft.ServerID) string {
+	for _, member := range m.machine.store.Load().Members() {
+		if serverID(member.ID) == id {
+			return member.Name
+		}
+	}
+	return string(id)
+}

@@ -1,0 +1,311 @@
+package raftstore
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/pki"
+)
+
+const (
+	// tendInterval is how often the leader looks at learners.
+	tendInterval = 100 * time.Millisecond
+	// promoteLag is how many entries a learner may be behind when it is made a voter.
+	promoteLag = 64
+	// aliveTimeout bounds the question whether a member is there.
+	aliveTimeout = time.Second
+	// changeTimeout bounds the wait for an earlier change of members.
+	changeTimeout = 10 * time.Second
+)
+
+// How members change:
+//
+//  1. A new member gets a fresh id from the leader and begins as a learner: it gets the log and has no vote.
+//  2. The leader makes it a voter once it has caught up, so that a slow newcomer never costs the majority.
+//  3. A machine that joins under the name of a member that is gone takes its place: the old id is removed
+//     first. While a member of that name answers, the newcomer is refused.
+//  4. A removed id never comes back; the state machine remembers it.
+//  5. One change at a time, and none that would leave the group without a majority that answers.
+
+// NewMember is what a machine says of itself that wants to be a member; addresses are host:port.
+type NewMember struct {
+	Name, PeerAddress, ClientAddress, APIAddress string
+}
+
+// AddMember makes a machine a member, on the leader or through it, and returns its id. The machine must
+// then start with that id; it is a learner until it has caught up.
+func (m *Member) AddMember(ctx context.Context, member NewMember) (id uint64, err error) {
+	err = m.atLeader(ctx, func(ctx context.Context, now route) error {
+		if now.here {
+			id, err = m.addHere(ctx, member)
+		} else {
+			id, err = m.peers.addMember(ctx, now.leader, member)
+		}
+		return err
+	})
+	return id, err
+}
+
+func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) {
+	m.joining.Lock()
+	defer m.joining.Unlock()
+	if err := pki.ValidateName(member.Name); err != nil {
+		return 0, pki.Refuse(pki.JoinRefused, "%v", err)
+	}
+	if err := m.LinearizableRead(ctx); err != nil {
+		return 0, err
+	}
+	if err := m.makeRoom(ctx, member); err != nil {
+		return 0, err
+	}
+	identity := Identity{MemberID: newID(), Name: member.Name, PeerAddress: member.PeerAddress,
+		ClientAddress: member.ClientAddress, APIAddress: member.APIAddress}
+	if err := m.writeRecord(ctx, kv.MemberAdd, identity.record()); err != nil {
+		return 0, err
+	}
+	future := m.raft.AddNonvoter(serverID(identity.MemberID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
+	if err := future.Error(); err != nil {
+		return 0, raftError(err)
+	}
+	m.logger.Info("a new member is in the group, and catches up", "name", member.Name, "id", serverID(identity.MemberID))
+	return identity.MemberID, nil
+}
+
+// makeRoom removes members whose place the newcomer takes, and refuses when they are alive.
+func (m *Member) makeRoom(ctx context.Context, newcomer NewMember) error {
+	for _, have := range m.machine.store.Load().Members() {
+		sameAddress := slices.Contains(have.PeerURLs, "https://"+newcomer.PeerAddress)
+		if have.Name != newcomer.Name && !sameAddress {
+			continue
+		}
+		if have.ID == m.config.Identity.MemberID || m.alive(ctx, serverID(have.ID)) {
+			return pki.Refuse(pki.JoinRefused, "member %q at %s is in the cluster and running: choose another --name and --peer-addr, or remove that member first",
+				have.Name, strings.Join(have.PeerURLs, ","))
+		}
+		m.logger.Info("a machine joins in the place of a member that is gone", "name", have.Name, "old", serverID(have.ID))
+		if err := m.removeLocked(ctx, have.ID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// RemoveMember takes a member out of the group, for good, on the leader or through it.
+func (m *Member) RemoveMember(ctx context.Context, id uint64) error {
+	return m.atLeader(ctx, func(ctx context.Context, now route) error {
+		if !now.here {
+			return m.peers.removeMember(ctx, now.leader, id)
+		}
+		m.joining.Lock()
+		defer m.joining.Unlock()
+		return m.removeLocked(ctx, id)
+	})
+}
+
+// removeLocked removes a member; joining is held.
+func (m *Member) removeLocked(ctx context.Context, id uint64) error {
+	servers := m.servers()
+	server, inGroup := findServer(servers, serverID(id))
+	if _, recorded := m.record(id); !recorded && !inGroup {
+		return kv.ErrMemberNotFound
+	}
+	if inGroup {
+		if server.Suffrage == raft.Voter && !m.safeWithout(ctx, servers, server.ID) {
+			return ErrUnsafe
+		}
+		if err := m.raft.RemoveServer(server.ID, 0, changeTimeout).Error(); err != nil {
+			return raftError(err)
+		}
+	}
+	if id == m.config.Identity.MemberID {
+		return nil // it leads no more; the next leader drops the record
+	}
+	return m.writeRecord(ctx, kv.MemberRemove, kv.Member{ID: id})
+}
+
+// safeWithout tells whether the voters that would be left have a majority that answers.
+func (m *Member) safeWithout(ctx context.Context, servers []raft.Server, without raft.ServerID) bool {
+	var wg sync.WaitGroup
+	answers := make(chan bool, len(servers))
+	left := 0
+	for _, server := range servers {
+		if server.Suffrage != raft.Voter || server.ID == without {
+			continue
+		}
+		left++
+		wg.Go(func() { answers <- m.alive(ctx, server.ID) })
+	}
+	wg.Wait()
+	close(answers)
+	alive := 0
+	for yes := range answers {
+		if yes {
+			alive++
+		}
+	}
+	return left > 0 && alive > left/2
+}
+
+// alive tells whether a member answers at its address.
+func (m *Member) alive(ctx context.Context, id raft.ServerID) bool {
+	if id == serverID(m.config.Identity.MemberID) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
+	defer cancel()
+	_, err := m.peers.progress(ctx, id)
+	return err == nil
+}
+
+// tendMembers gives learners a vote once they have caught up, and drops records that are left over from
+// changes which were cut off.
+func (m *Member) tendMembers(ctx context.Context) {
+	ticker := m.config.Clock.NewTicker(tendInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C():
+		case <-ctx.Done():
+			return
+		}
+		if m.joining.TryLock() {
+			m.promoteLearners(ctx)
+			m.dropRecords(ctx)
+			m.joining.Unlock()
+		}
+	}
+}
+
+func (m *Member) promoteLearners(ctx context.Context) {
+	for _, server := range m.servers() {
+		if server.Suffrage == raft.Voter || !m.caughtUp(ctx, server.ID) {
+			continue
+		}
+		if err := m.raft.AddVoter(server.ID, server.Address, 0, changeTimeout).Error(); err != nil {
+			m.logger.Warn("a member that has caught up was not given a vote; trying again", "id", server.ID, "error", err)
+			continue
+		}
+		m.logger.Info("a member has caught up, and votes", "name", m.nameOf(server.ID), "id", server.ID)
+	}
+}
+
+func (m *Member) dropRecords(ctx context.Context) {
+	servers := m.servers()
+	for _, record := range m.MemberRecords() {
+		if _, ok := findServer(servers, serverID(record.ID)); ok || len(servers) == 0 {
+			continue
+		}
+		if err := m.writeRecord(ctx, kv.MemberRemove, kv.Member{ID: record.ID}); err != nil {
+			m.logger.Warn("the record of a member that is gone was not removed; trying again", "name", record.Name, "error", err)
+		}
+	}
+}
+
+func (m *Member) caughtUp(ctx context.Context, id raft.ServerID) bool {
+	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
+	defer cancel()
+	progress, err := m.peers.progress(ctx, id)
+	if err != nil {
+		return false
+	}
+	commit := m.raft.CommitIndex()
+	return progress.LastIndex+promoteLag >= commit && progress.AppliedIndex+promoteLag >= commit
+}
+
+// Members lists the group's members, linearizably.
+func (m *Member) Members(ctx context.Context) ([]*pb.Member, error) {
+	if err := m.LinearizableRead(ctx); err != nil {
+		return nil, err
+	}
+	servers := m.servers()
+	var members []*pb.Member
+	for _, record := range m.machine.store.Load().Members() {
+		server, ok := findServer(servers, serverID(record.ID))
+		if !ok {
+			continue // being added, or being removed
+		}
+		members = append(members, &pb.Member{
+			ID: record.ID, Name: record.Name, PeerURLs: record.PeerURLs, ClientURLs: record.ClientURLs,
+			IsLearner: server.Suffrage != raft.Voter,
+		})
+	}
+	return members, nil
+}
+
+// keepRecord writes this member's own record when it is missing or has changed: after the group was
+// created, or after a restart with other addresses.
+func (m *Member) keepRecord(ctx context.Context) {
+	for ctx.Err() == nil {
+		want := m.config.Identity.record()
+		if have, ok := m.record(want.ID); ok && sameRecord(have, want) {
+			return
+		}
+		command := kv.Command{Member: &kv.MemberUpdate{Operation: kv.MemberSet, Member: want}}
+		result, err := m.Propose(ctx, command)
+		if err == nil && (result.Err == nil || errors.Is(result.Err, kv.ErrMemberRemoved)) {
+			return
+		}
+		if errors.Is(err, ErrClosed) {
+			return
+		}
+		m.logger.Warn("this member's record was not written; trying again", "error", firstError(err, result.Err))
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// MemberRecords are the members' replicated records as this member has them, with their API addresses.
+func (m *Member) MemberRecords() []kv.Member { return m.machine.store.Load().Members() }
+
+func (m *Member) record(id uint64) (kv.Member, bool) {
+	for _, record := range m.machine.store.Load().Members() {
+		if record.ID == id {
+			return record, true
+		}
+	}
+	return kv.Member{}, false
+}
+
+func sameRecord(a, b kv.Member) bool {
+	return a.Name == b.Name && slices.Equal(a.PeerURLs, b.PeerURLs) &&
+		slices.Equal(a.ClientURLs, b.ClientURLs) && slices.Equal(a.APIURLs, b.APIURLs)
+}
+
+func (m *Member) writeRecord(ctx context.Context, operation kv.MemberOperation, record kv.Member) error {
+	result, err := m.Propose(ctx, kv.Command{Member: &kv.MemberUpdate{Operation: operation, Member: record}})
+	if err == nil && errors.Is(result.Err, kv.ErrMemberNotFound) && operation == kv.MemberRemove {
+		return nil // it had none
+	}
+	return firstError(err, result.Err)
+}
+
+// raftError tells which refusals of Raft mean that nothing was changed.
+func raftError(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+		return errNotLeader
+	case errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrRaftShutdown):
+		return ErrOutcomeUnknown
+	}
+	return fmt.Errorf("change the group's members: %w", err)
+}
+
+// newID draws an id for a cluster or a member. It is never zero, and fits a signed number.
+func newID() uint64 {
+	var raw [8]byte
+	_, _ = rand.Read(raw[:]) // never fails
+	return binary.BigEndian.Uint64(raw[:])>>1 | 1
+}

@@ -1,0 +1,211 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/pki"
+)
+
+// groupsInFlight bounds the groups of one follower that are being worked on.
+const groupsInFlight = 16
+
+// peerServer answers other members. The port let in nobody else.
+type peerServer struct {
+	peerpb.UnimplementedPeerServer
+	member *Member
+}
+
+// Forward implements peerpb.PeerServer.
+func (s *peerServer) Forward(stream grpc.BidiStreamingServer[peerpb.ForwardRequest, peerpb.ForwardResponse]) error {
+	var sending sync.Mutex
+	var groups sync.WaitGroup
+	defer groups.Wait() // the stream ends with this call
+	slots := make(chan struct{}, groupsInFlight)
+	for {
+		request, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		slots <- struct{}{}
+		answer := s.member.proposeGroup(stream.Context(), request)
+		groups.Go(func() {
+			response := answer()
+			sending.Lock()
+			defer sending.Unlock()
+			// A failure to send ends the stream, which Recv sees too.
+			_ = stream.Send(response)
+			<-slots
+		})
+	}
+}
+
+// proposeGroup queues a follower's commands. answer waits until all have their outcome.
+func (m *Member) proposeGroup(ctx context.Context, request *peerpb.ForwardRequest) (answer func() *peerpb.ForwardResponse) {
+	response := &peerpb.ForwardResponse{Id: request.Id, Results: make([]*peerpb.CommandResult, len(request.Commands))}
+	var left sync.WaitGroup
+	left.Add(len(request.Commands))
+	for i, encoded := range request.Commands {
+		done := func(result kv.Result, err error) {
+			response.Results[i] = encodeResult(result, err)
+			left.Done()
+		}
+		command, err := kv.DecodeCommand(encoded)
+		if err != nil {
+			done(resultOf(err))
+			continue
+		}
+		m.enqueue(ctx, command, encoded, true, done)
+	}
+	return func() *peerpb.ForwardResponse {
+		left.Wait()
+		return response
+	}
+}
+
+// encodeResult prepares one command's outcome for its way to the follower.
+func encodeResult(result kv.Result, err error) *peerpb.CommandResult {
+	switch {
+	case errors.Is(err, errNotLeader), errors.Is(err, ErrClosed):
+		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_NOT_LEADER}
+	case errors.Is(err, ErrTooManyRequests):
+		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_BUSY}
+	case err != nil:
+		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_UNKNOWN}
+	}
+	if result.Err != nil {
+		code := kv.ErrInvalidCommand
+		errors.As(result.Err, &code)
+		return &peerpb.CommandResult{Error: uint32(code)}
+	}
+	encoded, err := proto.Marshal(result.Response)
+	if err != nil {
+		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_UNKNOWN}
+	}
+	return &peerpb.CommandResult{Response: encoded}
+}
+
+// ReadIndex implements peerpb.PeerServer.
+func (s *peerServer) ReadIndex(ctx context.Context, _ *peerpb.ReadIndexRequest) (*peerpb.ReadIndexResponse, error) {
+	index, err := s.member.leaderRounds.join(ctx)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &peerpb.ReadIndexResponse{Index: index}, nil
+}
+
+// KeepAlive implements peerpb.PeerServer.
+func (s *peerServer) KeepAlive(ctx context.Context, request *peerpb.KeepAliveRequest) (*peerpb.KeepAliveResponse, error) {
+	ttl, err := s.member.renewHere(ctx, request.Id)
+	var code kv.ErrorCode
+	if errors.As(err, &code) {
+		return &peerpb.KeepAliveResponse{Error: uint32(code)}, nil
+	}
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &peerpb.KeepAliveResponse{Ttl: ttl}, nil
+}
+
+// TimeToLive implements peerpb.PeerServer.
+func (s *peerServer) TimeToLive(ctx context.Context, request *peerpb.TimeToLiveRequest) (*peerpb.TimeToLiveResponse, error) {
+	ttl, granted, err := s.member.remainingHere(ctx, request.Id)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &peerpb.TimeToLiveResponse{Ttl: ttl, Granted: granted}, nil
+}
+
+// Progress implements peerpb.PeerServer.
+func (s *peerServer) Progress(context.Context, *peerpb.ProgressRequest) (*peerpb.ProgressResponse, error) {
+	return &peerpb.ProgressResponse{
+		Id:           s.member.config.Identity.MemberID,
+		LastIndex:    s.member.raft.LastIndex(),
+		AppliedIndex: s.member.machine.store.Load().AppliedIndex(),
+	}, nil
+}
+
+// AddMember implements peerpb.PeerServer.
+func (s *peerServer) AddMember(ctx context.Context, r *peerpb.AddMemberRequest) (*peerpb.AddMemberResponse, error) {
+	id, err := s.member.addHere(ctx, NewMember{
+		Name: r.Name, PeerAddress: r.PeerAddress, ClientAddress: r.ClientAddress, APIAddress: r.ApiAddress,
+	})
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &peerpb.AddMemberResponse{Id: id}, nil
+}
+
+// RemoveMember implements peerpb.PeerServer.
+func (s *peerServer) RemoveMember(ctx context.Context, r *peerpb.RemoveMemberRequest) (*peerpb.RemoveMemberResponse, error) {
+	s.member.joining.Lock()
+	defer s.member.joining.Unlock()
+	if err := s.member.removeLocked(ctx, r.Id); err != nil {
+		return nil, toStatus(err)
+	}
+	return &peerpb.RemoveMemberResponse{}, nil
+}
+
+// The errors that survive the way between members, and the gRPC codes that they travel as.
+var statusErrors = []struct {
+	code codes.Code
+	err  error
+}{
+	{codes.FailedPrecondition, errNotLeader},
+	{codes.ResourceExhausted, ErrTooManyRequests},
+	{codes.Aborted, ErrUnsafe},
+	{codes.DataLoss, ErrOutcomeUnknown},
+	{codes.NotFound, kv.ErrMemberNotFound},
+}
+
+// statusRefused carries a *pki.JoinError.
+const statusRefused = codes.InvalidArgument
+
+func toStatus(err error) error {
+	for _, known := range statusErrors {
+		if errors.Is(err, known.err) {
+			return status.Error(known.code, err.Error())
+		}
+	}
+	var refusal *pki.JoinError
+	switch {
+	case errors.As(err, &refusal):
+		return status.Error(statusRefused, refusal.Message)
+	case errors.Is(err, ErrClosed):
+		return status.Error(codes.FailedPrecondition, errNotLeader.Error())
+	}
+	return err
+}
+
+func fromStatus(err error) error {
+	s := status.Convert(err)
+	for _, known := range statusErrors {
+		if s.Code() == known.code {
+			return known.err
+		}
+	}
+	if s.Code() == statusRefused {
+		return pki.Refuse(pki.JoinRefused, "%s", s.Message())
+	}
+	return err
+}
+
+// tryAgain tells errors after which a question that changes nothing may be asked again.
+func tryAgain(err error) bool {
+	if errors.Is(err, errNotLeader) || errors.Is(err, errUnreachable) {
+		return true
+	}
+	return status.Code(err) == codes.Unavailable
+}

@@ -1,0 +1,140 @@
+package raftstore
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// proposal is a command that waits to be proposed, or to be applied.
+type proposal struct {
+	ctx     context.Context
+	command kv.Command
+	encoded []byte
+	// done gets the outcome, exactly once. It must not block.
+	done func(kv.Result, error)
+	// expires is when it no longer waits for a leader.
+	expires time.Time
+	// here is set on one that another member forwarded: it is proposed here, or answered errNotLeader.
+	here bool
+
+	sequence uint64 // its place in the queue
+}
+
+func (p *proposal) fail(err error) { p.done(kv.Result{}, err) }
+
+// queue holds what waits to be proposed, in order, within bounds. Safe for concurrent use.
+type queue struct {
+	maxBytes, maxLength int
+	filled              chan struct{} // has a token when there may be something to take
+
+	mu       sync.Mutex
+	waiting  []*proposal
+	bytes    int
+	sequence uint64
+	closed   bool
+}
+
+func newQueue(maxBytes, maxLength int) *queue {
+	return &queue{maxBytes: maxBytes, maxLength: maxLength, filled: make(chan struct{}, 1)}
+}
+
+// add puts a proposal at the end.
+func (q *queue) add(p *proposal) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.closed:
+		return ErrClosed
+	case len(q.waiting) >= q.maxLength || q.bytes+len(p.encoded) > q.maxBytes:
+		return ErrTooManyRequests
+	}
+	q.sequence++
+	p.sequence = q.sequence
+	q.waiting = append(q.waiting, p)
+	q.bytes += len(p.encoded)
+	q.wake()
+	return nil
+}
+
+// putBack returns proposals that were taken but not proposed to their places.
+func (q *queue) putBack(proposals []*proposal) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.closed {
+		for _, p := range proposals {
+			p.fail(ErrClosed)
+		}
+		return
+	}
+	q.waiting = append(q.waiting, proposals...)
+	slices.SortFunc(q.waiting, func(a, b *proposal) int { return int(int64(a.sequence) - int64(b.sequence)) })
+	for _, p := range proposals {
+		q.bytes += len(p.encoded)
+	}
+	q.wake()
+}
+
+// take removes proposals from the front: at least one if there is any, then as many as fit.
+func (q *queue) take(maxBytes int) []*proposal {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n, bytes := 0, 0
+	for n < len(q.waiting) && (n == 0 || bytes+len(q.waiting[n].encoded) <= maxBytes) {
+		bytes += len(q.waiting[n].encoded)
+		n++
+	}
+	return q.remove(n, bytes)
+}
+
+func (q *queue) remove(n, bytes int) []*proposal {
+	taken := q.waiting[:n:n]
+	q.waiting = q.waiting[n:]
+	q.bytes -= bytes
+	if len(q.waiting) > 0 {
+		q.wake()
+	}
+	return taken
+}
+
+// drop removes the proposals that matches picks.
+func (q *queue) drop(matches func(*proposal) bool) []*proposal {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	var dropped []*proposal
+	kept := make([]*proposal, 0, len(q.waiting))
+	for _, p := range q.waiting {
+		if matches(p) {
+			dropped = append(dropped, p)
+			q.bytes -= len(p.encoded)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	q.waiting = kept
+	return dropped
+}
+
+// close refuses what comes from now on, and returns what was waiting.
+func (q *queue) close() []*proposal {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	return q.remove(len(q.waiting), q.bytes)
+}
+
+func (q *queue) size() (length, bytes int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting), q.bytes
+}
+
+func (q *queue) wake() {
+	select {
+	case q.filled <- struct{}{}:
+	default:
+	}
+}

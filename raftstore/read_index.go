@@ -1,0 +1,176 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// followerReadTimeout bounds one question to the leader; a leader that does not answer in it is asked again,
+// or another one is.
+const followerReadTimeout = time.Second
+
+// readRounds lets all readers that wait share one question for the index. A reader never gets the answer to
+// a question that was asked before it came: that answer may be older than what the reader must see.
+type readRounds struct {
+	life context.Context
+	ask  func(context.Context) (uint64, error)
+
+	mu      sync.Mutex
+	gather  *readRound // not asked yet; nil while nobody waits
+	waiting chan struct{}
+}
+
+type readRound struct {
+	done  chan struct{}
+	index uint64
+	err   error
+}
+
+func newReadRounds(life context.Context, ask func(context.Context) (uint64, error)) *readRounds {
+	return &readRounds{life: life, ask: ask, waiting: make(chan struct{}, 1)}
+}
+
+// run answers rounds until life ends.
+func (r *readRounds) run() {
+	for {
+		select {
+		case <-r.waiting:
+		case <-r.life.Done():
+			return
+		}
+		round := r.take()
+		round.index, round.err = r.ask(r.life)
+		close(round.done)
+	}
+}
+
+func (r *readRounds) take() *readRound {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	round := r.gather
+	r.gather = nil
+	return round
+}
+
+// join waits for the answer of the next round.
+func (r *readRounds) join(ctx context.Context) (uint64, error) {
+	r.mu.Lock()
+	round := r.gather
+	if round == nil {
+		round = &readRound{done: make(chan struct{})}
+		r.gather = round
+		r.waiting <- struct{}{} // has room: the last token was taken before its round was
+	}
+	r.mu.Unlock()
+	select {
+	case <-round.done:
+		return round.index, round.err
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	case <-r.life.Done():
+		return 0, ErrClosed
+	}
+}
+
+// LinearizableRead returns once reads of this member's own state see everything that was acknowledged, by
+// any member, before the call.
+func (m *Member) LinearizableRead(ctx context.Context) error {
+	index, err := m.readIndex(ctx)
+	if err != nil {
+		return err
+	}
+	return m.machine.waitApplied(ctx, index)
+}
+
+// readIndex asks whoever leads, for as long as a command would wait for a leader.
+func (m *Member) readIndex(ctx context.Context) (uint64, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, m.config.RequestTimeout, ErrNoLeader)
+	defer cancel()
+	for {
+		changed := m.changed.next()
+		var index uint64
+		err := errNotLeader
+		switch now := m.route(); {
+		case now.here:
+			index, err = m.leaderRounds.join(ctx)
+		case now.leader != "":
+			index, err = m.followerRounds.join(ctx)
+		}
+		if err == nil {
+			return index, nil
+		}
+		if m.life.Err() != nil {
+			return 0, ErrClosed
+		}
+		// A read changes nothing, so whatever went wrong it may be tried again.
+		select {
+		case <-changed:
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+// askLeader is a follower's question.
+func (m *Member) askLeader(ctx context.Context) (uint64, error) {
+	now := m.route()
+	if now.leader == "" || now.here {
+		return 0, errNotLeader
+	}
+	ctx, cancel := context.WithTimeout(ctx, followerReadTimeout)
+	defer cancel()
+	return m.peers.readIndex(ctx, now.leader)
+}
+
+// leaderReadIndex answers an index, as of a moment after the call, at which this member proves to have led.
+//
+// The order matters: the index is taken before leadership is proved. Taken after, another leader might have
+// committed more in between.
+func (m *Member) leaderReadIndex(ctx context.Context) (uint64, error) {
+	term, err := m.waitForFirstEntry(ctx)
+	if err != nil {
+		return 0, err
+	}
+	index := m.raft.CommitIndex()
+	if m.hasLearners() {
+		// Raft counts what learners acknowledge as if it proved leadership. Committing an entry doesn't.
+		future := m.raft.Apply(newEntry(1), 0)
+		if err := future.Error(); err != nil {
+			return 0, errNotLeader
+		}
+		return future.Index(), nil
+	}
+	if err := m.raft.VerifyLeader().Error(); err != nil {
+		return 0, errNotLeader
+	}
+	if m.raft.State() != raft.Leader || m.raft.CurrentTerm() != term {
+		return 0, errNotLeader
+	}
+	return index, nil
+}
+
+// waitForFirstEntry returns once this leader has applied an entry of its own term: before, its commit index
+// may be behind what earlier leaders have acknowledged. From then on each entry of the log is one that the
+// state machine sees, so its applied index reaches every commit index.
+func (m *Member) waitForFirstEntry(ctx context.Context) (term uint64, err error) {
+	for {
+		changed := m.changed.next()
+		term = m.raft.CurrentTerm()
+		if m.raft.State() != raft.Leader {
+			return 0, errNotLeader
+		}
+		if m.machine.term.Load() == term {
+			return term, nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return 0, errors.Join(errNotLeader, context.Cause(ctx))
+		}
+	}
+}

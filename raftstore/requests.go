@@ -1,0 +1,280 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// Propose has the group apply a command and returns its result, whose response has a complete header. The
+// command must not be changed any more. An error of the command itself (a kv.ErrorCode) is in the result;
+// the error beside it means that it was not applied (a bad command, ErrNoLeader, ErrTooManyRequests,
+// ErrTooLarge, ErrClosed), or that it is not known whether it was: ErrOutcomeUnknown, and a context's error.
+func (m *Member) Propose(ctx context.Context, command kv.Command) (kv.Result, error) {
+	type outcome struct {
+		result kv.Result
+		err    error
+	}
+	done := make(chan outcome, 1)
+	m.ProposeAsync(ctx, command, func(result kv.Result, err error) { done <- outcome{result, err} })
+	select {
+	case o := <-done:
+		return o.result, o.err
+	case <-ctx.Done():
+		return kv.Result{}, context.Cause(ctx)
+	}
+}
+
+// ProposeAsync is Propose without waiting: done is called exactly once, maybe before ProposeAsync returns,
+// and must not block. Commands that one goroutine proposes are applied in its order. A command whose
+// context ends before it is proposed is not proposed.
+func (m *Member) ProposeAsync(ctx context.Context, command kv.Command, done func(kv.Result, error)) {
+	m.submit(ctx, command, false, func(result kv.Result, err error) {
+		if result.Response != nil {
+			m.completeHeader(result.Response)
+		}
+		done(result, err)
+	})
+}
+
+// submit checks and encodes a command and queues it. With here set it is proposed by this member or not
+// at all.
+func (m *Member) submit(ctx context.Context, command kv.Command, here bool, done func(kv.Result, error)) {
+	if command.LeaseGrant != nil && command.LeaseGrant.ID == 0 {
+		command.LeaseGrant = proto.CloneOf(command.LeaseGrant)
+		command.LeaseGrant.ID = m.machine.store.Load().ChooseLeaseID()
+	}
+	if err := command.Validate(); err != nil {
+		done(resultOf(err))
+		return
+	}
+	encoded, err := command.Append(nil)
+	if err != nil {
+		done(resultOf(err))
+		return
+	}
+	m.enqueue(ctx, command, encoded, here, done)
+}
+
+func (m *Member) enqueue(ctx context.Context, command kv.Command, encoded []byte, here bool, done func(kv.Result, error)) {
+	if len(encoded) > m.config.MaxCommandBytes {
+		done(kv.Result{}, fmt.Errorf("%w: %d bytes, at most %d are taken", ErrTooLarge, len(encoded), m.config.MaxCommandBytes))
+		return
+	}
+	m.proposer.propose(&proposal{
+		ctx: ctx, command: command, encoded: encoded, here: here, done: done,
+		expires: m.config.Clock.Now().Add(m.config.RequestTimeout),
+	})
+}
+
+// resultOf puts a command's own error into its result, as if it had been applied.
+func resultOf(err error) (kv.Result, error) {
+	var code kv.ErrorCode
+	if errors.As(err, &code) {
+		return kv.Result{Err: err}, nil
+	}
+	return kv.Result{}, err
+}
+
+// apply proposes a command and returns its response.
+func apply[R proto.Message](ctx context.Context, m *Member, command kv.Command) (R, error) {
+	var none R
+	result, err := m.Propose(ctx, command)
+	if err := firstError(err, result.Err); err != nil {
+		return none, err
+	}
+	return result.Response.(R), nil
+}
+
+// Put stores a value.
+func (m *Member) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
+	return apply[*pb.PutResponse](ctx, m, kv.Command{Put: r})
+}
+
+// DeleteRange deletes keys.
+func (m *Member) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
+	return apply[*pb.DeleteRangeResponse](ctx, m, kv.Command{DeleteRange: r})
+}
+
+// Txn runs a transaction. One that only reads is answered from this member's own state, linearizably.
+func (m *Member) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	if !kv.IsReadOnly(r) {
+		return apply[*pb.TxnResponse](ctx, m, kv.Command{Txn: r})
+	}
+	if err := (&kv.Command{Txn: r}).Validate(); err != nil {
+		return nil, err
+	}
+	if err := m.LinearizableRead(ctx); err != nil {
+		return nil, err
+	}
+	return read(m, func(store *kv.Store) (*pb.TxnResponse, error) { return store.ReadTxn(ctx, r) })
+}
+
+// Compact forgets history before a revision.
+func (m *Member) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
+	response, err := apply[*pb.CompactionResponse](ctx, m, kv.Command{Compact: r})
+	if err != nil || !r.Physical {
+		return response, err
+	}
+	return response, m.machine.withStore(func(store *kv.Store) error { return store.WaitCompacted(ctx, r.Revision) })
+}
+
+// Range reads keys: linearizably, or if the request is serializable, from this member's state as it is.
+func (m *Member) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	if err := kv.ValidateRange(r); err != nil {
+		return nil, err
+	}
+	if !r.Serializable {
+		if err := m.LinearizableRead(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return read(m, func(store *kv.Store) (*pb.RangeResponse, error) { return store.Range(ctx, r) })
+}
+
+// read asks the present store.
+func read[R proto.Message](m *Member, ask func(*kv.Store) (R, error)) (response R, err error) {
+	err = m.machine.withStore(func(store *kv.Store) (err error) {
+		response, err = ask(store)
+		return err
+	})
+	if err == nil {
+		m.completeHeader(response)
+	}
+	return response, err
+}
+
+// LeaseGrant grants a lease; without an ID in the request it chooses one.
+func (m *Member) LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
+	return apply[*pb.LeaseGrantResponse](ctx, m, kv.Command{LeaseGrant: r})
+}
+
+// LeaseRevoke revokes a lease and deletes its keys.
+func (m *Member) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, error) {
+	return apply[*pb.LeaseRevokeResponse](ctx, m, kv.Command{LeaseRevoke: r})
+}
+
+// LeaseKeepAlive gives a lease its full time again and returns that, in seconds. The leader counts it;
+// nothing goes through the log.
+func (m *Member) LeaseKeepAlive(ctx context.Context, id int64) (ttl int64, err error) {
+	err = m.atLeader(ctx, func(ctx context.Context, now route) error {
+		if now.here {
+			ttl, err = m.renewHere(ctx, id)
+		} else {
+			ttl, err = m.peers.keepAlive(ctx, now.leader, id)
+		}
+		return err
+	})
+	return ttl, err
+}
+
+// renewHere renews a lease on the leader, who proves that he is it: a leader that was replaced and does not
+// know yet must not tell a client that its lease lives.
+func (m *Member) renewHere(ctx context.Context, id int64) (int64, error) {
+	if _, err := m.leaderRounds.join(ctx); err != nil {
+		return 0, err
+	}
+	lessor := m.lessor.Load()
+	if lessor == nil {
+		return 0, errNotLeader
+	}
+	return lessor.Renew(id)
+}
+
+// LeaseTimeToLive tells what is left of a lease. A lease that does not exist has a TTL of -1.
+func (m *Member) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
+	response := &pb.LeaseTimeToLiveResponse{ID: r.ID}
+	err := m.atLeader(ctx, func(ctx context.Context, now route) (err error) {
+		if now.here {
+			response.TTL, response.GrantedTTL, err = m.remainingHere(ctx, r.ID)
+		} else {
+			response.TTL, response.GrantedTTL, err = m.peers.timeToLive(ctx, now.leader, r.ID)
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if r.Keys && response.TTL >= 0 {
+		if err := m.LinearizableRead(ctx); err != nil {
+			return nil, err
+		}
+		if err := m.machine.withStore(func(store *kv.Store) (err error) {
+			response.Keys, err = store.LeaseKeys(r.ID)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+	}
+	m.completeHeader(response)
+	return response, nil
+}
+
+func (m *Member) remainingHere(ctx context.Context, id int64) (ttl, granted int64, err error) {
+	index, err := m.leaderRounds.join(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := m.machine.waitApplied(ctx, index); err != nil {
+		return 0, 0, err
+	}
+	lessor := m.lessor.Load()
+	if lessor == nil {
+		return 0, 0, errNotLeader
+	}
+	granted, ok := m.machine.store.Load().LeaseTTL(id)
+	remaining, counted := lessor.Remaining(id)
+	if !ok || !counted {
+		return -1, 0, nil
+	}
+	return max(int64(remaining.Round(time.Second)/time.Second), 0), granted, nil
+}
+
+// LeaseLeases lists the leases, linearizably.
+func (m *Member) LeaseLeases(ctx context.Context) (*pb.LeaseLeasesResponse, error) {
+	if err := m.LinearizableRead(ctx); err != nil {
+		return nil, err
+	}
+	return read(m, func(store *kv.Store) (*pb.LeaseLeasesResponse, error) {
+		return &pb.LeaseLeasesResponse{Leases: store.Leases()}, nil
+	})
+}
+
+// atLeader asks whoever leads something that may be asked again, for as long as a command would wait.
+func (m *Member) atLeader(ctx context.Context, ask func(context.Context, route) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, m.config.RequestTimeout, ErrNoLeader)
+	defer cancel()
+	for {
+		changed := m.changed.next()
+		if now := m.route(); now.leader != "" {
+			err := ask(ctx, now)
+			if err == nil || !tryAgain(err) {
+				return err
+			}
+		}
+		select {
+		case <-changed:
+		case <-time.After(retryPause):
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-m.life.Done():
+			return ErrClosed
+		}
+	}
+}
+
+// NewWatchStream makes a stream of watches on this member's state. It ends with kv.ErrClosed when the state
+// is replaced by a snapshot from the leader: open another one, and watch on from the revision after the
+// last that was seen.
+func (m *Member) NewWatchStream() *kv.WatchStream {
+	return m.machine.store.Load().NewWatchStream()
+}
+
+// Revision is the revision of this member's state.
+func (m *Member) Revision() int64 { return m.machine.store.Load().Revision() }

@@ -1,0 +1,268 @@
+package raftstore
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/pki"
+)
+
+const (
+	snapshotMeta  = "meta.json"
+	snapshotData  = "data"
+	snapshotTemp  = ".tmp"
+	checkpointDir = "sending"
+)
+
+// snapshotStore is Raft's snapshot store over a state machine that is durable by itself.
+//
+// A snapshot of the member's own is a note, "the state is durable up to this index": the log may be cut
+// there. Its content is taken when another member asks for it, as a checkpoint of the live state. That
+// holds more than the note says, which does no harm, for the state machine knows its own applied index
+// and skips the entries that it has.
+//
+// A snapshot that is received holds its content until the state machine has taken it over.
+//
+// Invariants:
+//  1. A complete snapshot is a directory named by its id that has a meta.json. Anything else is a leftover.
+//  2. The live state is durable up to the index of every complete snapshot that has no data.
+//  3. At most the newest snapshot has data; on start, its data is taken over before the state is opened.
+type snapshotStore struct {
+	dir string
+	// checkpoint writes the live state into a directory that does not exist yet.
+	checkpoint func(dir string) error
+}
+
+func openSnapshotStore(dataDir string, checkpoint func(dir string) error) (*snapshotStore, error) {
+	s := &snapshotStore{dir: filepath.Join(dataDir, "snapshots"), checkpoint: checkpoint}
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	for _, entry := range entries {
+		if _, err := s.meta(entry.Name()); err == nil {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(s.dir, entry.Name())); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// newest returns the newest snapshot, nil when there is none.
+func (s *snapshotStore) newest() (*raft.SnapshotMeta, error) {
+	all, err := s.List()
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	return all[0], nil
+}
+
+// received is where a snapshot's data lies that was received and not taken over yet.
+func (s *snapshotStore) received(id string) (dir string, ok bool) {
+	dir = filepath.Join(s.dir, id, snapshotData)
+	_, err := os.Stat(dir)
+	return dir, err == nil
+}
+
+func (s *snapshotStore) meta(id string) (*raft.SnapshotMeta, error) {
+	content, err := os.ReadFile(filepath.Join(s.dir, id, snapshotMeta))
+	if err != nil {
+		return nil, err
+	}
+	meta := &raft.SnapshotMeta{}
+	if err := json.Unmarshal(content, meta); err != nil {
+		return nil, fmt.Errorf("snapshot %s: %w", id, err)
+	}
+	return meta, nil
+}
+
+// List implements raft.SnapshotStore: newest first.
+func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	var all []*raft.SnapshotMeta
+	for _, entry := range entries {
+		meta, err := s.meta(entry.Name())
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // being written, or being removed
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, meta)
+	}
+	slices.SortFunc(all, func(a, b *raft.SnapshotMeta) int {
+		if a.Index != b.Index {
+			return int(int64(b.Index) - int64(a.Index))
+		}
+		return strings.Compare(b.ID, a.ID)
+	})
+	return all, nil
+}
+
+// Open implements raft.SnapshotStore. The reader of a received snapshot is only good for restoring it
+// (see fsm.Restore); any other's is a checkpoint of the live state, removed when it is closed.
+func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+	meta, err := s.meta(id)
+	if err != nil {
+		return nil, nil, err
+	}
+	if dir, ok := s.received(id); ok {
+		return meta, &receivedSnapshot{dir: dir}, nil
+	}
+	temp, err := os.MkdirTemp(s.dir, checkpointDir+"-*"+snapshotTemp)
+	if err != nil {
+		return nil, nil, err
+	}
+	dir := filepath.Join(temp, snapshotData)
+	if err := s.checkpoint(dir); err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(temp))
+	}
+	archive, err := newArchiveReader(dir)
+	if err != nil {
+		return nil, nil, errors.Join(err, os.RemoveAll(temp))
+	}
+	meta.Size = archive.Size()
+	return meta, &sentSnapshot{archiveReader: archive, temp: temp}, nil
+}
+
+// sentSnapshot is a checkpoint on its way to another member.
+type sentSnapshot struct {
+	*archiveReader
+	temp string
+}
+
+func (s *sentSnapshot) Close() error {
+	return errors.Join(s.archiveReader.Close(), os.RemoveAll(s.temp))
+}
+
+// receivedSnapshot stands for data that lies unpacked in a directory.
+type receivedSnapshot struct{ dir string }
+
+func (*receivedSnapshot) Read([]byte) (int, error) { return 0, io.EOF }
+func (*receivedSnapshot) Close() error             { return nil }
+
+// Create implements raft.SnapshotStore. A sink that nothing is written to becomes a note on the live
+// state; one that an archive is written to becomes a received snapshot.
+func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
+	configurationIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
+	temp, err := os.MkdirTemp(s.dir, "new-*"+snapshotTemp)
+	if err != nil {
+		return nil, err
+	}
+	return &snapshotSink{store: s, temp: temp, meta: raft.SnapshotMeta{
+		Version: version, ID: fmt.Sprintf("%016x-%016x-%s", term, index, uniqueSuffix(temp)),
+		Index: index, Term: term, Configuration: configuration, ConfigurationIndex: configurationIndex,
+	}}, nil
+}
+
+// uniqueSuffix is what MkdirTemp put in place of the star.
+func uniqueSuffix(temp string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(temp), "new-"), snapshotTemp)
+}
+
+// snapshotSink writes a snapshot. It is not safe for concurrent use.
+type snapshotSink struct {
+	store *snapshotStore
+	temp  string
+	meta  raft.SnapshotMeta
+	ended bool
+
+	archive  *io.PipeWriter // nil until the first byte
+	unpacked chan error
+}
+
+// ID implements raft.SnapshotSink.
+func (k *snapshotSink) ID() string { return k.meta.ID }
+
+// Write unpacks an archive as it comes in.
+func (k *snapshotSink) Write(p []byte) (int, error) {
+	if k.archive == nil {
+		reader, writer := io.Pipe()
+		k.archive, k.unpacked = writer, make(chan error, 1)
+		go func() {
+			err := unpackArchive(reader, filepath.Join(k.temp, snapshotData))
+			reader.CloseWithError(errors.Join(err, errors.New("snapshot: bytes after its end")))
+			k.unpacked <- err
+		}()
+	}
+	n, err := k.archive.Write(p)
+	k.meta.Size += int64(n)
+	return n, err
+}
+
+// endArchive waits until what was written is unpacked.
+func (k *snapshotSink) endArchive(cause error) error {
+	if k.archive == nil {
+		return nil
+	}
+	_ = k.archive.CloseWithError(cause) // nil: the archive's end
+	return <-k.unpacked
+}
+
+// Close makes the snapshot complete and durable, and forgets the ones before it.
+func (k *snapshotSink) Close() error {
+	if k.ended {
+		return nil
+	}
+	k.ended = true
+	if err := k.endArchive(nil); err != nil {
+		return errors.Join(err, os.RemoveAll(k.temp))
+	}
+	content, err := json.Marshal(k.meta)
+	if err == nil {
+		err = pki.WriteFile(filepath.Join(k.temp, snapshotMeta), content)
+	}
+	if err == nil {
+		err = os.Rename(k.temp, filepath.Join(k.store.dir, k.meta.ID))
+	}
+	if err == nil {
+		err = syncDir(k.store.dir)
+	}
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(k.temp))
+	}
+	return k.store.removeOlder(k.meta.ID)
+}
+
+// Cancel implements raft.SnapshotSink.
+func (k *snapshotSink) Cancel() error {
+	if k.ended {
+		return nil
+	}
+	k.ended = true
+	_ = k.endArchive(errors.New("snapshot: cancelled"))
+	return os.RemoveAll(k.temp)
+}
+
+func (s *snapshotStore) removeOlder(keep string) error {
+	all, err := s.List()
+	if err != nil {
+		return err
+	}
+	for _, meta := range all {
+		if meta.ID == keep {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(s.dir, meta.ID)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package raftstore
+
+import (
+	"crypto/tls"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// raftStream is how Raft's transport reaches other members, and is reached by them. It knows all
+// connections that are open, for the transport does not close those that are in use.
+type raftStream struct {
+	*connListener
+	advertised net.Addr
+	dial       *tls.Config
+
+	mu     sync.Mutex
+	conns  map[*raftConn]struct{}
+	closed bool
+}
+
+func newRaftStream(listener *connListener, advertised string, dial *tls.Config) *raftStream {
+	return &raftStream{connListener: listener, advertised: advertisedAddr(advertised), dial: dial, conns: map[*raftConn]struct{}{}}
+}
+
+// Dial implements raft.StreamLayer.
+func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: timeout}, "tcp", string(address), s.dial)
+	if err != nil {
+		return nil, err
+	}
+	return s.track(conn)
+}
+
+// Accept implements net.Listener.
+func (s *raftStream) Accept() (net.Conn, error) {
+	conn, err := s.connListener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return s.track(conn)
+}
+
+// Addr is where other members reach this one, which is not always what the port is bound to.
+func (s *raftStream) Addr() net.Addr { return s.advertised }
+
+func (s *raftStream) track(conn net.Conn) (net.Conn, error) {
+	tracked := &raftConn{Conn: conn, stream: s}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		_ = conn.Close()
+		return nil, net.ErrClosed
+	}
+	s.conns[tracked] = struct{}{}
+	return tracked, nil
+}
+
+// closeConns closes every connection, and refuses others.
+func (s *raftStream) closeConns() {
+	s.mu.Lock()
+	s.closed = true
+	conns := s.conns
+	s.conns = nil
+	s.mu.Unlock()
+	for conn := range conns {
+		_ = conn.Conn.Close()
+	}
+}
+
+type raftConn struct {
+	net.Conn
+	stream *raftStream
+}
+
+func (c *raftConn) Close() error {
+	c.stream.mu.Lock()
+	delete(c.stream.conns, c)
+	c.stream.mu.Unlock()
+	return c.Conn.Close()
+}
+
+// advertisedAddr is an address as it was given: it may hold a host name.
+type advertisedAddr string
+
+func (advertisedAddr) Network() string  { return "tcp" }
+func (a advertisedAddr) String() string { return string(a) }
