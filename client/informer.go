@@ -15,19 +15,22 @@ import (
 // ListWatch is the source of a client-go informer over the kind T, narrowed by options such as a
 // field selector.
 func ListWatch[T Object](objects Objects, narrow func(*metav1.ListOptions)) cache.ListerWatcher {
-	t := For[T](objects)
+	return listWatch(objects, For[T](objects).info, narrow)
+}
+
+func listWatch(objects Objects, info *resource.Info, narrow func(*metav1.ListOptions)) cache.ListerWatcher {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
 			if narrow != nil {
 				narrow(&opts)
 			}
-			return objects.List(ctx, t.info.GroupVersionResource, metav1.NamespaceAll, opts)
+			return objects.List(ctx, info.GroupVersionResource, metav1.NamespaceAll, opts)
 		},
 		WatchFuncWithContext: func(ctx context.Context, opts metav1.ListOptions) (watch.Interface, error) {
 			if narrow != nil {
 				narrow(&opts)
 			}
-			return objects.Watch(ctx, t.info.GroupVersionResource, metav1.NamespaceAll, opts)
+			return objects.Watch(ctx, info.GroupVersionResource, metav1.NamespaceAll, opts)
 		},
 	}
 }
@@ -48,13 +51,17 @@ func NewInformers(objects Objects) *Informers {
 
 // InformerFor gives the set's informer of kind T, with an index by namespace.
 func InformerFor[T Object](s *Informers) cache.SharedIndexInformer {
-	t := For[T](s.objects)
-	if informer, ok := s.informers[t.info]; ok {
+	return s.Of(For[T](s.objects).info)
+}
+
+// Of gives the set's informer of a kind that is known at run time only, for loops over resource.All.
+func (s *Informers) Of(info *resource.Info) cache.SharedIndexInformer {
+	if informer, ok := s.informers[info]; ok {
 		return informer
 	}
-	informer := cache.NewSharedIndexInformer(ListWatch[T](s.objects, nil), t.info.New(), s.resync,
+	informer := cache.NewSharedIndexInformer(listWatch(s.objects, info, nil), info.New(), s.resync,
 		cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
-	s.informers[t.info] = informer
+	s.informers[info] = informer
 	return informer
 }
 

@@ -26,7 +26,7 @@ var (
 
 // Controller is the deployment controller.
 type Controller struct {
-	loop        *loop.Loop
+	loop        *loop.Loop[loop.Key]
 	deployments *cached.Kind[*appsv1.Deployment]
 	sets        *cached.Kind[*appsv1.ReplicaSet]
 	pods        *cached.Kind[*corev1.Pod]

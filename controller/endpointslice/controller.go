@@ -28,7 +28,7 @@ var kind = corev1.SchemeGroupVersion.WithKind("Service")
 
 // Controller is the endpoint slice controller.
 type Controller struct {
-	loop     *loop.Loop
+	loop     *loop.Loop[loop.Key]
 	services *cached.Kind[*corev1.Service]
 	pods     *cached.Kind[*corev1.Pod]
 	slices   *cached.Kind[*discoveryv1.EndpointSlice]

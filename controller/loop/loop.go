@@ -63,35 +63,35 @@ type Key = cache.ObjectName
 // Reconcile brings the world one step nearer to what the object of a key asks for. It must be idempotent
 // and decide on what the caches hold, never on why it was called. It is called again after the
 // duration if that isn't zero, and after a growing delay on error.
-type Reconcile func(ctx context.Context, key Key) (again time.Duration, err error)
+type Reconcile[K comparable] func(ctx context.Context, key K) (again time.Duration, err error)
 
-// Loop calls a Reconcile function for each key whose objects changed.
+// Loop calls a Reconcile function for each key whose objects changed. Keys are of type Key in most loops.
 //
 //  1. A key is never reconciled by two workers at once.
 //  2. A change that arrives while its key is being reconciled leads to another call.
 //  3. No key is reconciled before all informers of the set hold the whole of their kinds.
 //  4. When Run has returned, no worker is running.
-type Loop struct {
+type Loop[K comparable] struct {
 	name      string
 	informers *client.Informers
 	options   Options
-	reconcile Reconcile
-	queue     workqueue.TypedRateLimitingInterface[Key]
+	reconcile Reconcile[K]
+	queue     workqueue.TypedRateLimitingInterface[K]
 	handlers  []cache.InformerSynced
 }
 
 // New makes a loop over the informers of a set that isn't running yet. Run must be called once, for it
 // also releases what the loop holds.
-func New(name string, informers *client.Informers, options Options, reconcile Reconcile) *Loop {
+func New[K comparable](name string, informers *client.Informers, options Options, reconcile Reconcile[K]) *Loop[K] {
 	options = options.WithDefaults()
 	options.Logger = options.Logger.With("controller", name)
-	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[Key](firstRetry, lastRetry)
-	return &Loop{
+	limiter := workqueue.NewTypedItemExponentialFailureRateLimiter[K](firstRetry, lastRetry)
+	return &Loop[K]{
 		name:      name,
 		informers: informers,
 		options:   options,
 		reconcile: reconcile,
-		queue: workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[Key]{
+		queue: workqueue.NewTypedRateLimitingQueueWithConfig(limiter, workqueue.TypedRateLimitingQueueConfig[K]{
 			Name:            name,
 			Clock:           options.Clock,
 			MetricsProvider: options.Metrics,
@@ -100,17 +100,17 @@ func New(name string, informers *client.Informers, options Options, reconcile Re
 }
 
 // Options are the loop's, with nothing left empty and a logger that names the controller.
-func (l *Loop) Options() Options { return l.options }
+func (l *Loop[K]) Options() Options { return l.options }
 
 // Eventf tells users what happened to an object.
-func (l *Loop) Eventf(obj runtime.Object, eventType, reason, format string, args ...any) {
+func (l *Loop[K]) Eventf(obj runtime.Object, eventType, reason, format string, args ...any) {
 	if l.options.Events != nil {
 		l.options.Events.Event(obj, eventType, reason, fmt.Sprintf(format, args...))
 	}
 }
 
 // Add asks for a key's reconciliation.
-func (l *Loop) Add(keys ...Key) {
+func (l *Loop[K]) Add(keys ...K) {
 	for _, key := range keys {
 		l.queue.Add(key)
 	}
@@ -118,7 +118,7 @@ func (l *Loop) Add(keys ...Key) {
 
 // Watch asks for the reconciliation of the keys that keys derives from each object of kind T that came,
 // changed or went; for a change, from its old and its new state.
-func Watch[T client.Object](l *Loop, keys func(T) []Key) {
+func Watch[T client.Object, K comparable](l *Loop[K], keys func(T) []K) {
 	add := func(obj any) {
 		if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 			obj = gone.Obj
@@ -127,19 +127,25 @@ func Watch[T client.Object](l *Loop, keys func(T) []Key) {
 			l.Add(keys(t)...)
 		}
 	}
-	registration, err := client.InformerFor[T](l.informers).AddEventHandler(cache.ResourceEventHandlerFuncs{
+	l.Handle(client.InformerFor[T](l.informers), cache.ResourceEventHandlerFuncs{
 		AddFunc:    add,
 		DeleteFunc: add,
 		UpdateFunc: func(before, now any) { add(before); add(now) },
 	})
+}
+
+// Handle adds a handler of events, which may only Add keys, to an informer of the loop's set. Most loops
+// need no more than Watch.
+func (l *Loop[K]) Handle(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
+	registration, err := informer.AddEventHandler(handler)
 	if err != nil {
-		panic("loop.Watch: the informers have been stopped before the loop was made: " + err.Error())
+		panic("loop.Handle: the informers have been stopped before the loop was made: " + err.Error())
 	}
 	l.handlers = append(l.handlers, registration.HasSynced)
 }
 
 // WatchSelf asks for the reconciliation of each object of kind T under its own key.
-func WatchSelf[T client.Object](l *Loop) {
+func WatchSelf[T client.Object](l *Loop[Key]) {
 	Watch(l, func(obj T) []Key { return []Key{KeyOf(obj)} })
 }
 
@@ -149,7 +155,7 @@ func KeyOf(obj client.Object) Key {
 }
 
 // Run works until ctx ends and returns when the last worker has. The informers must be running or about to.
-func (l *Loop) Run(ctx context.Context) error {
+func (l *Loop[K]) Run(ctx context.Context) error {
 	defer l.queue.ShutDown()
 	if !l.informers.WaitForSync(ctx) || !cache.WaitForCacheSync(ctx.Done(), l.handlers...) {
 		return ctx.Err()
@@ -168,7 +174,7 @@ func (l *Loop) Run(ctx context.Context) error {
 }
 
 // next reconciles one key; it is false when the queue was shut down.
-func (l *Loop) next(ctx context.Context) bool {
+func (l *Loop[K]) next(ctx context.Context) bool {
 	key, shutdown := l.queue.Get()
 	if shutdown {
 		return false
@@ -191,14 +197,14 @@ func (l *Loop) next(ctx context.Context) bool {
 
 // retry puts a key that failed back. A conflict is no fault: what was decided on has changed, and the
 // change is on its way to the caches.
-func (l *Loop) retry(ctx context.Context, key Key, err error) {
+func (l *Loop[K]) retry(ctx context.Context, key K, err error) {
 	switch {
 	case ctx.Err() != nil:
 		return
 	case apierrors.IsConflict(err):
-		l.options.Logger.Debug("decided on an old version, deciding again", "key", key.String(), "error", err)
+		l.options.Logger.Debug("decided on an old version, deciding again", "key", fmt.Sprint(key), "error", err)
 	default:
-		l.options.Logger.Warn("reconciling failed, will be tried again", "key", key.String(),
+		l.options.Logger.Warn("reconciling failed, will be tried again", "key", fmt.Sprint(key),
 			"failures", l.queue.NumRequeues(key)+1, "error", err)
 	}
 	l.queue.AddRateLimited(key)

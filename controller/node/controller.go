@@ -55,8 +55,8 @@ func (o Options) withDefaults() Options {
 //  3. Two nodes never get one pod range, also not from two controllers that both think they are the only one.
 type Controller struct {
 	options    Options
-	loop       *loop.Loop
-	ranges     *loop.Loop
+	loop       *loop.Loop[loop.Key]
+	ranges     *loop.Loop[loop.Key]
 	nodes      *cached.Kind[*corev1.Node]
 	leases     *cached.Kind[*coordinationv1.Lease]
 	pods       *cached.Kind[*corev1.Pod]

@@ -27,7 +27,7 @@ var kind = appsv1.SchemeGroupVersion.WithKind("ReplicaSet")
 
 // Controller is the ReplicaSet controller.
 type Controller struct {
-	loop *loop.Loop
+	loop *loop.Loop[loop.Key]
 	sets *cached.Kind[*appsv1.ReplicaSet]
 	pods *cached.Kind[*corev1.Pod]
 }
