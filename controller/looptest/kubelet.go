@@ -24,16 +24,24 @@ func Always(after time.Duration) Behaviour {
 	return func(*corev1.Pod) (time.Duration, bool) { return after, true }
 }
 
-// RunPods stands in for scheduler and nodes: it binds each pod, makes it ready as the behaviour says, and lets pods
-// that are deleted end after a second. It works until the test ends.
+// RunPods stands in for scheduler and nodes: it binds each pod to a node of the name "node", makes it ready as the
+// behaviour says, and lets pods that are deleted end after a second. It works until the test ends.
 func RunPods(t *testing.T, objects client.Objects, behaviour Behaviour) {
 	t.Helper()
-	k := &kubelet{objects: objects, behaviour: behaviour}
+	RunPodsOn(t, objects, behaviour, func() string { return "node" }, func(string) bool { return true })
+}
+
+// RunPodsOn is RunPods on the node that target names for each new pod. On nodes that aren't alive nothing
+// starts and nothing ends.
+func RunPodsOn(t *testing.T, objects client.Objects, behaviour Behaviour, target func() string, alive func(node string) bool) {
+	t.Helper()
+	k := &kubelet{objects: objects, behaviour: behaviour, alive: alive}
 	t.Cleanup(k.pods.Wait) // runs after the watch, which starts them, has ended
 	watchPods(t, objects, func(ctx context.Context, event watch.Event, pod *corev1.Pod) {
 		switch {
 		case event.Type == watch.Added && pod.Spec.NodeName == "":
-			k.pods.Go(func() { k.start(ctx, pod) })
+			node := target()
+			k.pods.Go(func() { k.start(ctx, pod, node) })
 		case event.Type == watch.Modified && pod.DeletionTimestamp != nil:
 			k.pods.Go(func() { k.end(ctx, pod) })
 		}
@@ -43,19 +51,20 @@ func RunPods(t *testing.T, objects client.Objects, behaviour Behaviour) {
 type kubelet struct {
 	objects   client.Objects
 	behaviour Behaviour
+	alive     func(node string) bool
 	pods      sync.WaitGroup
 }
 
-func (k *kubelet) start(ctx context.Context, pod *corev1.Pod) {
+func (k *kubelet) start(ctx context.Context, pod *corev1.Pod, node string) {
 	binding := &corev1.Binding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID},
-		Target:     corev1.ObjectReference{Kind: "Node", Name: "node"},
+		Target:     corev1.ObjectReference{Kind: "Node", Name: node},
 	}
 	if client.Bind(ctx, k.objects, binding) != nil {
 		return // it is gone already
 	}
 	after, ready := k.behaviour(pod)
-	if !ready || !pause(ctx, after) {
+	if !ready || !pause(ctx, after) || !k.alive(node) {
 		return
 	}
 	typed := client.For[*corev1.Pod](k.objects)
@@ -73,7 +82,7 @@ func (k *kubelet) start(ctx context.Context, pod *corev1.Pod) {
 }
 
 func (k *kubelet) end(ctx context.Context, pod *corev1.Pod) {
-	if !pause(ctx, time.Second) {
+	if !pause(ctx, time.Second) || !k.alive(pod.Spec.NodeName) {
 		return
 	}
 	// That it is gone already is as good.

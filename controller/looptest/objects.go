@@ -6,6 +6,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
@@ -42,8 +43,9 @@ func List[T client.Object](t *testing.T, objects client.Objects, namespace strin
 	return items
 }
 
-// Change reads an object, changes a copy and stores it, its status too; or fails the test.
-func Change[T client.Object](t *testing.T, objects client.Objects, namespace, name string, change func(T)) T {
+// Change reads an object, changes a copy and stores it, its status too; or fails the test. It is no failure
+// that this ended the object's deletion.
+func Change[T client.Object](t *testing.T, objects client.Objects, namespace, name string, change func(T)) {
 	t.Helper()
 	typed := client.For[T](objects)
 	obj := Get[T](t, objects, namespace, name).DeepCopyObject().(T)
@@ -52,20 +54,21 @@ func Change[T client.Object](t *testing.T, objects client.Objects, namespace, na
 	if err != nil {
 		t.Fatalf("updating %T %s/%s: %v", obj, namespace, name, err)
 	}
+	if !hasStatus(obj) {
+		return
+	}
 	obj.SetResourceVersion(updated.GetResourceVersion())
-	updated, err = typed.UpdateStatus(t.Context(), obj)
-	if err != nil && obj.GetResourceVersion() != "" && !hasNoStatus(obj) {
+	if _, err = typed.UpdateStatus(t.Context(), obj); err != nil && !apierrors.IsNotFound(err) {
 		t.Fatalf("updating the status of %T %s/%s: %v", obj, namespace, name, err)
 	}
-	return updated
 }
 
-func hasNoStatus(obj client.Object) bool {
+func hasStatus(obj client.Object) bool {
 	switch any(obj).(type) {
 	case *corev1.Pod, *corev1.Node, *corev1.Namespace, *corev1.Service, *appsv1.Deployment, *appsv1.ReplicaSet:
-		return false
+		return true
 	}
-	return true
+	return false
 }
 
 // Template is a pod template with one container that runs the given image.

@@ -1,0 +1,196 @@
+package manager
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ctlplane/ctlplane/client"
+	"github.com/ctlplane/ctlplane/client/clienttest"
+	"github.com/ctlplane/ctlplane/controller/loop"
+	"github.com/ctlplane/ctlplane/controller/looptest"
+	"github.com/ctlplane/ctlplane/controller/podstate"
+)
+
+// dev is about what a cluster for development runs with.
+var dev = Options{
+	ClusterCIDR:      netip.MustParsePrefix("10.42.0.0/16"),
+	NodeMonitorGrace: 5 * time.Second,
+	PodEvictionAfter: 2 * time.Second,
+	RootCA:           []byte("PEM"),
+}
+
+// start runs the manager and returns what stops it and waits for it.
+func start(t *testing.T, objects client.Objects, options Options) (stop func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- Run(ctx, objects, options) }()
+	stopped := false
+	stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			t.Errorf("the manager ended with %v", err)
+		}
+	}
+	t.Cleanup(stop)
+	return stop
+}
+
+// nodes registers nodes that report every second as long as alive says so.
+func nodes(t *testing.T, cluster client.Objects, alive func(name string) bool, names ...string) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	for _, name := range names {
+		node := looptest.Create(t, cluster, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}).DeepCopy()
+		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
+		if _, err := client.For[*corev1.Node](cluster).UpdateStatus(ctx, node); err != nil {
+			t.Fatal(err)
+		}
+		looptest.Create(t, cluster, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: name}})
+		go func() {
+			defer func() { done <- struct{}{} }()
+			leases := client.For[*coordinationv1.Lease](cluster)
+			for ctx.Err() == nil {
+				if lease, err := leases.Get(ctx, corev1.NamespaceNodeLease, name); err == nil && alive(name) {
+					lease = lease.DeepCopy()
+					lease.Spec.RenewTime = ptr.To(metav1.NowMicro())
+					if _, err := leases.Update(ctx, lease); err != nil && ctx.Err() == nil {
+						t.Errorf("renewing the lease of %s: %v", name, err)
+					}
+				}
+				select {
+				case <-time.After(time.Second):
+				case <-ctx.Done():
+				}
+			}
+		}()
+	}
+	t.Cleanup(func() {
+		cancel()
+		for range names {
+			<-done
+		}
+	})
+}
+
+func web(replicas int32) (*appsv1.Deployment, *corev1.Service) {
+	labels := map[string]string{"app": "web"}
+	return &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
+			Spec: appsv1.DeploymentSpec{Replicas: &replicas, Selector: &metav1.LabelSelector{MatchLabels: labels},
+				Template: looptest.Template("web", "image:1")},
+		}, &corev1.Service{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "web"},
+			Spec:       corev1.ServiceSpec{Selector: labels, Ports: []corev1.ServicePort{{Port: 80}}},
+		}
+}
+
+func readyOn(t *testing.T, cluster client.Objects, node string) int {
+	t.Helper()
+	n := 0
+	for _, pod := range looptest.List[*corev1.Pod](t, cluster, "default") {
+		if podstate.Active(pod) && podstate.Ready(pod) && pod.Spec.NodeName == node {
+			n++
+		}
+	}
+	return n
+}
+
+// The whole path: a deployment's pods serve; their node dies; within 15 s others serve on another node.
+func TestKilledNodesPodsRunElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := clienttest.New()
+		looptest.Create(t, cluster, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+		start(t, cluster, dev)
+		target, dead := "a", ""
+		nodes(t, cluster, func(name string) bool { return name != dead }, "a", "b")
+		looptest.RunPodsOn(t, cluster, looptest.Always(time.Second), func() string { return target }, func(name string) bool { return name != dead })
+		d, s := web(3)
+		looptest.Create(t, cluster, d)
+		looptest.Create(t, cluster, s)
+		looptest.Settle(10 * time.Second)
+		if n := readyOn(t, cluster, "a"); n != 3 {
+			t.Fatalf("%d pods are ready on a, want 3", n)
+		}
+		if node := looptest.Get[*corev1.Node](t, cluster, "", "a"); node.Spec.PodCIDR == "" {
+			t.Error("the node has no pod range")
+		}
+		target, dead = "b", "a"
+		looptest.Settle(15 * time.Second)
+		if n := readyOn(t, cluster, "b"); n != 3 {
+			t.Errorf("15 s after a died %d pods are ready on b, want 3", n)
+		}
+		for _, slice := range looptest.List[*discoveryv1.EndpointSlice](t, cluster, "default") {
+			for _, endpoint := range slice.Endpoints {
+				if *endpoint.NodeName == "a" && *endpoint.Conditions.Ready {
+					t.Errorf("the service still leads to a pod on a: %s", endpoint.TargetRef.Name)
+				}
+			}
+		}
+		looptest.Settle(time.Minute)
+		for _, pod := range looptest.List[*corev1.Pod](t, cluster, "default") {
+			if pod.Spec.NodeName == "a" {
+				t.Errorf("pod %s is still there", pod.Name)
+			}
+		}
+	})
+}
+
+// Leadership comes and goes: one manager after another takes the work up where it stands. When a manager has
+// stopped nothing of it is left; else the bubble would not end.
+func TestHandsOverMidRollout(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := clienttest.New()
+		options := dev
+		options.Metrics = loop.NewMetrics(prometheus.NewRegistry())
+		looptest.RunPods(t, cluster, looptest.Always(2*time.Second))
+		nodes(t, cluster, func(string) bool { return true }, "node")
+		stop := start(t, cluster, options)
+		looptest.Settle(time.Second)
+		d, _ := web(4)
+		looptest.Create(t, cluster, d)
+		for i := range 6 {
+			looptest.Settle(3 * time.Second)
+			stop()
+			looptest.Change(t, cluster, "default", "web", func(d *appsv1.Deployment) {
+				d.Spec.Template.Spec.Containers[0].Image = fmt.Sprintf("image:%d", i)
+			})
+			stop = start(t, cluster, options)
+		}
+		looptest.Settle(time.Minute)
+		status := looptest.Get[*appsv1.Deployment](t, cluster, "default", "web").Status
+		if status.UpdatedReplicas != 4 || status.AvailableReplicas != 4 || status.Replicas != 4 {
+			t.Errorf("status %+v, want four replicas, updated and available", status)
+		}
+		stop()
+	})
+}
+
+// Stopping is clean at any moment of the start.
+func TestStopsWhileItStarts(t *testing.T) {
+	for _, after := range []time.Duration{0, time.Millisecond, 50 * time.Millisecond, 150 * time.Millisecond} {
+		synctest.Test(t, func(t *testing.T) {
+			stop := start(t, clienttest.New(), dev)
+			time.Sleep(after)
+			stop()
+		})
+	}
+}
