@@ -30,10 +30,10 @@ func TestNodeRestriction(t *testing.T) {
 	fresh := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n1", Labels: map[string]string{corev1.LabelHostname: "n1", "color": "red"}},
 		Spec: corev1.NodeSpec{Taints: []corev1.Taint{{Key: "new", Effect: corev1.TaintEffectNoSchedule}}}}
 	for _, test := range []struct {
-		name                              string
+		name                       string
 		verb, group, resource, sub string
-		obj, old                          runtime.Object
-		forbidden                         string
+		obj, old                   runtime.Object
+		forbidden                  string
 	}{
 		{"register", "create", "", "nodes", "", fresh, nil, ""},
 		{"register as other", "create", "", "nodes", "", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n2"}}, nil, `is not allowed to modify node "n2"`},

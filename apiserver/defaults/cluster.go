@@ -24,9 +24,16 @@ func applyNamespace(ns *corev1.Namespace) {
 	}
 }
 
-// applyNode lets pods have all that a node has, unless the node reserves something.
+// applyNode lets pods have all that a node has, unless the node reserves something, and fills in the
+// older field for one pod range from the newer one for several, and the other way round.
 func applyNode(node *corev1.Node) {
-	status := &node.Status
+	spec, status := &node.Spec, &node.Status
+	switch {
+	case len(spec.PodCIDRs) > 0:
+		set(&spec.PodCIDR, spec.PodCIDRs[0])
+	case spec.PodCIDR != "":
+		spec.PodCIDRs = []string{spec.PodCIDR}
+	}
 	roundUp(status.Capacity)
 	if len(status.Allocatable) == 0 && len(status.Capacity) > 0 {
 		status.Allocatable = maps.Clone(status.Capacity)

@@ -79,6 +79,7 @@ spec:
   dnsPolicy: Default
   initContainers: [{name: i, image: "i:1", imagePullPolicy: Never}]
   containers: [{name: c, image: "c:1", ports: [{containerPort: 80}]}]
+status: {podIP: 10.0.0.1, hostIPs: [{ip: 10.0.0.1}]}
 `, `
 apiVersion: v1
 kind: Pod
@@ -95,7 +96,7 @@ spec:
   schedulerName: default-scheduler
   securityContext: {}
   terminationGracePeriodSeconds: 30
-status: {phase: Pending, qosClass: BestEffort}
+status: {phase: Pending, qosClass: BestEffort, podIP: 10.0.0.1, podIPs: [{ip: 10.0.0.1}], hostIP: 10.0.0.1, hostIPs: [{ip: 10.0.0.1}]}
 `},
 		{"deployment", `
 apiVersion: apps/v1
@@ -234,12 +235,13 @@ type: Opaque
 		{"node", `
 apiVersion: v1
 kind: Node
+spec: {podCIDR: 10.42.0.0/24}
 status: {capacity: {cpu: "2", memory: 1.5Gi}}
 `, `
 apiVersion: v1
 kind: Node
 metadata: {}
-spec: {}
+spec: {podCIDR: 10.42.0.0/24, podCIDRs: [10.42.0.0/24]}
 status:
   capacity: {cpu: "2", memory: 1536Mi}
   allocatable: {cpu: "2", memory: 1536Mi}

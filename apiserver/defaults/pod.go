@@ -22,6 +22,24 @@ func applyPod(pod *corev1.Pod) {
 	applyPodSpec(spec)
 	set(&pod.Status.Phase, corev1.PodPending)
 	set(&pod.Status.QOSClass, QOSClass(spec))
+	applyAddresses(&pod.Status)
+}
+
+// applyAddresses fills in the older field for one address from the newer one for several, and the
+// other way round.
+func applyAddresses(status *corev1.PodStatus) {
+	switch {
+	case len(status.PodIPs) > 0:
+		set(&status.PodIP, status.PodIPs[0].IP)
+	case status.PodIP != "":
+		status.PodIPs = []corev1.PodIP{{IP: status.PodIP}}
+	}
+	switch {
+	case len(status.HostIPs) > 0:
+		set(&status.HostIP, status.HostIPs[0].IP)
+	case status.HostIP != "":
+		status.HostIPs = []corev1.HostIP{{IP: status.HostIP}}
+	}
 }
 
 // applyPodSpec sets the defaults that pods and pod templates share.

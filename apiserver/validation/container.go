@@ -37,6 +37,7 @@ func validateContainers(spec *corev1.PodSpec, volumes map[string]bool, path *fie
 		path := path.Child("containers").Index(i)
 		errs = append(errs, check.container(&spec.Containers[i], path)...)
 		errs = append(errs, validateRunning(&spec.Containers[i], path)...)
+		errs = append(errs, validateNoPolicy(&spec.Containers[i], path)...)
 		errs = append(errs, check.ports(&spec.Containers[i], path.Child("ports"))...)
 	}
 	for i := range spec.InitContainers {
@@ -107,11 +108,11 @@ func (check *containerCheck) ports(c *corev1.Container, path *field.Path) field.
 }
 
 func (check *containerCheck) hostPort(port corev1.ContainerPort, path *field.Path) field.ErrorList {
-	if check.onHost && port.HostPort != port.ContainerPort {
-		return field.ErrorList{field.Invalid(path.Child("containerPort"), port.ContainerPort, "must match `hostPort` when `hostNetwork` is true")}
-	}
 	if port.HostPort == 0 {
-		return nil
+		return nil // also on the host's network: a template's pods get their host ports when they are made
+	}
+	if check.onHost && port.HostPort != port.ContainerPort {
+		return field.ErrorList{field.Invalid(path.Child("hostPort"), port.HostPort, "must match `containerPort` when `hostNetwork` is true")}
 	}
 	errs := each(validation.IsValidPortNum(int(port.HostPort)), port.HostPort, path.Child("hostPort"))
 	taken := fmt.Sprintf("%s/%s/%d", port.Protocol, port.HostIP, port.HostPort)
@@ -175,12 +176,29 @@ func validateRunning(c *corev1.Container, path *field.Path) field.ErrorList {
 	return errs
 }
 
+// validateNoPolicy refuses a restart policy of a container's own: all that are not init containers
+// have their pod's.
+func validateNoPolicy(c *corev1.Container, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	if c.RestartPolicy != nil {
+		errs = append(errs, field.Forbidden(path.Child("restartPolicy"), "may not be set for non-init containers"))
+	}
+	if len(c.RestartPolicyRules) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("restartPolicyRules"), "may not be set for non-init containers"))
+	}
+	return errs
+}
+
 // validateInit checks an init container, which has probes and hooks only if it keeps running.
 func validateInit(c *corev1.Container, path *field.Path) field.ErrorList {
-	if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
-		return validateRunning(c, path)
-	}
 	var errs field.ErrorList
+	if c.RestartPolicy != nil {
+		if *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			return validateRunning(c, path)
+		}
+		errs = append(errs, field.NotSupported(path.Child("restartPolicy"), *c.RestartPolicy,
+			[]corev1.ContainerRestartPolicy{corev1.ContainerRestartPolicyAlways}))
+	}
 	forbid := func(set bool, name string) {
 		if set {
 			errs = append(errs, field.Forbidden(path.Child(name), "may not be set for init containers without restartPolicy=Always"))

@@ -16,6 +16,18 @@ var (
 	dnsPolicies     = []corev1.DNSPolicy{corev1.DNSClusterFirstWithHostNet, corev1.DNSClusterFirst, corev1.DNSDefault, corev1.DNSNone}
 )
 
+func validateNewPod(pod *corev1.Pod) field.ErrorList {
+	path := field.NewPath("spec")
+	errs := validatePodSpec(&pod.Spec, path)
+	if len(pod.Spec.EphemeralContainers) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("ephemeralContainers"), "cannot be set on create"))
+	}
+	if pod.Spec.NodeName != "" && len(pod.Spec.SchedulingGates) > 0 {
+		errs = append(errs, field.Forbidden(path.Child("nodeName"), "cannot be set until all schedulingGates have been cleared"))
+	}
+	return errs
+}
+
 // validatePodSpec checks the spec of a pod or of a pod template.
 func validatePodSpec(spec *corev1.PodSpec, path *field.Path) field.ErrorList {
 	errs, volumes := validateVolumes(spec.Volumes, path.Child("volumes"))

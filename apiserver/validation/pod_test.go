@@ -55,6 +55,23 @@ func TestPod(t *testing.T) {
 			[]string{`spec.nodeSelector: Invalid value: "b c": a valid label must be…`}},
 		{"service account", func(p *corev1.Pod) { p.Spec.ServiceAccountName = "A" },
 			[]string{`spec.serviceAccountName: Invalid value: "A": a lowercase RFC 1123 subdomain…`}},
+		{"policy of a container", func(p *corev1.Pod) { p.Spec.Containers[0].RestartPolicy = ptr.To(corev1.ContainerRestartPolicyAlways) },
+			[]string{`spec.containers[0].restartPolicy: Forbidden: may not be set for non-init containers`}},
+		{"policy of an init container", func(p *corev1.Pod) {
+			p.Spec.InitContainers = []corev1.Container{{Name: "i", Image: "i", RestartPolicy: ptr.To[corev1.ContainerRestartPolicy]("Never"), Lifecycle: &corev1.Lifecycle{}}}
+		}, []string{
+			`spec.initContainers[0].restartPolicy: Unsupported value: "Never": supported values: "Always"`,
+			`spec.initContainers[0].lifecycle: Forbidden: may not be set for init containers without restartPolicy=Always`,
+		}},
+		{"ephemeral", func(p *corev1.Pod) {
+			p.Spec.EphemeralContainers = []corev1.EphemeralContainer{{EphemeralContainerCommon: corev1.EphemeralContainerCommon{Name: "e", Image: "e"}}}
+		}, []string{`spec.ephemeralContainers: Forbidden: cannot be set on create`}},
+		{"bound behind a gate", func(p *corev1.Pod) {
+			p.Spec.NodeName, p.Spec.SchedulingGates = "n1", []corev1.PodSchedulingGate{{Name: "wait"}}
+		},
+			[]string{`spec.nodeName: Forbidden: cannot be set until all schedulingGates have been cleared`}},
+		{"other port on the host", func(p *corev1.Pod) { p.Spec.HostNetwork, p.Spec.Containers[0].Ports[0].HostPort = true, 81 },
+			[]string{"spec.containers[0].ports[0].hostPort: Invalid value: 81: must match `containerPort` when `hostNetwork` is true"}},
 		{"pull secret", func(p *corev1.Pod) { p.Spec.ImagePullSecrets = []corev1.LocalObjectReference{{}} },
 			[]string{`spec.imagePullSecrets[0].name: Required value`}},
 		{"user", func(p *corev1.Pod) { p.Spec.SecurityContext.RunAsUser = ptr.To[int64](-5) },

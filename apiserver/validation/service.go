@@ -6,7 +6,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apivalidation "k8s.io/apimachinery/pkg/api/validation"
 	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
-	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -18,6 +17,8 @@ var (
 	}
 	affinities       = []corev1.ServiceAffinity{corev1.ServiceAffinityClientIP, corev1.ServiceAffinityNone}
 	internalPolicies = []corev1.ServiceInternalTrafficPolicy{corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal}
+	families         = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
+	familyPolicies   = []corev1.IPFamilyPolicy{corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack}
 	externalPolicies = []corev1.ServiceExternalTrafficPolicy{corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal}
 )
 
@@ -102,9 +103,6 @@ func validateServicePort(spec *corev1.ServiceSpec, port *corev1.ServicePort, pat
 	errs = append(errs, each(validation.IsValidPortNum(int(port.Port)), port.Port, path.Child("port"))...)
 	errs = append(errs, chosen(port.Protocol, protocols, path.Child("protocol"))...)
 	errs = append(errs, validatePort(port.TargetPort, path.Child("targetPort"))...)
-	if headless(spec) && (port.TargetPort.Type == intstr.String || port.TargetPort.IntVal != port.Port) && len(spec.Selector) == 0 {
-		errs = append(errs, field.Invalid(path.Child("targetPort"), port.TargetPort, "must be equal to the value of 'port' when clusterIP = None"))
-	}
 	if port.AppProtocol != nil {
 		errs = append(errs, each(validation.IsQualifiedName(*port.AppProtocol), *port.AppProtocol, path.Child("appProtocol"))...)
 	}
@@ -146,6 +144,12 @@ func validateClusterIPs(spec *corev1.ServiceSpec, path *field.Path) field.ErrorL
 	var errs field.ErrorList
 	if spec.ClusterIP != "" && !headless(spec) {
 		errs = append(errs, validateIP(spec.ClusterIP, path.Child("clusterIP"))...)
+	}
+	if policy := spec.IPFamilyPolicy; policy != nil {
+		errs = append(errs, oneOf(*policy, familyPolicies, path.Child("ipFamilyPolicy"))...)
+	}
+	for i, family := range spec.IPFamilies {
+		errs = append(errs, oneOf(family, families, path.Child("ipFamilies").Index(i))...)
 	}
 	if len(spec.ClusterIPs) == 0 {
 		return errs

@@ -66,6 +66,12 @@ func TestService(t *testing.T) {
 			s.InternalTrafficPolicy = ptr.To[corev1.ServiceInternalTrafficPolicy]("Near")
 		},
 			[]string{`spec.internalTrafficPolicy: Unsupported value: "Near": supported values: "Cluster", "Local"`}},
+		{"families", func(s *corev1.ServiceSpec) {
+			s.IPFamilies, s.IPFamilyPolicy = []corev1.IPFamily{"IPv5"}, ptr.To[corev1.IPFamilyPolicy]("Any")
+		}, []string{
+			`spec.ipFamilyPolicy: Unsupported value: "Any": supported values: "PreferDualStack", "RequireDualStack", "SingleStack"`,
+			`spec.ipFamilies[0]: Unsupported value: "IPv5": supported values: "IPv4", "IPv6"`,
+		}},
 		{"ranges", func(s *corev1.ServiceSpec) { s.LoadBalancerSourceRanges = []string{"10.0.0.0/8"} },
 			[]string{"spec.loadBalancerSourceRanges: Forbidden: may only be used when `type` is 'LoadBalancer'"}},
 	} {

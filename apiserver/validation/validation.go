@@ -21,7 +21,7 @@ func Create(obj runtime.Object) field.ErrorList {
 	case *corev1.Node:
 		errs = append(errs, validateNode(o)...)
 	case *corev1.Pod:
-		errs = append(errs, validatePodSpec(&o.Spec, field.NewPath("spec"))...)
+		errs = append(errs, validateNewPod(o)...)
 	case *corev1.Service:
 		errs = append(errs, validateService(o)...)
 	case *corev1.ConfigMap:
