@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"sync"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -324,15 +325,19 @@ func (p *Pipeline) Close() error {
 	return err
 }
 
-// resultError is the error that a result carries, as a gRPC status with etcd's code and text.
+// resultError is the error that a result carries, as a gRPC status with etcd's code and text. Without a leader nothing
+// was changed; whatever else made the store unavailable may have come after the change.
 func resultError(r *writepb.WriteResult) error {
-	if r.Code == 0 {
+	err := status.Error(codes.Code(r.Code), r.Message)
+	switch codes.Code(r.Code) {
+	case codes.OK:
 		return nil
+	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
+		if !errors.Is(err, rpctypes.ErrGRPCNoLeader) {
+			return fmt.Errorf("%w (%w)", ErrOutcomeUnknown, err)
+		}
 	}
-	if code := codes.Code(r.Code); code == codes.Unavailable || code == codes.DeadlineExceeded {
-		return fmt.Errorf("%w (%w)", ErrOutcomeUnknown, status.Error(code, r.Message))
-	}
-	return status.Error(codes.Code(r.Code), r.Message)
+	return err
 }
 
 // Pending is a write that is under way.

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore"
 )
 
 // localBackend is a Backend on a store without replication: every command is committed as soon as it is given.
@@ -135,9 +136,9 @@ func (b *localBackend) Members(context.Context) ([]*pb.Member, error) {
 	return []*pb.Member{{ID: localID, Name: "a", PeerURLs: []string{"http://127.0.0.1:2380"}, ClientURLs: []string{"http://127.0.0.1:2379"}}}, nil
 }
 
-func (b *localBackend) Status() Status {
+func (b *localBackend) Status() raftstore.Status {
 	m := b.store.Metrics()
-	return Status{Leader: b.leader.Load(), Term: 1, CommitIndex: m.AppliedIndex, AppliedIndex: m.AppliedIndex, DBSize: m.DiskBytes, DBSizeInUse: m.InUseBytes}
+	return raftstore.Status{Leader: b.leader.Load(), Term: 1, CommitIndex: m.AppliedIndex, AppliedIndex: m.AppliedIndex, DBSize: m.DiskBytes, DBSizeInUse: m.InUseBytes}
 }
 
 func (b *localBackend) HasLeader() bool { return b.leader.Load() != 0 }

@@ -4,7 +4,9 @@ import (
 	"context"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/api/v3/version"
+	"google.golang.org/grpc/status"
 )
 
 // clusterServer is etcd's Cluster service, so far without changes of membership.
@@ -43,7 +45,7 @@ func (s *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Stat
 		DbSize: st.DBSize, DbSizeInUse: st.DBSizeInUse, IsLearner: st.IsLearner,
 	}
 	if st.Leader == 0 {
-		resp.Errors = append(resp.Errors, "etcdserver: no leader")
+		resp.Errors = append(resp.Errors, status.Convert(rpctypes.ErrGRPCNoLeader).Message())
 	}
 	return resp, nil
 }

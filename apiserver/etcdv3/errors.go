@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore"
 )
 
 // codeErrors are etcd's errors for the store's, with the codes and texts that its clients tell apart.
@@ -33,21 +34,34 @@ var codeErrors = map[kv.ErrorCode]error{
 	kv.ErrInvalidCommand:    status.Error(codes.InvalidArgument, kv.ErrInvalidCommand.Error()),
 }
 
+// memberErrors are etcd's errors for those of a member. An unknown outcome is unavailable: etcd's clients don't try a write
+// again that ended so.
+var memberErrors = []struct{ from, to error }{
+	{raftstore.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
+	{raftstore.ErrOutcomeUnknown, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
+	{raftstore.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
+	{raftstore.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
+	{raftstore.ErrClosed, rpctypes.ErrGRPCStopped},
+	{raftstore.ErrRemoved, rpctypes.ErrGRPCStopped},
+	{kv.ErrClosed, rpctypes.ErrGRPCStopped},
+	{kv.ErrStreamClosed, rpctypes.ErrGRPCStopped},
+	{context.Canceled, rpctypes.ErrGRPCCanceled},
+	{context.DeadlineExceeded, rpctypes.ErrGRPCDeadlineExceeded},
+}
+
 // toStatus is err as etcd's clients expect it.
 func toStatus(err error) error {
 	var code kv.ErrorCode
-	switch {
-	case errors.As(err, &code):
+	if errors.As(err, &code) {
 		if known, ok := codeErrors[code]; ok {
 			return known
 		}
 		return status.Error(codes.Unknown, err.Error())
-	case errors.Is(err, context.Canceled):
-		return rpctypes.ErrGRPCCanceled
-	case errors.Is(err, context.DeadlineExceeded):
-		return rpctypes.ErrGRPCDeadlineExceeded
-	case errors.Is(err, kv.ErrClosed):
-		return rpctypes.ErrGRPCStopped
+	}
+	for _, e := range memberErrors {
+		if errors.Is(err, e.from) {
+			return e.to
+		}
 	}
 	var withStatus interface{ GRPCStatus() *status.Status }
 	if errors.As(err, &withStatus) {

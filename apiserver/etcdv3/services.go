@@ -16,6 +16,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/api/writepb"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore"
 )
 
 // KV reads and writes keys. Responses' headers are complete; errors are those that toStatus knows.
@@ -47,7 +48,7 @@ type Watches interface {
 // Membership tells who is in the cluster and how this member is.
 type Membership interface {
 	Members(context.Context) ([]*pb.Member, error)
-	Status() Status
+	Status() raftstore.Status
 }
 
 // Proposer takes writes without waiting for them.
@@ -66,16 +67,7 @@ type Backend interface {
 	Proposer
 }
 
-// Status is how a member is.
-type Status struct {
-	Leader       uint64 // the leader's id; 0: none is known
-	Term         uint64
-	CommitIndex  uint64
-	AppliedIndex uint64
-	DBSize       int64 // bytes on disk
-	DBSizeInUse  int64 // bytes of them that hold data
-	IsLearner    bool
-}
+var _ Backend = (*raftstore.Member)(nil)
 
 // Options are the settings of the services. The zero value is fit for use.
 type Options struct {
