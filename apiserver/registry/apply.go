@@ -87,7 +87,7 @@ func (r *Registry) track(q *request, old, obj Object, manager string) error {
 	if err != nil {
 		return err
 	}
-	tracked := m.UpdateNoErrors(old, obj, managerName(manager))
+	tracked := m.UpdateNoErrors(deepCopy(old), obj, managerName(manager))
 	obj.SetManagedFields(tracked.(Object).GetManagedFields())
 	return nil
 }

@@ -2,10 +2,13 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/ctlplane/ctlplane/kv"
 )
 
 // mutation is one object's write and all that it depends on. It happens as a whole or not at all.
@@ -35,7 +38,11 @@ type refusal struct {
 
 // commit tries a mutation. It answers the revision of the write, or why it was refused.
 func (r *Registry) commit(ctx context.Context, m *mutation) (int64, *refusal, error) {
-	resp, err := r.storage.Txn(ctx, m.txn())
+	submit := r.commitPlain
+	if m.kind.expires && m.value != nil {
+		submit = r.commitLeased
+	}
+	resp, err := submit(ctx, m)
 	if err != nil {
 		return 0, nil, writeError(err)
 	}
@@ -45,7 +52,26 @@ func (r *Registry) commit(ctx context.Context, m *mutation) (int64, *refusal, er
 	return 0, m.refusal(resp.Responses), nil
 }
 
-func (m *mutation) txn() *pb.TxnRequest {
+func (r *Registry) commitPlain(ctx context.Context, m *mutation) (*pb.TxnResponse, error) {
+	return r.storage.Txn(ctx, m.txn(0))
+}
+
+// commitLeased tries a mutation of an object that expires. A lease that has gone is replaced once.
+func (r *Registry) commitLeased(ctx context.Context, m *mutation) (*pb.TxnResponse, error) {
+	for retried := false; ; retried = true {
+		lease, err := r.expiry.current(ctx)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := r.storage.Txn(ctx, m.txn(lease))
+		if retried || !errors.Is(err, kv.ErrLeaseNotFound) {
+			return resp, err
+		}
+		r.expiry.lost(lease)
+	}
+}
+
+func (m *mutation) txn(lease int64) *pb.TxnRequest {
 	key := m.kind.storeKey(m.key)
 	txn := &pb.TxnRequest{
 		Compare: []*pb.Compare{atRevision(key, m.revision)},
@@ -66,7 +92,9 @@ func (m *mutation) txn() *pb.TxnRequest {
 	if m.value == nil {
 		txn.Success = append(txn.Success, deleteOp(key))
 	} else {
-		txn.Success = append(txn.Success, putOp(key, m.value))
+		put := putOp(key, m.value)
+		put.GetRequestPut().Lease = lease
+		txn.Success = append(txn.Success, put)
 	}
 	return txn
 }

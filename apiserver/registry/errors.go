@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore"
 )
 
 // MaxObjectBytes is the size up to which an object is stored.
@@ -50,6 +51,12 @@ func writeError(err error) error {
 			Status: metav1.StatusFailure, Code: http.StatusInsufficientStorage, Reason: metav1.StatusReasonInternalError,
 			Message: "the store is full and takes no more writes: delete objects, or raise its quota",
 		}}
+	case errors.Is(err, raftstore.ErrNoLeader), errors.Is(err, raftstore.ErrClosed):
+		return readError(err) // nothing was changed: it is safe to repeat
+	case errors.Is(err, raftstore.ErrTooManyRequests):
+		return apierrors.NewTooManyRequests(err.Error(), retrySeconds)
+	case errors.Is(err, raftstore.ErrTooLarge):
+		return apierrors.NewRequestEntityTooLargeError(err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return apierrors.NewTimeoutError("the write was not acknowledged in time and may have taken place: read before you repeat it", 0)
 	}

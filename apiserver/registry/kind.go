@@ -28,6 +28,8 @@ type strategy struct {
 	generation bool
 	// wanted gives the part that generation counts, for kinds without a spec.
 	wanted func(obj Object) any
+	// expires tells that the object goes by itself some time after it was last written.
+	expires bool
 	// createOnUpdate tells that an update of an object which isn't there creates it.
 	createOnUpdate bool
 	// needsVersion tells that an update must carry a resource version.

@@ -75,6 +75,7 @@ type Registry struct {
 	kinds   map[schema.GroupVersionResource]*kind
 	feed    *feed
 	apply   applier
+	expiry  expiry
 
 	pods, services, namespaces, accounts *kind
 
@@ -93,6 +94,7 @@ func New(storage Storage, opts Options) (*Registry, error) {
 		return nil, fmt.Errorf("the service CIDR %s is not an IPv4 range", opts.ServiceCIDR)
 	}
 	r := &Registry{opts: opts, storage: storage, kinds: map[schema.GroupVersionResource]*kind{}}
+	r.expiry = expiry{storage: storage, clock: opts.Clock}
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	var all []*kind
 	for _, info := range resource.All() {

@@ -15,10 +15,11 @@ import (
 //  2. Txn is atomic, and all its writes bear one revision.
 //  3. A watch stream delivers every change once, in order of revision, or says that it was compacted.
 //
-// All methods are safe for concurrent use.
+// All methods are safe for concurrent use. Errors are kv's codes, contexts' or raftstore's.
 type Storage interface {
 	Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error)
 	Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error)
+	LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error)
 	NewWatchStream() *kv.WatchStream
 }
 

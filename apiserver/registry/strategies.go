@@ -55,7 +55,7 @@ var strategies = map[schema.GroupResource]strategy{
 			"type": typed(func(s *corev1.Secret) string { return string(s.Type) }),
 		},
 	},
-	{Resource: "events"}: {createOnUpdate: true, fields: eventFields},
+	{Resource: "events"}: {expires: true, createOnUpdate: true, fields: eventFields},
 	{Group: "apps", Resource: "deployments"}: {
 		subresources: []string{scaleSubresource},
 		generation:   true,

@@ -160,7 +160,7 @@ func (r *Registry) replay(ctx context.Context, w *watcher, start, joined int64, 
 			}
 			ch, err := k.changeOf(ev)
 			if err != nil {
-				return apierrors.NewInternalError(err)
+				return err
 			}
 			if !send(ch) {
 				return nil
@@ -196,6 +196,9 @@ func (k *kind) changeOf(ev *mvccpb.Event) (*change, error) {
 	key := string(ev.Kv.Key[len(k.prefix):])
 	ch := &change{revision: ev.Kv.ModRevision}
 	var err error
+	if ev.PrevKv == nil && (ev.Type == mvccpb.Event_DELETE || ev.Kv.Version > 1) {
+		return nil, apierrors.NewResourceExpired("too old resource version: what was there before is compacted")
+	}
 	if ev.PrevKv != nil {
 		if ch.was, err = k.entryOf(key, ev.PrevKv); err != nil {
 			return nil, err

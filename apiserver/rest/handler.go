@@ -108,7 +108,6 @@ func NewHandler(opts Options) (*Handler, error) {
 		"/healthz": h.serveHealth("healthz", h.liveChecks),
 		"/readyz":  h.serveHealth("readyz", h.readyChecks),
 	}
-	h.paths[customKinds] = h.serveNoCustomKinds
 	if opts.Metrics != nil {
 		h.paths["/metrics"] = opts.Metrics.ServeHTTP
 	}
@@ -137,6 +136,9 @@ func (h *Handler) route(path string) http.HandlerFunc {
 		if strings.HasPrefix(trimmed, health) {
 			return h.paths[strings.TrimSuffix(health, "/")]
 		}
+	}
+	if trimmed == customKinds {
+		return h.serveNoCustomKinds
 	}
 	if strings.HasPrefix(trimmed, "/openapi/") {
 		return h.openapi.ServeHTTP

@@ -47,6 +47,22 @@ func (s *Storage) Txn(_ context.Context, r *pb.TxnRequest) (*pb.TxnResponse, err
 	return result.(*pb.TxnResponse), nil
 }
 
+// LeaseGrant makes a lease. Nobody counts its time.
+func (s *Storage) LeaseGrant(_ context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
+	r.ID = s.ChooseLeaseID()
+	result, err := s.apply(kv.Command{LeaseGrant: r})
+	if err != nil {
+		return nil, err
+	}
+	return result.(*pb.LeaseGrantResponse), nil
+}
+
+// LeaseRevoke ends a lease, as its time would.
+func (s *Storage) LeaseRevoke(id int64) error {
+	_, err := s.apply(kv.Command{LeaseRevoke: &pb.LeaseRevokeRequest{ID: id}})
+	return err
+}
+
 // Put writes a key, as another client of the store would.
 func (s *Storage) Put(key, value string) error {
 	_, err := s.apply(kv.Command{Put: &pb.PutRequest{Key: []byte(key), Value: []byte(value)}})

@@ -1,0 +1,4 @@
+package registry
+
+// QueueLimit is queueLimit for tests.
+const QueueLimit = queueLimit
