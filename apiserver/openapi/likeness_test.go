@@ -118,3 +118,63 @@ func form(s spec.Schema) string {
 	}
 	return b.String()
 }
+
+// TestOperations compares the operations that we have with those of the same path of a real API server.
+func TestOperations(t *testing.T) {
+	paths, err := openapitest.NewEmbeddedFileClient().Paths()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, gv := range groupVersions() {
+		path, ok := paths[strings.TrimPrefix(root(gv), "/")]
+		if !ok {
+			continue
+		}
+		encoded, err := path.Schema("application/json")
+		if err != nil {
+			t.Fatal(err)
+		}
+		theirs := decode(t, encoded)
+		ours, err := version3(gv, "test")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for path, our := range ours.Paths.Paths {
+			their, ok := theirs.Paths.Paths[path]
+			if !ok {
+				t.Errorf("%s is not Kubernetes'", path)
+				continue
+			}
+			compareOperation(t, "GET "+path, our.Get, their.Get)
+			compareOperation(t, "PUT "+path, our.Put, their.Put)
+			compareOperation(t, "POST "+path, our.Post, their.Post)
+			compareOperation(t, "PATCH "+path, our.Patch, their.Patch)
+			if path != "/api/v1/namespaces" { // where we let many be deleted at once, and Kubernetes does not
+				compareOperation(t, "DELETE "+path, our.Delete, their.Delete)
+			}
+		}
+	}
+}
+
+func compareOperation(t *testing.T, at string, our, their *spec3.Operation) {
+	t.Helper()
+	if our == nil || their == nil {
+		if our != their {
+			t.Errorf("%s: there %v, here %v", at, their != nil, our != nil)
+		}
+		return
+	}
+	if our.OperationId != their.OperationId {
+		t.Errorf("%s is %s, want %s", at, our.OperationId, their.OperationId)
+	}
+	if !reflect.DeepEqual(our.Tags, their.Tags) {
+		t.Errorf("%s is tagged %v, want %v", at, our.Tags, their.Tags)
+	}
+	ourKind, theirKind := our.Extensions[kindsExtension], their.Extensions[kindsExtension]
+	if !reflect.DeepEqual(ourKind, theirKind) {
+		t.Errorf("%s is of %v, want %v", at, ourKind, theirKind)
+	}
+	if our.Extensions["x-kubernetes-action"] != their.Extensions["x-kubernetes-action"] {
+		t.Errorf("%s is a %v, want %v", at, our.Extensions["x-kubernetes-action"], their.Extensions["x-kubernetes-action"])
+	}
+}

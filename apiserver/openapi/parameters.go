@@ -42,6 +42,17 @@ var (
 		query("watch", "boolean", listOptions["watch"]),
 	}
 
+	// deleteCollectionParameters say what to delete, and how.
+	deleteCollectionParameters = append(deleteParameters[:len(deleteParameters):len(deleteParameters)],
+		query("continue", "string", listOptions["continue"]),
+		query("fieldSelector", "string", listOptions["fieldSelector"]),
+		query("labelSelector", "string", listOptions["labelSelector"]),
+		query("limit", "integer", listOptions["limit"]),
+		query("resourceVersion", "string", listOptions["resourceVersion"]),
+		query("resourceVersionMatch", "string", listOptions["resourceVersionMatch"]),
+		query("timeoutSeconds", "integer", listOptions["timeoutSeconds"]),
+	)
+
 	logOptions    = corev1.PodLogOptions{}.SwaggerDoc()
 	logParameters = []spec.Parameter{
 		query("container", "string", logOptions["container"]),

@@ -7,6 +7,7 @@ import (
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -42,6 +43,7 @@ var (
 	status  = subresource{name: "status", verbs: readWrite}
 	scale   = subresource{name: "scale", kind: scaleKind, object: autoscalingv1.Scale{}, verbs: readWrite}
 	binding = subresource{name: "binding", kind: corev1.SchemeGroupVersion.WithKind("Binding"), object: corev1.Binding{}, verbs: []string{"post"}}
+	evict   = subresource{name: "eviction", kind: policyv1.SchemeGroupVersion.WithKind("Eviction"), object: policyv1.Eviction{}, verbs: []string{"post"}}
 	logs    = subresource{name: "log", verbs: []string{"get"}, plain: true}
 	finish  = subresource{name: "finalize", verbs: []string{"put"}}
 )
@@ -49,7 +51,7 @@ var (
 var subresources = map[string][]subresource{
 	"namespaces":  {status, finish},
 	"nodes":       {status},
-	"pods":        {status, binding, logs},
+	"pods":        {status, binding, evict, logs},
 	"services":    {status},
 	"deployments": {status, scale},
 	"replicasets": {status, scale},
@@ -62,11 +64,11 @@ func pathsOf(d *definitions, info *resource.Info) map[string]spec.PathItem {
 	paths := map[string]spec.PathItem{}
 	var place []spec.Parameter
 	if info.Namespaced {
-		paths[collection] = b.item(nil, map[string]*spec.Operation{"get": b.list("ForAllNamespaces")})
+		paths[collection] = b.item(nil, map[string]*spec.Operation{"get": b.list(everywhere)})
 		collection = root(info.GroupVersion()) + "/namespaces/{namespace}/" + info.Resource
 		place = append(place, namespaceParameter)
 	}
-	paths[collection] = b.item(place, map[string]*spec.Operation{"get": b.list(""), "post": b.post(b.object())})
+	paths[collection] = b.item(place, map[string]*spec.Operation{"get": b.list(""), "post": b.post(b.object()), "delete": b.deleteCollection()})
 	place = append(place, nameParameter)
 	one := collection + "/{name}"
 	paths[one] = b.item(place, map[string]*spec.Operation{
@@ -85,6 +87,9 @@ func root(gv schema.GroupVersion) string {
 	}
 	return "/apis/" + gv.Group + "/" + gv.Version
 }
+
+// everywhere is the suffix of a list over all namespaces.
+const everywhere = "ForAllNamespaces"
 
 type pathBuilder struct {
 	definitions *definitions
@@ -139,25 +144,11 @@ func (b *pathBuilder) item(place []spec.Parameter, operations map[string]*spec.O
 	}}
 }
 
-// operation makes what all operations have. action is Kubernetes' word for what it does, and the
-// beginning of its id.
+// operation makes what all operations have. action is Kubernetes' word for what it does.
 func (b *pathBuilder) operation(action, description string, s subject, produces []string, success int) *spec.Operation {
 	gv := b.info.GroupVersion()
-	scope := ""
-	if b.info.Namespaced {
-		scope = "Namespaced"
-	}
-	word := action
-	switch action {
-	case "post":
-		word = "create"
-	case "get":
-		word = "read"
-	case "put":
-		word = "replace"
-	}
 	op := &spec.Operation{}
-	op.ID = word + groupName(gv) + upperFirst(gv.Version) + scope + b.info.Kind + s.suffix
+	op.ID = b.id(action, s)
 	op.Description = description
 	op.Tags = []string{lowerFirst(groupName(gv)) + "_" + gv.Version}
 	op.Produces = produces
@@ -171,6 +162,26 @@ func (b *pathBuilder) operation(action, description string, s subject, produces 
 	op.AddExtension("x-kubernetes-action", action)
 	op.AddExtension("x-kubernetes-group-version-kind", kindExtension(s.kind))
 	return op
+}
+
+// id names an operation as Kubernetes does: listCoreV1NamespacedPod, readAppsV1NamespacedDeploymentScale.
+func (b *pathBuilder) id(action string, s subject) string {
+	gv := b.info.GroupVersion()
+	word, scope := action, ""
+	if b.info.Namespaced && s.suffix != everywhere {
+		scope = "Namespaced"
+	}
+	switch action {
+	case "post":
+		word = "create"
+	case "get":
+		word = "read"
+	case "put":
+		word = "replace"
+	case "deletecollection":
+		word, scope = "delete", "Collection"+scope
+	}
+	return word + groupName(gv) + upperFirst(gv.Version) + scope + b.info.Kind + s.suffix
 }
 
 // respond adds an answer to an operation; schema is nil for one without content.
@@ -188,9 +199,6 @@ func kindExtension(kind schema.GroupVersionKind) map[string]any {
 func (b *pathBuilder) list(where string) *spec.Operation {
 	s := subject{kind: b.info.GroupVersionKind(), ref: b.ref(b.info.ExampleList), suffix: where}
 	op := b.operation("list", "list or watch objects of kind "+b.info.Kind, s, streams, http.StatusOK)
-	if where != "" {
-		op.ID = strings.Replace(op.ID, "Namespaced", "", 1)
-	}
 	op.Parameters = listParameters
 	return op
 }
@@ -231,6 +239,14 @@ func (b *pathBuilder) delete() *spec.Operation {
 	op := b.operation("delete", "delete a "+b.info.Kind, s, encodings, http.StatusOK)
 	respond(op, http.StatusAccepted, "Accepted", s.ref)
 	op.Parameters = append([]spec.Parameter{body(b.ref(metav1.DeleteOptions{}), false)}, deleteParameters...)
+	return op
+}
+
+func (b *pathBuilder) deleteCollection() *spec.Operation {
+	s := b.object()
+	s.ref = b.ref(metav1.Status{})
+	op := b.operation("deletecollection", "delete collection of "+b.info.Kind, s, encodings, http.StatusOK)
+	op.Parameters = append([]spec.Parameter{body(b.ref(metav1.DeleteOptions{}), false)}, deleteCollectionParameters...)
 	return op
 }
 
