@@ -35,9 +35,10 @@ const (
 // compactor removes, in the background and in small steps, the versions that no readable revision needs.
 //
 // It walks the history from where the last compaction ended up to the compaction revision C. Each change
-// there names the version that it replaced, which is then needed by no revision from C on. A tombstone
-// below C is itself needed by none. One at C stays, because a watch may begin at C and has to see it; so
-// each walk begins at the revision at which the last one ended, not after it.
+// there names the version that it replaced, which is then needed by no revision from C on; a tombstone is
+// needed by none itself, since all that it hides is removed with it or before it. The history below C goes
+// too. That of C stays, because a watch may begin there and has to see a delete at C as well; so each walk
+// begins at the revision at which the last one ended, not after it.
 //
 // Invariants:
 //  1. The target is the replicated state record's compaction revision: what is removed was refused to
@@ -201,7 +202,7 @@ func (c *compactor) collect(b *pebble.Batch, from, target int64) (reached int64,
 				return 0, err
 			}
 		}
-		if ch.deleted && rev < target {
+		if ch.deleted {
 			scratch = appendVersionKey(scratch[:0], ch.key, rev, markTombstone)
 			if err := b.Delete(scratch, nil); err != nil {
 				return 0, err

@@ -114,3 +114,5 @@ func TestWatchLiveAndFromHistory(t *testing.T) {
 		t.Fatal(second, err)
 	}
 }
+
+var diskFS = vfs.Default

@@ -146,7 +146,7 @@ func (s *WatchStream) Watch(r WatchRequest) (int64, error) {
 		w.start = h.store.Revision() + 1
 	}
 	w.cursor = cursor{revision: w.start}
-	if w.start > h.dispatched {
+	if w.start > h.dispatched && w.start >= h.store.CompactRevision() {
 		w.state, w.begun = watcherLive, true
 		h.index.insert(w)
 	} else {
