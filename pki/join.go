@@ -24,8 +24,8 @@ import (
 //     two connections with different material, so what he relays proves nothing.
 //  4. The joiner proves first, so a stranger who calls learns nothing that he could guess tokens with.
 //  5. Nothing in a signing request but its key is taken over; the server decides names and roles.
-//  6. The CA's key crosses only to a master, sealed under a key that both the token and this
-//     conversation go into.
+//  6. The CA's key and the masters' secret cross only to a master, sealed under a key that both the
+//     token and this conversation go into.
 
 // JoinRequest is what a joining machine says of itself.
 type JoinRequest struct {
@@ -128,7 +128,7 @@ func (s *session) mac(side string, answer []byte) []byte {
 }
 
 func (s *session) sealer() (cipher.AEAD, error) {
-	key, err := hkdf.Key(sha256.New, s.key, s.transcript, "ctlplane join: CA key", 32)
+	key, err := hkdf.Key(sha256.New, s.key, s.transcript, "ctlplane join: masters' secrets", 32)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (s *session) sealer() (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// seal encrypts the CA's key for the joiner of this session.
+// seal encrypts for the joiner of this session.
 func (s *session) seal(plain []byte) ([]byte, error) {
 	aead, err := s.sealer()
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *session) unseal(sealed []byte) ([]byte, error) {
 		return nil, err
 	}
 	if len(sealed) < aead.NonceSize() {
-		return nil, errors.New("the sealed CA key is cut short")
+		return nil, errors.New("what was sealed is cut short")
 	}
 	return aead.Open(nil, sealed[:aead.NonceSize()], sealed[aead.NonceSize():], nil)
 }

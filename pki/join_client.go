@@ -19,6 +19,8 @@ const joinTimeout = 30 * time.Second
 type Joined struct {
 	Answer JoinAnswer
 	CA     *CA // with its key for a master
+	// Secret is the masters' shared one; masters only.
+	Secret Token
 	// Cert and Key are the machine's certificate: a master's for its peers, a node's for the API server.
 	Cert, Key []byte
 	// ServingCert and ServingKey are a node's, for its own server.
@@ -142,14 +144,20 @@ func readVerdict(conn *tls.Conn, s *session) (*grant, error) {
 // take checks what was granted and keeps it.
 func (j *Joined) take(s *session, answer *grant, caCert []byte, role Role) error {
 	j.Answer, j.Cert, j.ServingCert = answer.Answer, answer.Cert, answer.ServingCert
-	var caKey []byte
+	var secrets masterSecrets
 	if role == RoleMaster {
-		var err error
-		if caKey, err = s.unseal(answer.SealedCAKey); err != nil {
-			return fmt.Errorf("unseal the CA's key: %w", err)
+		plain, err := s.unseal(answer.Sealed)
+		if err == nil {
+			err = json.Unmarshal(plain, &secrets)
+		}
+		if err == nil {
+			j.Secret, err = ParseToken(secrets.Secret)
+		}
+		if err != nil {
+			return fmt.Errorf("unseal the masters' secrets: %w", err)
 		}
 	}
-	ca, err := ParseCA(encodePEM(pemCertificate, caCert), caKey)
+	ca, err := ParseCA(encodePEM(pemCertificate, caCert), secrets.CAKey)
 	if err != nil {
 		return err
 	}

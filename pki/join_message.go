@@ -48,7 +48,13 @@ type grant struct {
 	Answer      JoinAnswer `json:"answer"`
 	Cert        []byte     `json:"cert"`                  // PEM; for the request's first key
 	ServingCert []byte     `json:"servingCert,omitempty"` // PEM; nodes only
-	SealedCAKey []byte     `json:"sealedCaKey,omitempty"` // masters only
+	Sealed      []byte     `json:"sealed,omitempty"`      // masters only: masterSecrets
+}
+
+// masterSecrets are what every master holds, sealed for a new one.
+type masterSecrets struct {
+	CAKey  []byte `json:"caKey"`  // PEM
+	Secret string `json:"secret"` // the masters' shared one
 }
 
 var errMessageSize = fmt.Errorf("join message is larger than %d bytes", maxMessage)

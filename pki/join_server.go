@@ -179,15 +179,23 @@ func (s *JoinServer) grantMaster(ctx context.Context, session *session, request 
 	if err != nil {
 		return Refuse(JoinRefused, "%v", err)
 	}
-	caKey, err := s.ca.KeyPEM()
-	if err != nil {
-		return err
-	}
-	if g.SealedCAKey, err = session.seal(caKey); err != nil {
+	if g.Sealed, err = s.sealSecrets(session); err != nil {
 		return err
 	}
 	g.Answer, err = s.acceptor.AcceptMaster(ctx, request)
 	return err
+}
+
+func (s *JoinServer) sealSecrets(session *session) ([]byte, error) {
+	caKey, err := s.ca.KeyPEM()
+	if err != nil {
+		return nil, err
+	}
+	plain, err := json.Marshal(masterSecrets{CAKey: caKey, Secret: s.secret.Reveal()})
+	if err != nil {
+		return nil, err
+	}
+	return session.seal(plain)
 }
 
 func (s *JoinServer) grantNode(ctx context.Context, from net.Addr, request JoinRequest, g *grant) error {

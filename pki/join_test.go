@@ -144,6 +144,9 @@ func TestMasterJoins(t *testing.T) {
 	if !joined.CA.CanSign() || joined.CA.Hash() != c.ca.Hash() {
 		t.Error("a master must get the CA with its key")
 	}
+	if joined.Secret.Reveal() != testSecret {
+		t.Error("a master must get the masters' secret")
+	}
 	cert := parseLeaf(t, joined.Cert)
 	if cert.Subject.CommonName != "second" || cert.Subject.Organization[0] != PeersOrganization {
 		t.Errorf("subject %v", cert.Subject)
@@ -161,8 +164,8 @@ func TestNodeJoins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if joined.CA.CanSign() {
-		t.Error("a node must not get the CA's key")
+	if joined.CA.CanSign() || joined.Secret != (Token{}) {
+		t.Error("a node must not get the masters' secrets")
 	}
 	if cn := parseLeaf(t, joined.Cert).Subject.CommonName; cn != "system:node:n1" {
 		t.Errorf("common name %q", cn)

@@ -76,8 +76,8 @@ func (c *testCluster) addNamed(name string) *testMember {
 	address := listener.Addr().String()
 	_ = listener.Close()
 	identity := Identity{ClusterID: 1, MemberID: newID(), Name: name, PeerAddress: address, ClientAddress: "client-" + name + ":2379"}
-	create := len(c.members) == 0
-	if !create {
+	identity.Creator = len(c.members) == 0
+	if !identity.Creator {
 		ctx, cancel := context.WithTimeout(context.Background(), testWait)
 		defer cancel()
 		identity.MemberID, err = c.running().AddMember(ctx, NewMember{Name: name, PeerAddress: address, ClientAddress: identity.ClientAddress})
@@ -94,7 +94,7 @@ func (c *testCluster) addNamed(name string) *testMember {
 		c.t.Fatal(err)
 	}
 	m := &testMember{cluster: c, address: address, config: Config{
-		Identity: identity, Create: create, Source: source, CA: c.ca, Logger: testLogger(c.t, name),
+		Identity: identity, Source: source, CA: c.ca, Logger: testLogger(c.t, name),
 		DataDir: filepath.Join(c.dir, fmt.Sprintf("%s-%x", name, identity.MemberID)),
 	}}
 	if c.adjust != nil {
@@ -102,7 +102,6 @@ func (c *testCluster) addNamed(name string) *testMember {
 	}
 	c.members = append(c.members, m)
 	m.start()
-	m.config.Create = false
 	m.eventually("to vote", func() bool { return !m.Status().IsLearner && m.Status().Leader != 0 })
 	return m
 }

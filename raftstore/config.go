@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -33,9 +34,6 @@ type Config struct {
 	CA     *pki.CA
 	// Join serves connections that speak the join protocol. Nil refuses them.
 	Join func(*tls.Conn)
-	// Create makes a new group of this member alone. The data directory must be fresh.
-	Create bool
-
 	// Store configures the state machine; its directory and logger are set by Open.
 	Store    kv.Options
 	LogStore string
@@ -62,6 +60,9 @@ type Config struct {
 	SnapshotInterval time.Duration
 	// LogCacheBytes bounds the recent entries that are kept in memory for followers.
 	LogCacheBytes int
+
+	// lock is held on the data directory already, by Bootstrap; Open takes it over.
+	lock *os.File
 }
 
 func (c *Config) setDefaults() {

@@ -29,6 +29,8 @@ type Identity struct {
 	PeerAddress   string `json:"peerAddress"`
 	ClientAddress string `json:"clientAddress,omitempty"`
 	APIAddress    string `json:"apiAddress,omitempty"`
+	// Creator is set on the member that the group began with: it makes the group when it has no log yet.
+	Creator bool `json:"creator,omitempty"`
 }
 
 // LoadIdentity reads who the data directory's member is. ok is false for a directory that has none.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -30,7 +29,6 @@ type Member struct {
 	config Config
 	logger *slog.Logger
 
-	lock      *os.File
 	stores    *logStores
 	snapshots *snapshotStore
 	machine   *stateMachine
@@ -75,6 +73,9 @@ func Open(config Config) (_ *Member, err error) {
 			err = errors.Join(err, m.unwind())
 		}
 	}()
+	if config.lock != nil {
+		m.onUnwind(config.lock.Close)
+	}
 	if config.Listener != nil {
 		m.onUnwind(func() error { _ = config.Listener.Close(); return nil })
 	}
@@ -109,12 +110,13 @@ func (m *Member) unwind() error {
 }
 
 func (m *Member) openDirectory() error {
-	lock, err := lockDir(m.config.DataDir)
-	if err != nil {
-		return err
+	if m.config.lock == nil {
+		lock, err := lockDir(m.config.DataDir)
+		if err != nil {
+			return err
+		}
+		m.onUnwind(lock.Close)
 	}
-	m.lock = lock
-	m.onUnwind(lock.Close)
 	return m.config.Identity.claim(m.config.DataDir)
 }
 
@@ -170,16 +172,9 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 
 func (m *Member) openRaft(logger hclog.Logger) error {
 	config := m.raftConfig(logger)
-	if m.config.Create {
-		alone := raft.Configuration{Servers: []raft.Server{{
-			Suffrage: raft.Voter, ID: config.LocalID, Address: m.transport.LocalAddr(),
-		}}}
-		err := raft.BootstrapCluster(config, m.stores.log, m.stores.stable, m.snapshots, m.transport, alone)
-		if errors.Is(err, raft.ErrCantBootstrap) {
-			return fmt.Errorf("%w: %s already holds a member's log", ErrOtherCluster, m.config.DataDir)
-		}
-		if err != nil {
-			return fmt.Errorf("create the group: %w", err)
+	if m.config.Identity.Creator {
+		if err := m.createGroup(config); err != nil {
+			return err
 		}
 	}
 	m.proposer = newProposer(&m.config)
@@ -201,6 +196,24 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	})
 	if m.removed() {
 		return ErrRemoved
+	}
+	return nil
+}
+
+// createGroup makes a group of this member alone, unless that was done before.
+func (m *Member) createGroup(config *raft.Config) error {
+	exists, err := raft.HasExistingState(m.stores.log, m.stores.stable, m.snapshots)
+	if err != nil || exists {
+		return err
+	}
+	if m.machine.store.Load().AppliedIndex() > 0 {
+		return fmt.Errorf("the data directory is damaged: %s has a state and no Raft log; delete it and join again, as a new member", m.config.DataDir)
+	}
+	alone := raft.Configuration{Servers: []raft.Server{{
+		Suffrage: raft.Voter, ID: config.LocalID, Address: m.transport.LocalAddr(),
+	}}}
+	if err := raft.BootstrapCluster(config, m.stores.log, m.stores.stable, m.snapshots, m.transport, alone); err != nil {
+		return fmt.Errorf("create the group: %w", err)
 	}
 	return nil
 }

@@ -78,6 +78,12 @@ func (p *peerConns) conn(id raft.ServerID) (*grpc.ClientConn, error) {
 	if err != nil {
 		return nil, err
 	}
+	for gone, have := range p.conns {
+		if _, member := p.address(gone); !member {
+			_ = have.Close()
+			delete(p.conns, gone)
+		}
+	}
 	p.conns[id] = &peerConn{ClientConn: conn, address: address}
 	return conn, nil
 }

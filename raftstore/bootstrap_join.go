@@ -1,0 +1,109 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/ctlplane/ctlplane/pki"
+)
+
+const (
+	// dialTimeout bounds one attempt to reach a master.
+	dialTimeout = 3 * time.Second
+	// joinPause is between rounds of attempts, progressInterval between two reports of them.
+	joinPause        = 250 * time.Millisecond
+	progressInterval = 5 * time.Second
+)
+
+// errNobody says that no master of a cluster answered.
+var errNobody = errors.New("no master of the cluster answers")
+
+// join has one of the servers let this machine in. With wait it tries until one does, or says for good that
+// it won't.
+func (b *bootstrap) join(ctx context.Context, here Identity, servers []string, wait bool) (*Cluster, error) {
+	if b.token == (pki.Token{}) {
+		return nil, errors.New("joining a cluster needs its token: give it with --token; 'ctlplane token create --master' on a master makes one")
+	}
+	var reported time.Time
+	for {
+		joined, err := b.tryServers(ctx, here, servers)
+		if err == nil {
+			return b.joined(here, joined)
+		}
+		var refusal *pki.JoinError
+		if errors.As(err, &refusal) && refusal.Code != pki.JoinUnavailable {
+			return nil, err
+		}
+		if !wait && refusal == nil {
+			return nil, errors.Join(errNobody, err)
+		}
+		if now := b.Now(); now.Sub(reported) >= progressInterval {
+			reported = now
+			b.Logger.Info("waiting for a master of the cluster", "asked", strings.Join(servers, ","), "last", err)
+		}
+		select {
+		case <-time.After(joinPause):
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+// tryServers asks one after another. A refusal counts more than one that could not be reached.
+func (b *bootstrap) tryServers(ctx context.Context, here Identity, servers []string) (*pki.Joined, error) {
+	var last, refused error
+	for _, server := range servers {
+		joined, err := b.tryServer(ctx, here, server)
+		if err == nil {
+			return joined, nil
+		}
+		last = fmt.Errorf("%s: %w", server, err)
+		var refusal *pki.JoinError
+		if errors.As(err, &refusal) {
+			refused = last
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if refused != nil {
+		return nil, refused
+	}
+	if last == nil {
+		last = errNobody
+	}
+	return nil, last
+}
+
+func (b *bootstrap) tryServer(ctx context.Context, here Identity, server string) (*pki.Joined, error) {
+	address, err := withPort(server, DefaultPeerPort)
+	if err != nil {
+		return nil, err
+	}
+	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := pki.DialJoin(dialing, address)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	return pki.Join(ctx, conn, b.token, pki.RoleMaster, pki.JoinRequest{
+		Name: here.Name, PeerAddress: here.PeerAddress, ClientAddress: here.ClientAddress, APIAddress: here.APIAddress,
+	})
+}
+
+// joined stores what the cluster granted, the identity last: without it the next start joins again.
+func (b *bootstrap) joined(here Identity, joined *pki.Joined) (*Cluster, error) {
+	if err := b.keep(joined.CA, joined.Secret); err != nil {
+		return nil, err
+	}
+	if err := pki.WritePair(b.pki, "peer", joined.Cert, joined.Key); err != nil {
+		return nil, err
+	}
+	here.ClusterID, here.MemberID = joined.Answer.ClusterID, joined.Answer.MemberID
+	b.Logger.Info("joined a cluster, and catching up", "name", here.Name, "cluster", fmt.Sprintf("%x", here.ClusterID))
+	return b.open(&Cluster{CA: joined.CA, Secret: joined.Secret, Joined: true}, here)
+}
