@@ -206,7 +206,7 @@ func (r *Registry) admitCreate(ctx context.Context, q *request, obj Object) erro
 		}
 	}
 	if q.kind.allocate != nil {
-		if err := q.kind.allocate(r, obj, nil); err != nil {
+		if err := q.kind.allocate(ctx, r, obj); err != nil {
 			return err
 		}
 	}

@@ -56,8 +56,8 @@ type strategy struct {
 	immortal func(name string) string
 	// claims are the values that the object holds for itself in the cluster.
 	claims func(obj Object) []claim
-	// allocate gives the object values of those that nobody claims; old is nil for a new one.
-	allocate func(r *Registry, obj, old Object) error
+	// allocate gives the object values that nobody claims, where it needs some.
+	allocate func(ctx context.Context, r *Registry, obj Object) error
 }
 
 func newKind(info *resource.Info, history int) (*kind, error) {

@@ -1,6 +1,8 @@
 package registry
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
@@ -105,11 +107,28 @@ func keptPort(port *corev1.ServicePort, before *corev1.ServiceSpec) int32 {
 // allocateService gives a service an address and node ports where it needs and doesn't name them, and
 // refuses those that are out of range. Whether they are free is decided when the claims are written;
 // what is chosen here is free as far as the cache knows.
-func allocateService(r *Registry, obj, _ Object) error {
+func allocateService(ctx context.Context, r *Registry, obj Object) error {
 	service := obj.(*corev1.Service)
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
 		return nil
 	}
+	err := r.allocateAll(service)
+	if !errors.Is(err, errExhausted) {
+		return err
+	}
+	if err := r.refresh(ctx); err != nil { // something may have been given back just now
+		return err
+	}
+	if err = r.allocateAll(service); errors.Is(err, errExhausted) {
+		return apierrors.NewInternalError(err)
+	}
+	return err
+}
+
+// errExhausted says that all values of a range are taken, as far as the cache knows.
+var errExhausted = errors.New("the range is full")
+
+func (r *Registry) allocateAll(service *corev1.Service) error {
 	if err := r.allocateAddress(service); err != nil {
 		return err
 	}
@@ -127,7 +146,7 @@ func (r *Registry) allocateAddress(service *corev1.Service) error {
 	if spec.ClusterIP == "" {
 		addr, ok := freeAddress(r.opts.ServiceCIDR, r.taken(addressDomain))
 		if !ok {
-			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a service IP: the range %s is full", r.opts.ServiceCIDR))
+			return fmt.Errorf("failed to allocate a service IP from %s: %w", r.opts.ServiceCIDR, errExhausted)
 		}
 		spec.ClusterIP = addr.String()
 	}
@@ -212,7 +231,7 @@ func (r *Registry) allocatePorts(service *corev1.Service) error {
 			taken = r.taken(portDomain)
 		}
 		if !r.choosePort(port, taken) {
-			return apierrors.NewInternalError(fmt.Errorf("failed to allocate a nodePort: all of %d-%d are taken", r.opts.NodePorts.First, r.opts.NodePorts.Last))
+			return fmt.Errorf("failed to allocate a nodePort from %d-%d: %w", r.opts.NodePorts.First, r.opts.NodePorts.Last, errExhausted)
 		}
 		taken[portClaim(port).value] = true
 	}

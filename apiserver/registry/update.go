@@ -97,7 +97,7 @@ func (r *Registry) update(ctx context.Context, q *request, dryRun bool, manager 
 		if err != nil {
 			return nil, err
 		}
-		return r.prepareUpdate(q, deepCopy(proposed), old, manager)
+		return r.prepareUpdate(ctx, q, deepCopy(proposed), old, manager)
 	})
 	if errors.Is(err, errGone) {
 		return obj, nil
@@ -106,7 +106,7 @@ func (r *Registry) update(ctx context.Context, q *request, dryRun bool, manager 
 }
 
 // prepareUpdate brings an object that is to replace old into the form that is stored, or refuses it.
-func (r *Registry) prepareUpdate(q *request, obj, old Object, manager string) (Object, error) {
+func (r *Registry) prepareUpdate(ctx context.Context, q *request, obj, old Object, manager string) (Object, error) {
 	pre := preconditions{version: obj.GetResourceVersion()}
 	if uid := obj.GetUID(); uid != "" {
 		pre.uid = &uid
@@ -132,7 +132,7 @@ func (r *Registry) prepareUpdate(q *request, obj, old Object, manager string) (O
 	}
 	defaults.Apply(obj)
 	if q.kind.allocate != nil && q.subresource() == "" {
-		if err := q.kind.allocate(r, obj, old); err != nil {
+		if err := q.kind.allocate(ctx, r, obj); err != nil {
 			return nil, err
 		}
 	}
