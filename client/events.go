@@ -44,7 +44,7 @@ type Recorder struct {
 	events    Typed[*corev1.Event]
 	component string
 	clock     clock.Clock
-	known     *lru.Cache // eventKey → *corev1.Event as it was last written
+	known     *lru.Cache // eventKey → knownEvent
 	names     atomic.Int64
 	dropped   atomic.Int64
 
@@ -65,6 +65,12 @@ type pendingEvent struct {
 	regarding   corev1.ObjectReference
 	count       int32 // reports that are not written yet; 0: it is being written, and nothing new came
 	first, last metav1.Time
+}
+
+// knownEvent is an Event that was written, to be counted up.
+type knownEvent struct {
+	namespace, name string
+	count           int32
 }
 
 // NewRecorder makes a recorder for a component, such as "scheduler". Nothing is written before Run.
@@ -214,24 +220,27 @@ func (r *Recorder) writeWithRetry(ctx context.Context, key eventKey, event pendi
 // write raises the count of the Event that says the same, or creates it.
 func (r *Recorder) write(ctx context.Context, key eventKey, event pendingEvent) error {
 	if known, ok := r.known.Get(key); ok {
-		known := known.(*corev1.Event)
-		count := known.Count + event.count
-		patch, err := json.Marshal(map[string]any{"count": count, "lastTimestamp": event.last})
-		if err != nil {
-			return err
-		}
-		written, err := r.events.Patch(ctx, known.Namespace, known.Name, "", types.MergePatchType, patch)
+		err := r.countUp(ctx, key, known.(knownEvent), event)
 		if !apierrors.IsNotFound(err) {
-			if err == nil {
-				r.known.Add(key, written)
-			}
 			return err
 		}
 		r.known.Remove(key) // it has expired
 	}
 	written, err := r.events.Create(ctx, r.newEvent(key, event))
 	if err == nil {
-		r.known.Add(key, written)
+		r.known.Add(key, knownEvent{written.Namespace, written.Name, written.Count})
+	}
+	return err
+}
+
+func (r *Recorder) countUp(ctx context.Context, key eventKey, known knownEvent, event pendingEvent) error {
+	known.count += event.count
+	patch, err := json.Marshal(map[string]any{"count": known.count, "lastTimestamp": event.last})
+	if err != nil {
+		return err
+	}
+	if _, err = r.events.Patch(ctx, known.namespace, known.name, "", types.MergePatchType, patch); err == nil {
+		r.known.Add(key, known)
 	}
 	return err
 }

@@ -76,6 +76,7 @@ func ExampleTyped_Modify() {
 // An informer keeps a copy of all objects of a kind, and tells of changes.
 func ExampleInformerFor() {
 	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
 	cluster := clienttest.New()
 	cluster.Add(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "first"}})
 

@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -43,4 +44,27 @@ func fromGRPC(ctx context.Context, err error) error {
 	return &apierrors.StatusError{ErrStatus: metav1.Status{
 		Status: metav1.StatusFailure, Code: failure.code, Reason: failure.reason, Message: wire.Message(),
 	}}
+}
+
+// readDelays are the pauses before a read is tried again that found nobody to answer: long enough, in
+// sum, for a connection to move to another endpoint.
+var readDelays = []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 400 * time.Millisecond}
+
+// retryRead tries a read again while nobody is there to answer it. Writes are left to the caller, who
+// alone knows whether they may be done twice.
+func retryRead[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	for _, delay := range readDelays {
+		result, err := read()
+		if !apierrors.IsServiceUnavailable(err) {
+			return result, err
+		}
+		timer := time.NewTimer(delay)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return result, ctx.Err()
+		}
+	}
+	return read()
 }

@@ -18,8 +18,9 @@ import (
 
 // Objects gives the cluster's objects through this connection.
 //
-// A call that fails on the way, rather than at the server, returns a ServiceUnavailable error: the
-// outcome of a write is then unknown. A call whose ctx ended returns ctx's error.
+// Reads get over the loss of an endpoint or leader by themselves. A call that fails on the way, rather
+// than at the server, returns a ServiceUnavailable error: the outcome of a write is then unknown. A call
+// whose ctx ended returns ctx's error.
 func (c *Client) Objects() Objects { return newGRPCObjects(c.etcd.ActiveConnection()) }
 
 // grpcObjects is Objects over the native object service.
@@ -41,9 +42,11 @@ func (o *grpcObjects) Get(ctx context.Context, r schema.GroupVersionResource, na
 	if err != nil {
 		return nil, badOptions(err)
 	}
-	return object(ctx)(o.rpc.Get(ctx, &objectpb.GetRequest{
-		Resource: wireResource(r), Namespace: namespace, Name: name, Options: options,
-	}, anySize))
+	return retryRead(ctx, func() (runtime.Object, error) {
+		return object(ctx)(o.rpc.Get(ctx, &objectpb.GetRequest{
+			Resource: wireResource(r), Namespace: namespace, Name: name, Options: options,
+		}, anySize))
+	})
 }
 
 func (o *grpcObjects) List(ctx context.Context, r schema.GroupVersionResource, namespace string, opts metav1.ListOptions) (runtime.Object, error) {
@@ -51,11 +54,13 @@ func (o *grpcObjects) List(ctx context.Context, r schema.GroupVersionResource, n
 	if err != nil {
 		return nil, err
 	}
-	response, err := o.rpc.List(ctx, request, anySize)
-	if err != nil {
-		return nil, fromGRPC(ctx, err)
-	}
-	return decode(response.GetList())
+	return retryRead(ctx, func() (runtime.Object, error) {
+		response, err := o.rpc.List(ctx, request, anySize)
+		if err != nil {
+			return nil, fromGRPC(ctx, err)
+		}
+		return decode(response.GetList())
+	})
 }
 
 func (o *grpcObjects) Watch(ctx context.Context, r schema.GroupVersionResource, namespace string, opts metav1.ListOptions) (watch.Interface, error) {
@@ -63,7 +68,7 @@ func (o *grpcObjects) Watch(ctx context.Context, r schema.GroupVersionResource, 
 	if err != nil {
 		return nil, err
 	}
-	return openWatch(ctx, o.rpc, request)
+	return retryRead(ctx, func() (watch.Interface, error) { return openWatch(ctx, o.rpc, request) })
 }
 
 func (o *grpcObjects) Create(ctx context.Context, r schema.GroupVersionResource, namespace, name, subresource string, obj runtime.Object, opts metav1.CreateOptions) (runtime.Object, error) {

@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	bindAttempts   = 5                      // while the outcome is unknown or the pod changes
-	bindRetryDelay = 200 * time.Millisecond // before the next, while the outcome is unknown
+	bindLooks        = 5                      // at a pod whose binding failed, before it is left to a later pass
+	firstBindDelay   = 100 * time.Millisecond // before another attempt while the API is not to be had; doubles
+	longestBindDelay = 5 * time.Second
 )
 
 // bind commits a placement, or takes it back.
@@ -45,31 +46,38 @@ func (s *Scheduler) bind(ctx context.Context, p placement) {
 // commit binds a pod to a node. The binding holds for the version of the pod that was looked at, so
 // sending it again while its outcome is unknown is safe: it is done once, or a conflict tells that the
 // pod has changed. When what was decided on has not, the binding goes on with the new version.
+//
+// While nobody knows whether the pod is bound, commit goes on until ctx ends: only a certain failure
+// may give the pod's room to another.
 func (s *Scheduler) commit(ctx context.Context, info *PodInfo, node string) error {
-	pod := info.Pod
 	binding := &corev1.Binding{
-		ObjectMeta: metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion},
-		Target:     corev1.ObjectReference{Kind: "Node", Name: node},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: info.Pod.Namespace, Name: info.Pod.Name, UID: info.Pod.UID, ResourceVersion: info.Pod.ResourceVersion,
+		},
+		Target: corev1.ObjectReference{Kind: "Node", Name: node},
 	}
-	for attempt := 1; ; attempt++ {
+	delay, looks := firstBindDelay, 0
+	for {
 		err := client.Bind(ctx, s.objects, binding)
-		switch {
-		case err == nil:
-			return nil
-		case attempt == bindAttempts:
+		if mustLook(err) {
+			bound, lookErr := s.rebase(ctx, binding, info)
+			looks++
+			switch {
+			case bound:
+				return nil
+			case lookErr == nil && looks < bindLooks:
+				continue
+			case lookErr != nil:
+				err = lookErr
+			}
+		}
+		if err == nil || !mayPass(err) {
 			return err
-		case apierrors.IsConflict(err):
-			bound, conflict := s.rebase(ctx, binding, info)
-			if bound || conflict != nil {
-				return conflict
-			}
-		case outcomeUnknown(err):
-			select {
-			case <-s.options.Clock.After(bindRetryDelay):
-			case <-ctx.Done():
-				return err
-			}
-		default:
+		}
+		select {
+		case <-s.options.Clock.After(delay):
+			delay = min(2*delay, longestBindDelay)
+		case <-ctx.Done():
 			return err
 		}
 	}
@@ -91,8 +99,12 @@ func (s *Scheduler) rebase(ctx context.Context, binding *corev1.Binding, info *P
 	return false, nil
 }
 
-// outcomeUnknown tells errors after which a write may have been done from refusals.
-func outcomeUnknown(err error) bool {
-	return apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) ||
-		apierrors.IsInternalError(err) || apierrors.IsTooManyRequests(err)
+// mustLook tells errors after which the pod itself shows whether it is bound, and whether it still can be.
+func mustLook(err error) bool {
+	return err != nil && (apierrors.IsConflict(err) || apierrors.IsInternalError(err) || apierrors.ReasonForError(err) == metav1.StatusReasonUnknown)
+}
+
+// mayPass tells errors of an API that is not to be had just now. Some leave it open whether the write was done.
+func mayPass(err error) bool {
+	return apierrors.IsServiceUnavailable(err) || apierrors.IsTimeout(err) || apierrors.IsServerTimeout(err) || apierrors.IsTooManyRequests(err)
 }

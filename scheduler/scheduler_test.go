@@ -2,6 +2,7 @@ package scheduler_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -229,6 +230,7 @@ func TestBindingFailures(t *testing.T) {
 	for name, fail := range map[string]func(c *clienttest.Cluster) error{
 		"conflict":    func(*clienttest.Cluster) error { return apierrors.NewConflict(pods, "a", fmt.Errorf("changed")) },
 		"refused":     func(*clienttest.Cluster) error { return apierrors.NewForbidden(pods, "a", fmt.Errorf("no")) },
+		"broken":      func(*clienttest.Cluster) error { return errors.New("not a status") },
 		"unavailable": func(*clienttest.Cluster) error { return apierrors.NewServiceUnavailable("no leader") },
 		"done, but the answer is lost": func(c *clienttest.Cluster) error {
 			binding := &corev1.Binding{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "a"}, Target: corev1.ObjectReference{Name: "n1"}}
@@ -282,6 +284,25 @@ func TestPodChangedBeforeItsBinding(t *testing.T) {
 	start(t, c, scheduler.Options{})
 	c.Add(pod("a", "1"))
 	waitUntil(t, c, "the binding", func() bool { return nodesOf(t, c)["a"] == "n1" })
+}
+
+// TestAlwaysConflicting: a binding that never goes through leaves the loop free, and the room too.
+func TestAlwaysConflicting(t *testing.T) {
+	c := clienttest.New()
+	c.Add(node("n1", "1", 10), pod("a", "1"))
+	var once sync.Once
+	tried := make(chan struct{})
+	c.OnRequest(func(_, resource, _, name string) error {
+		if resource == "pods/binding" && name == "a" {
+			once.Do(func() { close(tried) })
+			return apierrors.NewConflict(corev1.Resource("pods"), name, errors.New("always"))
+		}
+		return nil
+	})
+	start(t, c, scheduler.Options{})
+	<-tried
+	c.Add(pod("b", "1"))
+	waitUntil(t, c, "the other pod", func() bool { return nodesOf(t, c)["b"] == "n1" })
 }
 
 // TestNeverOvercommits lets bindings fail at random while pods come and go.

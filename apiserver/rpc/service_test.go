@@ -169,6 +169,33 @@ func TestErrorsKeepTheirStatus(t *testing.T) {
 	}
 }
 
+func TestReadsGetOverAnAbsentServer(t *testing.T) {
+	f := serve(t, anyone)
+	f.cluster.Add(testPod("a"))
+	absent := 0
+	f.cluster.OnRequest(func(verb, _, _, _ string) error {
+		if absent++; absent%2 == 1 {
+			return apierrors.NewServiceUnavailable("no leader")
+		}
+		return nil
+	})
+	pods := client.For[*corev1.Pod](f.objects)
+	if _, err := pods.Get(t.Context(), "default", "a"); err != nil {
+		t.Errorf("get: %v", err)
+	}
+	if _, _, err := pods.List(t.Context(), "", metav1.ListOptions{}); err != nil {
+		t.Errorf("list: %v", err)
+	}
+	w, err := pods.Watch(t.Context(), "", metav1.ListOptions{})
+	if err != nil {
+		t.Fatalf("watch: %v", err)
+	}
+	w.Stop()
+	if _, err := pods.Create(t.Context(), testPod("b")); !apierrors.IsServiceUnavailable(err) {
+		t.Errorf("a write was tried again: %v", err)
+	}
+}
+
 func TestNobodyUnauthenticatedGetsIn(t *testing.T) {
 	ctx := t.Context()
 	f := serve(t, func(context.Context) (context.Context, error) { return nil, errors.New("who are you") })
