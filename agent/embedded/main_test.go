@@ -6,12 +6,10 @@ import (
 	"os"
 	"testing"
 
-	v1 "github.com/google/go-containerregistry/pkg/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/ctlplane/ctlplane/agent/demo"
 	"github.com/ctlplane/ctlplane/agent/embedded"
-	"github.com/ctlplane/ctlplane/agent/image"
 )
 
 // The test binary is also the program of the image that the tests run.
@@ -35,24 +33,15 @@ func (loopback) Setup(context.Context, string, string) (netip.Addr, error) {
 }
 func (loopback) Teardown(context.Context, string) error { return nil }
 
-const testImage = "ctlplane.local/test:latest"
+const testImage = demo.Repository + ":any"
 
-// open opens a runtime on dir with the test image in it.
+// open opens a runtime on dir.
 func open(t *testing.T, dir string) *embedded.Runtime {
 	t.Helper()
 	r, err := embedded.New(embedded.Config{Dir: dir, Network: loopback{}, LogMaxBytes: 64 << 10, LogMaxFiles: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
-	program, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	img, err := image.FromProgram(program, demo.Program, v1.Config{Entrypoint: []string{demo.Program}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	r.Images().AddBuiltin("ctlplane.local/test", img)
 	return r
 }
 
@@ -82,7 +71,7 @@ func containerConfig(args ...string) *runtimeapi.ContainerConfig {
 	return &runtimeapi.ContainerConfig{
 		Metadata: &runtimeapi.ContainerMetadata{Name: "main"},
 		Image:    &runtimeapi.ImageSpec{Image: testImage},
-		Args:     args,
+		Command:  append([]string{demo.Program}, args...),
 		LogPath:  "main/0.log",
 		Linux:    &runtimeapi.LinuxContainerConfig{},
 	}

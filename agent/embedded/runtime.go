@@ -16,9 +16,11 @@ import (
 	"sync"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/clock"
 
+	"github.com/ctlplane/ctlplane/agent/demo"
 	"github.com/ctlplane/ctlplane/agent/embedded/shim"
 	"github.com/ctlplane/ctlplane/agent/image"
 )
@@ -107,12 +109,29 @@ func New(cfg Config) (*Runtime, error) {
 	if r.images, err = image.Open(filepath.Join(cfg.Dir, "images"), cfg.Logger); err != nil {
 		return nil, fmt.Errorf("image store: %w", err)
 	}
+	if err := r.addDemo(); err != nil {
+		r.log.Warn("the demo image is not available", "error", err)
+	}
 	if err := errors.Join(r.loadSandboxes(), r.loadContainers()); err != nil {
 		r.stop()
 		r.watches.Wait()
 		return nil, fmt.Errorf("take up containers in %s: %w", cfg.Dir, err)
 	}
 	return r, nil
+}
+
+// addDemo makes the built-in image out of the program that runs.
+func (r *Runtime) addDemo() error {
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	img, err := image.FromProgram(program, demo.Program, v1.Config{Entrypoint: []string{demo.Program, demo.Command}})
+	if err != nil {
+		return err
+	}
+	r.images.AddBuiltin(demo.Repository, img)
+	return nil
 }
 
 // realDir makes a directory and resolves its name.

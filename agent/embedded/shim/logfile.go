@@ -71,7 +71,7 @@ func (l *logFile) write(stream string, text []byte, last bool) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.out = l.out[:0]
-	stamp := time.Now()
+	stamp := time.Now().UTC()
 	used := 0
 	for used < len(text) {
 		rest := text[used:]

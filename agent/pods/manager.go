@@ -1,0 +1,228 @@
+// Package pods runs the pods that are bound to one node: one worker a pod drives what the container runtime
+// has towards what the pod asks for, and tells the API server how it is going.
+package pods
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/tools/cache"
+	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	"k8s.io/utils/clock"
+
+	"github.com/ctlplane/ctlplane/agent/volume"
+	"github.com/ctlplane/ctlplane/client"
+)
+
+// Events takes reports for users, such as a *client.Recorder.
+type Events interface {
+	Event(obj runtime.Object, eventType, reason, message string)
+}
+
+// Config is what a Manager needs. All fields are required unless they say otherwise.
+type Config struct {
+	NodeName string
+	NodeIP   string
+	// Dir holds pods' volumes and logs.
+	Dir string
+	// CgroupRoot is the cgroup, relative to each hierarchy's mount, that pods' cgroups are made in.
+	CgroupRoot string
+	Objects    client.Objects
+	Runtime    Runtime
+	Images     Images
+	Events     Events
+	// Allocatable is what the node has for pods, Capacity what it has in all.
+	Allocatable, Capacity func() corev1.ResourceList
+	// ClusterDNS and ClusterDomain are what pods resolve names with; without ClusterDNS they use the node's.
+	ClusterDNS    string
+	ClusterDomain string
+	Clock         clock.Clock
+	Logger        *slog.Logger
+}
+
+// Manager runs the pods of a node.
+//
+//  1. A pod has one worker, which alone changes what the runtime has of it.
+//  2. Until the API server has told once which pods there are, nothing is stopped or removed.
+//  3. When Run returns, no worker is left and containers run on.
+type Manager struct {
+	cfg       Config
+	log       *slog.Logger
+	runtime   Runtime
+	clock     clock.Clock
+	pods      cache.SharedIndexInformer
+	services_ cache.SharedIndexInformer
+	objects   *objects
+	facts     facts
+	volumes   *volume.Mounter
+	statuses  *publisher
+
+	mu      sync.Mutex
+	workers map[types.UID]*worker
+	running sync.WaitGroup
+	closed  bool
+}
+
+// New makes a manager; Run starts it.
+func New(cfg Config) *Manager {
+	m := &Manager{
+		cfg: cfg, log: cfg.Logger, runtime: cfg.Runtime, clock: cfg.Clock,
+		objects: newObjects(cfg.Objects),
+		facts:   facts{nodeName: cfg.NodeName, nodeIP: cfg.NodeIP, allocatable: cfg.Allocatable},
+		workers: map[types.UID]*worker{},
+	}
+	m.volumes = volume.New(m.objects, m.facts)
+	onNode := func(o *metav1.ListOptions) {
+		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", cfg.NodeName).String()
+	}
+	m.pods = cache.NewSharedIndexInformer(client.ListWatch[*corev1.Pod](cfg.Objects, onNode), &corev1.Pod{}, 0, cache.Indexers{})
+	m.services_ = cache.NewSharedIndexInformer(client.ListWatch[*corev1.Service](cfg.Objects, nil), &corev1.Service{}, 0, cache.Indexers{})
+	m.statuses = newPublisher(cfg.Objects, m.pods.GetStore(), cfg.Clock, cfg.Logger)
+	return m
+}
+
+// Run runs pods until ctx ends.
+func (m *Manager) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	registration, err := m.pods.AddEventHandler(m.handlers(ctx))
+	if err != nil {
+		return err
+	}
+	var parts sync.WaitGroup
+	defer parts.Wait()
+	defer m.close()
+	for _, part := range []func(context.Context){
+		m.pods.RunWithContext, m.services_.RunWithContext, m.statuses.run, m.follow,
+	} {
+		parts.Go(func() { part(ctx) })
+	}
+	defer cancel()
+	if cache.WaitForCacheSync(ctx.Done(), registration.HasSynced, m.services_.HasSynced) {
+		m.adoptOrphans(ctx)
+	}
+	<-ctx.Done()
+	return nil
+}
+
+// close waits for the workers and lets no more come.
+func (m *Manager) close() {
+	m.mu.Lock()
+	m.closed = true
+	m.mu.Unlock()
+	m.running.Wait()
+}
+
+func (m *Manager) handlers(ctx context.Context) cache.ResourceEventHandler {
+	return cache.ResourceEventHandlerFuncs{
+		AddFunc:    func(obj any) { m.changed(ctx, obj.(*corev1.Pod)) },
+		UpdateFunc: func(_, obj any) { m.changed(ctx, obj.(*corev1.Pod)) },
+		DeleteFunc: func(obj any) {
+			if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+				obj = unknown.Obj
+			}
+			if pod, ok := obj.(*corev1.Pod); ok {
+				m.gone(pod)
+			}
+		},
+	}
+}
+
+// changed tells a pod's worker what the pod is now, starting one when there is none.
+func (m *Manager) changed(ctx context.Context, pod *corev1.Pod) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w, ok := m.workers[pod.UID]; ok {
+		w.update(pod)
+		return
+	}
+	m.start(ctx, pod, false)
+}
+
+// start begins to work on a pod; the caller holds the lock.
+func (m *Manager) start(ctx context.Context, pod *corev1.Pod, gone bool) {
+	if m.closed {
+		return
+	}
+	w := newWorker(m, pod, gone)
+	m.workers[pod.UID] = w
+	m.running.Go(func() {
+		w.run(ctx)
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.workers, pod.UID)
+	})
+}
+
+func (m *Manager) gone(pod *corev1.Pod) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w, ok := m.workers[pod.UID]; ok {
+		w.disappear()
+	}
+}
+
+// follow wakes the worker of each pod in which a container starts or ends.
+func (m *Manager) follow(ctx context.Context) {
+	events := make(chan *runtimeapi.ContainerEventResponse, 1024)
+	var listening sync.WaitGroup
+	defer listening.Wait()
+	listening.Go(func() {
+		if err := m.runtime.GetContainerEvents(ctx, events, nil); err != nil && ctx.Err() == nil {
+			m.log.Error("follow the runtime's events; pods are looked at less often now", "error", err)
+		}
+	})
+	for {
+		select {
+		case event := <-events:
+			m.wake(types.UID(event.GetPodSandboxStatus().GetLabels()[labelPodUID]))
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (m *Manager) wake(uid types.UID) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if w, ok := m.workers[uid]; ok {
+		w.wakeUp()
+	}
+}
+
+// services are the cluster's services.
+func (m *Manager) services() []*corev1.Service {
+	var list []*corev1.Service
+	for _, obj := range m.services_.GetStore().List() {
+		list = append(list, obj.(*corev1.Service))
+	}
+	return list
+}
+
+// Pods are the pods of the node as their workers know them, ordered by nothing.
+func (m *Manager) Pods() []*corev1.Pod {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var list []*corev1.Pod
+	for _, w := range m.workers {
+		pod, gone := w.current()
+		if !gone {
+			list = append(list, pod)
+		}
+	}
+	return list
+}
+
+// podDir is where a pod's volumes and files are, LogDir where its logs are.
+func (m *Manager) podDir(uid types.UID) string { return filepath.Join(m.cfg.Dir, "pods", string(uid)) }
+
+func (m *Manager) logDir(pod *corev1.Pod) string {
+	return filepath.Join(m.cfg.Dir, "logs", pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
+}
