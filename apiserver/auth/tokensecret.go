@@ -12,6 +12,7 @@ import (
 )
 
 // SecretTypeToken is the type of the Secrets in kube-system that each keep one bearer token's hash.
+// Whoever may create such a Secret can make itself any user.
 const SecretTypeToken corev1.SecretType = "ctlplane.io/bearer-token"
 
 // Keys in the data of a token's Secret.

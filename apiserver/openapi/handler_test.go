@@ -1,7 +1,9 @@
 package openapi
 
 import (
+	"net/http"
 	"net/http/httptest"
+	"sync"
 	"testing"
 
 	"k8s.io/cli-runtime/pkg/resource"
@@ -12,10 +14,13 @@ import (
 	kinds "github.com/ctlplane/ctlplane/api/resource"
 )
 
+// shared is the handler of tests that only read: it makes its documents once.
+var shared = sync.OnceValue(func() http.Handler { return NewHandler("v1.33.0") })
+
 // serve starts a server with nothing but the documents.
 func serve(t *testing.T) *discovery.DiscoveryClient {
 	t.Helper()
-	server := httptest.NewServer(NewHandler("v1.33.0"))
+	server := httptest.NewServer(shared())
 	t.Cleanup(server.Close)
 	return discovery.NewDiscoveryClientForConfigOrDie(&rest.Config{Host: server.URL})
 }
@@ -44,7 +49,7 @@ func TestRoot(t *testing.T) {
 
 // TestPaths asks for what is there in each form, and for what is not.
 func TestPaths(t *testing.T) {
-	handler := NewHandler("v1.33.0")
+	handler := shared()
 	for _, test := range []struct {
 		path, accept string
 		code         int
@@ -82,7 +87,7 @@ func TestPaths(t *testing.T) {
 
 // TestNotModified asks again with the etag of the first answer.
 func TestNotModified(t *testing.T) {
-	handler := NewHandler("v1.33.0")
+	handler := shared()
 	for _, path := range []string{"/openapi/v2", "/openapi/v3", "/openapi/v3/apis/apps/v1"} {
 		first := httptest.NewRecorder()
 		handler.ServeHTTP(first, httptest.NewRequest("GET", path, nil))
