@@ -135,7 +135,11 @@ func (c *Controller) act(ctx context.Context, r *rollout) error {
 		if err := c.keepRevisions(ctx, r); err != nil {
 			return err
 		}
-		if err := c.resize(ctx, r, r.proportional()); err != nil {
+		next := r.proportional()
+		if r.raisesBusy(next) {
+			return nil // the set's status, when it has heard, brings us back
+		}
+		if err := c.resize(ctx, r, next); err != nil {
 			return err
 		}
 	case r.d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType:

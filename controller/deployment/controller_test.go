@@ -52,11 +52,6 @@ func setImage(t *testing.T, cluster client.Objects, image string) {
 	looptest.Change(t, cluster, "default", "web", func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Image = image })
 }
 
-func scale(t *testing.T, cluster client.Objects, replicas int32) {
-	t.Helper()
-	looptest.Change(t, cluster, "default", "web", func(d *appsv1.Deployment) { d.Spec.Replicas = &replicas })
-}
-
 func deployment(t *testing.T, cluster client.Objects) *appsv1.Deployment {
 	t.Helper()
 	return looptest.Get[*appsv1.Deployment](t, cluster, "default", "web")

@@ -20,7 +20,7 @@ import (
 // random times to become ready: at no moment are fewer pods available than the bound allows, or
 // more there than the surge allows.
 func TestRolloutKeepsItsBounds(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { boundedRun(t, seed) })
 		})
@@ -72,7 +72,7 @@ func boundedRun(t *testing.T, seed uint64) {
 // Scaling in the midst of rollouts: whatever the order, what was available stays so as far as both the old
 // and the new scale ask for it, and the end is right.
 func TestScalingMidRolloutKeepsAvailability(t *testing.T) {
-	for seed := range uint64(12) {
+	for seed := range uint64(8) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) { scaledRun(t, seed) })
 		})

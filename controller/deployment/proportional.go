@@ -43,6 +43,17 @@ func (r *rollout) proportional() plan {
 	return r.spread()
 }
 
+// raisesBusy tells whether a plan raises a set that hasn't heard of its replicas yet. If those were fewer than
+// before, it may just be deleting pods that it still reports as available: raised, it would seem to keep them.
+func (r *rollout) raisesBusy(next plan) bool {
+	for _, set := range r.all() {
+		if sizeOf(set).busy && next.change(set) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // saturated tells whether the current set alone does the whole work.
 func (r *rollout) saturated() bool {
 	current := sizeOf(r.current)

@@ -121,7 +121,7 @@ type size struct {
 }
 
 // sizeOf never counts more pods available than are to stay: a set that was just scaled down may still
-// report those that are about to go.
+// report those that are about to go. That is right for a set that is busy too, as no busy one is ever raised.
 func sizeOf(set *appsv1.ReplicaSet) size {
 	if set == nil {
 		return size{}

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -119,18 +120,29 @@ func (l *Loop[K]) Add(keys ...K) {
 // Watch asks for the reconciliation of the keys that keys derives from each object of kind T that came,
 // changed or went; for a change, from its old and its new state.
 func Watch[T client.Object, K comparable](l *Loop[K], keys func(T) []K) {
-	add := func(obj any) {
+	keysOf := func(obj any) []K {
 		if gone, ok := obj.(cache.DeletedFinalStateUnknown); ok {
 			obj = gone.Obj
 		}
 		if t, ok := obj.(T); ok {
-			l.Add(keys(t)...)
+			return keys(t)
 		}
+		return nil
 	}
+	add := func(obj any) { l.Add(keysOf(obj)...) }
 	l.Handle(client.InformerFor[T](l.informers), cache.ResourceEventHandlerFuncs{
 		AddFunc:    add,
 		DeleteFunc: add,
-		UpdateFunc: func(before, now any) { add(before); add(now) },
+		UpdateFunc: func(before, now any) {
+			concerned := keysOf(now)
+			for _, key := range keysOf(before) {
+				// Each key once: a worker may take the first before the second is added.
+				if !slices.Contains(concerned, key) {
+					concerned = append(concerned, key)
+				}
+			}
+			l.Add(concerned...)
+		},
 	})
 }
 

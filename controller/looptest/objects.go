@@ -2,10 +2,12 @@ package looptest
 
 import (
 	"context"
+	"reflect"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -43,32 +45,36 @@ func List[T client.Object](t *testing.T, objects client.Objects, namespace strin
 	return items
 }
 
-// Change reads an object, changes a copy and stores it, its status too; or fails the test. It is no failure
-// that this ended the object's deletion.
+// Change reads an object, changes a copy and stores what changed, its status or else; or fails the test. It is
+// no failure that this ended the object's deletion.
 func Change[T client.Object](t *testing.T, objects client.Objects, namespace, name string, change func(T)) {
 	t.Helper()
 	typed := client.For[T](objects)
-	obj := Get[T](t, objects, namespace, name).DeepCopyObject().(T)
-	change(obj)
-	updated, err := typed.Update(t.Context(), obj)
-	if err != nil {
-		t.Fatalf("updating %T %s/%s: %v", obj, namespace, name, err)
-	}
-	if !hasStatus(obj) {
-		return
-	}
-	obj.SetResourceVersion(updated.GetResourceVersion())
-	if _, err = typed.UpdateStatus(t.Context(), obj); err != nil && !apierrors.IsNotFound(err) {
-		t.Fatalf("updating the status of %T %s/%s: %v", obj, namespace, name, err)
+	for {
+		before := Get[T](t, objects, namespace, name)
+		obj := before.DeepCopyObject().(T)
+		change(obj)
+		updated, err := typed.Update(t.Context(), obj)
+		if err == nil && !equality.Semantic.DeepEqual(statusOf(obj), statusOf(before)) {
+			obj.SetResourceVersion(updated.GetResourceVersion())
+			_, err = typed.UpdateStatus(t.Context(), obj)
+		}
+		switch {
+		case err == nil, apierrors.IsNotFound(err):
+			return
+		case !apierrors.IsConflict(err): // a controller was faster
+			t.Fatalf("updating %T %s/%s: %v", obj, namespace, name, err)
+		}
 	}
 }
 
-func hasStatus(obj client.Object) bool {
-	switch any(obj).(type) {
-	case *corev1.Pod, *corev1.Node, *corev1.Namespace, *corev1.Service, *appsv1.Deployment, *appsv1.ReplicaSet:
-		return true
+// statusOf is an object's status; nil if its kind has none.
+func statusOf(obj client.Object) any {
+	status := reflect.ValueOf(obj).Elem().FieldByName("Status")
+	if !status.IsValid() {
+		return nil
 	}
-	return false
+	return status.Interface()
 }
 
 // Template is a pod template with one container that runs the given image.

@@ -4,18 +4,18 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	appsv1 "k8s.io/api/apps/v1"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
-
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/client/clienttest"
@@ -59,11 +59,10 @@ func nodes(t *testing.T, cluster client.Objects, alive func(name string) bool, n
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	for _, name := range names {
-		node := looptest.Create(t, cluster, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}).DeepCopy()
-		node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}
-		if _, err := client.For[*corev1.Node](cluster).UpdateStatus(ctx, node); err != nil {
-			t.Fatal(err)
-		}
+		looptest.Create(t, cluster, &corev1.Node{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Status:     corev1.NodeStatus{Conditions: []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue}}},
+		})
 		looptest.Create(t, cluster, &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: name}})
 		go func() {
 			defer func() { done <- struct{}{} }()
@@ -120,9 +119,16 @@ func TestKilledNodesPodsRunElsewhere(t *testing.T) {
 		cluster := clienttest.New()
 		looptest.Create(t, cluster, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 		start(t, cluster, dev)
-		target, dead := "a", ""
-		nodes(t, cluster, func(name string) bool { return name != dead }, "a", "b")
-		looptest.RunPodsOn(t, cluster, looptest.Always(time.Second), func() string { return target }, func(name string) bool { return name != dead })
+		var dead atomic.Bool // node a is, and what comes goes to b
+		alive := func(name string) bool { return name != "a" || !dead.Load() }
+		target := func() string {
+			if dead.Load() {
+				return "b"
+			}
+			return "a"
+		}
+		nodes(t, cluster, alive, "a", "b")
+		looptest.RunPodsOn(t, cluster, looptest.Always(time.Second), target, alive)
 		d, s := web(3)
 		looptest.Create(t, cluster, d)
 		looptest.Create(t, cluster, s)
@@ -133,7 +139,7 @@ func TestKilledNodesPodsRunElsewhere(t *testing.T) {
 		if node := looptest.Get[*corev1.Node](t, cluster, "", "a"); node.Spec.PodCIDR == "" {
 			t.Error("the node has no pod range")
 		}
-		target, dead = "b", "a"
+		dead.Store(true)
 		looptest.Settle(15 * time.Second)
 		if n := readyOn(t, cluster, "b"); n != 3 {
 			t.Errorf("15 s after a died %d pods are ready on b, want 3", n)

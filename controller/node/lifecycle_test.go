@@ -33,11 +33,11 @@ func start(t *testing.T, objects client.Objects) (stop func()) {
 // addNode makes a node that is ready; it reports no more until beat does it for it.
 func addNode(t *testing.T, cluster client.Objects, name string) {
 	t.Helper()
-	node := looptest.Create(t, cluster, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}).DeepCopy()
-	node.Status.Conditions = []corev1.NodeCondition{{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now()}}
-	if _, err := client.For[*corev1.Node](cluster).UpdateStatus(t.Context(), node); err != nil {
-		t.Fatal(err)
-	}
+	looptest.Create(t, cluster, &corev1.Node{
+		ObjectMeta: metav1.ObjectMeta{Name: name},
+		Status: corev1.NodeStatus{Conditions: []corev1.NodeCondition{
+			{Type: corev1.NodeReady, Status: corev1.ConditionTrue, LastHeartbeatTime: metav1.Now()}}},
+	})
 	looptest.Create(t, cluster, &coordinationv1.Lease{
 		ObjectMeta: metav1.ObjectMeta{Namespace: corev1.NamespaceNodeLease, Name: name},
 		Spec:       coordinationv1.LeaseSpec{RenewTime: ptr.To(metav1.NowMicro())},

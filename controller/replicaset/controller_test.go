@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -107,10 +108,10 @@ func TestAvailabilityTakesMinReadySeconds(t *testing.T) {
 func TestRefusedTemplate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cluster := clienttest.New()
-		refused := 0
+		var refused atomic.Int32
 		allow := cluster.OnRequest(func(verb, resource, _, _ string) error {
 			if verb == "create" && resource == "pods" {
-				refused++
+				refused.Add(1)
 				return fmt.Errorf("over quota")
 			}
 			return nil
@@ -118,7 +119,7 @@ func TestRefusedTemplate(t *testing.T) {
 		start(t, cluster)
 		looptest.Create(t, cluster, looptest.ReplicaSet("web", 100))
 		synctest.Wait()
-		if refused > 2 { // one, and one when the status that tells of it comes back
+		if refused := refused.Load(); refused > 2 { // one, and one when the status that tells of it comes back
 			t.Errorf("%d attempts at once, want no more than 2", refused)
 		}
 		conditions := looptest.Get[*appsv1.ReplicaSet](t, cluster, "default", "web").Status.Conditions
