@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -14,11 +15,12 @@ type Entry struct {
 	Commands    []Command
 }
 
-// Result is the outcome of one command: a response or an error, which is an ErrorCode (or wraps one).
+// Result is the outcome of one command: a response or an error.
 type Result struct {
 	// Response is the etcd response message for the command. Its header has the revision, and nothing else.
 	Response proto.Message
-	Err      error
+	// Err is nil or an ErrorCode.
+	Err error
 }
 
 // Apply applies entries in their order, in one batch, and returns the results of their commands. An entry
@@ -73,14 +75,20 @@ func (w *writer) entries(entries []Entry) ([][]Result, error) {
 func (w *writer) command(c *Command) (Result, error) {
 	// Who proposed it has validated it; a member of another version may have done so by other rules.
 	if err := c.Validate(); err != nil {
-		return Result{Err: err}, nil
+		return refusal(err)
 	}
 	m, err := w.execute(c)
 	w.endRevision()
-	if err == nil {
-		return Result{Response: m}, nil
+	if err != nil {
+		return refusal(err)
 	}
-	if code, ok := err.(ErrorCode); ok {
+	return Result{Response: m}, nil
+}
+
+// refusal makes a result of an ErrorCode, and passes any other error on.
+func refusal(err error) (Result, error) {
+	var code ErrorCode
+	if errors.As(err, &code) {
 		return Result{Err: code}, nil
 	}
 	return Result{}, err

@@ -71,10 +71,10 @@ func BenchmarkApplyGuardedUpdate(b *testing.B) {
 	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "txns/s")
 }
 
-// BenchmarkRange reads from a store of 200,000 keys that is on the disk.
+// BenchmarkRange reads from a store of 50,000 keys that is on the disk and fits in the block cache.
 func BenchmarkRange(b *testing.B) {
 	s := open(b, Options{Dir: b.TempDir() + "/db", FS: diskFS})
-	const keys = 200_000
+	const keys = 50_000
 	for i := 0; i < keys; i += 1000 {
 		apply(b, s, benchCommands(1000, i, true)...)
 	}
@@ -94,7 +94,7 @@ func BenchmarkRange(b *testing.B) {
 		{"list500", func(int) *pb.RangeRequest {
 			return &pb.RangeRequest{Key: []byte("/registry/bench/8"), RangeEnd: []byte("/registry/bench/808"), Limit: 500}
 		}},
-		{"count200k", func(int) *pb.RangeRequest {
+		{"count50k", func(int) *pb.RangeRequest {
 			return &pb.RangeRequest{Key: []byte("/"), RangeEnd: []byte("0"), CountOnly: true}
 		}},
 	} {

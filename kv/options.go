@@ -85,6 +85,8 @@ func (o Options) pebble(cache *pebble.Cache, lock *pebble.Lock, onFlush func()) 
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		p.Levels[i].BlockSize = 16 << 10
+		// Tables of some tens of megabytes then have an index of one level: a read is one step shorter.
+		p.Levels[i].IndexBlockSize = 256 << 10
 	}
 	return p
 }

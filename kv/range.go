@@ -11,7 +11,9 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 )
 
-// Range answers a range request from what is applied on this member. Errors are an ErrorCode (compacted or
+// Range answers a range request from what is applied on this member. As in etcd the answer's count is of the
+// whole range whatever the limit, so the time that it takes is in proportion to the range; values beyond the
+// limit are not read, though. Errors are an ErrorCode (compacted or
 // future revision, or what ValidateRange finds), ctx's error, ErrClosed, or a disk failure.
 func (s *Store) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	if err := ValidateRange(r); err != nil {

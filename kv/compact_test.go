@@ -1,0 +1,105 @@
+package kv
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clocktesting "k8s.io/utils/clock/testing"
+)
+
+func TestCompactErrors(t *testing.T) {
+	s := open(t, Options{})
+	apply(t, s, put("a", "1"), put("a", "2"), del("a", ""), put("a", "3"))
+	for _, c := range []struct {
+		rev  int64
+		want error
+	}{{0, ErrCompacted}, {-1, ErrCompacted}, {6, ErrFutureRevision}, {4, nil}, {4, ErrCompacted}, {3, ErrCompacted}, {5, nil}} {
+		if r := apply(t, s, compact(c.rev))[0]; !errors.Is(r.Err, c.want) {
+			t.Errorf("compact at %d: %v, want %v", c.rev, r.Err, c.want)
+		}
+	}
+	for rev, want := range map[int64]error{1: ErrCompacted, 4: ErrCompacted, 5: nil, 6: ErrFutureRevision, 0: nil, -1: nil} {
+		if _, err := s.Range(testContext(t), &pb.RangeRequest{Key: []byte("a"), Revision: rev}); !errors.Is(err, want) {
+			t.Errorf("range at %d: %v, want %v", rev, err, want)
+		}
+	}
+	if s.CompactRevision() != 5 {
+		t.Errorf("compacted at %d", s.CompactRevision())
+	}
+}
+
+// TestCompactionIsGradual: it goes on only as its clock does, goes on after a restart, and leaves exactly
+// what is needed.
+func TestCompactionIsGradual(t *testing.T) {
+	fs := vfs.NewMem()
+	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+	s := open(t, Options{FS: fs, Clock: clock})
+	const keys = 3000
+	for range 3 {
+		apply(t, s, benchCommands(keys, 0, true)...)
+	}
+	// One revision of thousands of changes, which is done in parts.
+	apply(t, s, del("\x00", "\x00"), put("last", ""))
+	last := s.Revision()
+	must[*pb.CompactionResponse](t, s, compact(last))
+	waitFor(t, clock.HasWaiters)
+	first := s.Metrics().CompactedRevision
+	if first < compactionChunk/2 || first > 2*compactionChunk {
+		t.Errorf("the first step came to revision %d", first)
+	}
+	clock.Step(compactionPause)
+	waitFor(t, func() bool { return s.Metrics().CompactedRevision > first && clock.HasWaiters() })
+	if got := s.Metrics().CompactedRevision; got > 2*first+2 {
+		t.Errorf("the second step came to revision %d", got)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, Options{FS: fs})
+	if err := s.WaitCompacted(testContext(t), last); err != nil {
+		t.Fatal(err)
+	}
+	left := map[byte]int{}
+	it, err := s.db.NewIter(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer it.Close()
+	for ok := it.First(); ok; ok = it.Next() {
+		left[it.Key()[0]]++
+	}
+	if left[sectionVersion] != 1 || left[sectionHistory] != 1 || left[sectionMeta] != 2 {
+		t.Errorf("left: %v", left)
+	}
+}
+
+// TestReadersDuringCompaction: a range is right or refused, whatever is removed meanwhile.
+func TestReadersDuringCompaction(t *testing.T) {
+	s := open(t, Options{MemTableBytes: 64 << 10})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for i := range 300 {
+			apply(t, s, append(benchCommands(20, 0, true), compact(1+int64(i)*20))...)
+		}
+	}()
+	for running := true; running; {
+		select {
+		case <-done:
+			running = false
+		default:
+		}
+		for _, rev := range []int64{0, s.Revision(), s.CompactRevision(), s.CompactRevision() + 20} {
+			r, err := s.Range(testContext(t), &pb.RangeRequest{Key: []byte("/"), RangeEnd: []byte("0"), Revision: rev})
+			if err != nil && (rev == 0 || !errors.Is(err, ErrCompacted) && !errors.Is(err, ErrFutureRevision)) {
+				t.Fatalf("at %d: %v", rev, err)
+			}
+			if at := max(rev, 1); err == nil && at > 20 && r.Count != 20 {
+				t.Fatalf("at %d: %d keys", rev, r.Count)
+			}
+		}
+	}
+}
