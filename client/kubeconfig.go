@@ -1,6 +1,8 @@
 package client
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -99,4 +101,22 @@ func ReadKubeconfig(path string) (Access, error) {
 		access.Endpoints, access.Insecure = store.Endpoints, store.Insecure
 	}
 	return access, nil
+}
+
+// Config is what Connect needs for this access.
+func (a Access) Config() (Config, error) {
+	config := Config{Endpoints: a.Endpoints, Insecure: a.Insecure}
+	if a.Insecure {
+		return config, nil
+	}
+	cert, err := tls.X509KeyPair(a.Cert, a.Key)
+	if err != nil {
+		return config, fmt.Errorf("client certificate: %w", err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(a.CA) {
+		return config, errors.New("no CA certificate in the cluster's access")
+	}
+	config.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, MinVersion: tls.VersionTLS13}
+	return config, nil
 }

@@ -31,6 +31,8 @@ type BootstrapConfig struct {
 	Token string
 
 	PeerListen, ClientListen, APIListen string
+	// ClientInsecure says that the client port is in plain text, for those who are told where it is.
+	ClientInsecure bool
 
 	// Member is passed on to Open; Bootstrap fills in identity, directory, listener and certificates.
 	Member Config
@@ -166,7 +168,7 @@ func (b *bootstrap) begin(ctx context.Context) (*Cluster, error) {
 
 // place works out this machine's name and addresses. known is its peer address, where that is settled.
 func (b *bootstrap) place(name, known string) (Identity, error) {
-	var here Identity
+	here := Identity{ClientInsecure: b.ClientInsecure}
 	if len(b.Peers) > 0 {
 		self, err := findSelf(b.Peers, name, b.PeerListen)
 		if err != nil {

@@ -29,6 +29,8 @@ type Identity struct {
 	PeerAddress   string `json:"peerAddress"`
 	ClientAddress string `json:"clientAddress,omitempty"`
 	APIAddress    string `json:"apiAddress,omitempty"`
+	// ClientInsecure says that the client port is in plain text.
+	ClientInsecure bool `json:"clientInsecure,omitempty"`
 	// Creator is set on the member that the group began with: it makes the group when it has no log yet.
 	Creator bool `json:"creator,omitempty"`
 }
@@ -77,15 +79,22 @@ func (i Identity) claim(dataDir string) error {
 func (i Identity) record() kv.Member {
 	return kv.Member{
 		ID: i.MemberID, Name: i.Name,
-		PeerURLs: urls(i.PeerAddress), ClientURLs: urls(i.ClientAddress), APIURLs: urls(i.APIAddress),
+		PeerURLs: urls("https", i.PeerAddress), ClientURLs: urls(i.clientScheme(), i.ClientAddress), APIURLs: urls("https", i.APIAddress),
 	}
 }
 
-func urls(address string) []string {
+func (i Identity) clientScheme() string {
+	if i.ClientInsecure {
+		return "http"
+	}
+	return "https"
+}
+
+func urls(scheme, address string) []string {
 	if address == "" {
 		return nil
 	}
-	return []string{"https://" + address}
+	return []string{scheme + "://" + address}
 }
 
 // serverID is a member's id as Raft has it.

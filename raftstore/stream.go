@@ -63,7 +63,7 @@ func (s *raftStream) closeConns() {
 	s.mu.Lock()
 	s.closed = true
 	conns := s.conns
-	s.conns = nil
+	s.conns = map[*raftConn]struct{}{}
 	s.mu.Unlock()
 	for conn := range conns {
 		_ = conn.Conn.Close()

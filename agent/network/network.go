@@ -145,6 +145,16 @@ func (n *Network) bringUp(podRange netip.Prefix) error {
 	return nil
 }
 
+// Ready says why pods can't be connected yet; nil when they can.
+func (n *Network) Ready(context.Context) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.podRange.IsValid() {
+		return ErrNoRange
+	}
+	return nil
+}
+
 // Setup gives the pod id, whose network namespace is at path, its address: the one that it had before
 // when it is set up again. It answers ErrNoRange until the node's range is known.
 func (n *Network) Setup(ctx context.Context, id, path string) (netip.Addr, error) {

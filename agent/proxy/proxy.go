@@ -84,6 +84,15 @@ func New(cfg Config) (*Proxy, error) {
 	return p, nil
 }
 
+// Remove takes away the rules that a proxy which was killed left in the kernel.
+func Remove(ctx context.Context) error {
+	nft, err := knftables.New(knftables.IPv4Family, tableName)
+	if err != nil {
+		return nil // without nftables there is nothing of ours in it
+	}
+	return (&table{nft: nft}).remove(ctx)
+}
+
 // Run keeps the rules true until ctx ends, then removes them.
 func (p *Proxy) Run(ctx context.Context) error {
 	stopped := make(chan struct{})

@@ -9,12 +9,17 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/ctlplane/ctlplane/agent/demo"
 )
 
 // version is set by the build.
 var version = "unknown"
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == demo.Command {
+		os.Exit(demo.Main()) // inside a container of the built-in image
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second signal ends the process at once.
@@ -51,7 +56,7 @@ etcd's API, a Kubernetes API server on it, scheduler, controllers and nodes.
 		&cobra.Group{ID: groupObjects, Title: "Objects, as kubectl has them:"},
 	)
 	root.PersistentFlags().String("data-dir", "", "where this machine's state is kept (default "+defaultDataDir()+")")
-	root.AddCommand(newKV(), newVersion())
+	root.AddCommand(newInit(), newJoin(), newEtcd(), newDev(), newDemo(), newStatus(), newToken(), newBench(), newKV(), newVersion())
 	addKubectl(root)
 	return root
 }

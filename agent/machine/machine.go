@@ -1,0 +1,123 @@
+// Package machine puts one node process together: the agent, the embedded runtime, the pod network and
+// the service proxy.
+package machine
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/ctlplane/ctlplane/agent"
+	"github.com/ctlplane/ctlplane/agent/embedded"
+	"github.com/ctlplane/ctlplane/agent/image"
+	"github.com/ctlplane/ctlplane/agent/network"
+	"github.com/ctlplane/ctlplane/agent/proxy"
+	"github.com/ctlplane/ctlplane/client"
+)
+
+// Config is what a node needs to run.
+type Config struct {
+	Name    string
+	IP      netip.Addr
+	DataDir string
+	Version string
+	Objects client.Objects
+	// TLS has the certificate of the agent's server and the CA of its callers.
+	TLS    *tls.Config
+	Listen string
+	// ClusterCIDR holds all pods' addresses, as the masters have it.
+	ClusterCIDR netip.Prefix
+	Labels      map[string]string
+	// Heartbeat is how often the node says that it lives; 0 is the agent's default.
+	Heartbeat time.Duration
+	Logger    *slog.Logger
+	// Ready is called once the cluster sees the node ready.
+	Ready func()
+}
+
+// Where a node keeps what, below its data directory.
+func agentDir(dataDir string) string   { return filepath.Join(dataDir, "agent") }
+func runtimeDir(dataDir string) string { return filepath.Join(dataDir, "runtime") }
+func networkDir(dataDir string) string { return filepath.Join(dataDir, "network") }
+
+// Run runs the node until ctx ends or a part fails. Containers and their network run on; the service
+// proxy's rules go.
+func Run(ctx context.Context, cfg Config) (err error) {
+	pods, err := network.New(network.Config{
+		Objects: cfg.Objects, NodeName: cfg.Name, NodeIP: cfg.IP, ClusterCIDR: cfg.ClusterCIDR,
+		Dir: networkDir(cfg.DataDir), Logger: cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	runtime, err := embedded.New(embedded.Config{Dir: runtimeDir(cfg.DataDir), Network: pods, Logger: cfg.Logger})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, runtime.Close(context.WithoutCancel(ctx))) }()
+	services, err := proxy.New(proxy.Config{Objects: cfg.Objects, Logger: cfg.Logger})
+	if err != nil {
+		return err
+	}
+	node, err := agent.New(agent.Config{
+		NodeName: cfg.Name, NodeIP: cfg.IP, DataDir: agentDir(cfg.DataDir), Objects: cfg.Objects,
+		Runtime: runtime, Images: runtime, Network: pods, Ready: pods.Ready,
+		ServingTLS: cfg.TLS, ListenAddr: cfg.Listen, HeartbeatInterval: cfg.Heartbeat, Labels: cfg.Labels,
+		Version: cfg.Version, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return err
+	}
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { return node.Run(ctx) })
+	parts.Go(func() error { return services.Run(ctx) })
+	parts.Go(func() error { awaitReady(ctx, cfg); return nil })
+	return parts.Wait()
+}
+
+// readyCheck is how often the node's own object is looked at until it is ready.
+const readyCheck = 100 * time.Millisecond
+
+// awaitReady calls cfg.Ready once the cluster sees the node ready.
+func awaitReady(ctx context.Context, cfg Config) {
+	tick := time.NewTicker(readyCheck)
+	defer tick.Stop()
+	for {
+		node, err := client.For[*corev1.Node](cfg.Objects).Get(ctx, "", cfg.Name)
+		if err == nil && slices.ContainsFunc(node.Status.Conditions, func(c corev1.NodeCondition) bool {
+			return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+		}) {
+			cfg.Ready()
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Destroy takes away what a node that does not run left on the machine: containers, mounts, cgroups and
+// the pod network, which must be in this thread's network namespace. The enrolment stays.
+func Destroy(ctx context.Context, dataDir string, log *slog.Logger) error {
+	return errors.Join(
+		embedded.DestroyDir(ctx, runtimeDir(dataDir), log),
+		agent.CleanDir(agentDir(dataDir)),
+		network.Remove(networkDir(dataDir)),
+		proxy.Remove(ctx),
+	)
+}
+
+// Images opens the images of a node, whether it runs or not: the store is shared through its files.
+func Images(dataDir string, log *slog.Logger) (*image.Store, error) {
+	return image.Open(filepath.Join(runtimeDir(dataDir), "images"), log)
+}

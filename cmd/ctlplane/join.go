@@ -1,0 +1,186 @@
+package main
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/ctlplane/ctlplane/agent/machine"
+	"github.com/ctlplane/ctlplane/client"
+	"github.com/ctlplane/ctlplane/master"
+	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore"
+)
+
+const defaultAgentPort = "10250"
+
+// joinFlags are the flags of `ctlplane join`.
+type joinFlags struct {
+	masterFlags
+	master      bool
+	nodeIP      string
+	agentAddr   string
+	runtime     string
+	labels      map[string]string
+	heartbeat   time.Duration
+	clusterCIDR string
+}
+
+func newJoin() *cobra.Command {
+	var f joinFlags
+	command := &cobra.Command{
+		Use:   "join SERVER",
+		Short: "Add this machine to a cluster, as a node or with --master as a master, in the foreground",
+		Long: `Add this machine to a cluster, as a node or with --master as a master, in the foreground.
+
+SERVER is any master's address: its API port for a node (default port 6443), its peer port for a master (default 2380).
+The token is needed the first time only. The same command again is a restart; a node's containers keep running meanwhile.`,
+		Example: `  ctlplane join 10.0.0.1 --token-file node-token
+  ctlplane join 10.0.0.1 --master --token-file master-token`,
+		GroupID: groupCluster,
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if f.master {
+				return f.runMaster(cmd, args[0])
+			}
+			return f.runNode(cmd, args[0])
+		},
+	}
+	f.addCommon(command)
+	flags := command.Flags()
+	flags.BoolVar(&f.master, "master", false, "join as a master; the token must be for masters")
+	flags.StringVar(&f.nodeIP, "node-ip", "", "the address at which other nodes reach this one (default: the one that leads to SERVER)")
+	flags.StringVar(&f.agentAddr, "agent-addr", ":"+defaultAgentPort, "where the agent listens for the API server")
+	flags.StringVar(&f.runtime, "runtime", "auto", "container runtime: auto or embedded")
+	flags.StringToStringVar(&f.labels, "labels", nil, "labels of the node, key=value")
+	flags.DurationVar(&f.heartbeat, "heartbeat", 0, "how often the node says that it is alive (default 2s)")
+	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "10.42.0.0/16", "the pods' addresses, as the masters have it")
+	return command
+}
+
+func (f *joinFlags) runMaster(cmd *cobra.Command, server string) error {
+	if err := f.complete(cmd); err != nil {
+		return err
+	}
+	f.config.Join = withPort(server, raftstore.DefaultPeerPort)
+	return master.Run(cmd.Context(), f.config)
+}
+
+// runNode joins if need be, and runs the agent until it is told to end.
+func (f *joinFlags) runNode(cmd *cobra.Command, server string) error {
+	if f.runtime != "auto" && f.runtime != "embedded" {
+		return fmt.Errorf("--runtime %q is not there: use auto or embedded", f.runtime)
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("a node needs root, for containers and its network")
+	}
+	log, err := f.log.logger(cmd.ErrOrStderr())
+	if err != nil {
+		return err
+	}
+	config := machine.Config{
+		Name: f.config.Name, DataDir: dataDir(cmd), Version: version,
+		Listen: f.agentAddr, Labels: f.labels, Heartbeat: f.heartbeat, Logger: log,
+	}
+	if config.ClusterCIDR, err = netip.ParsePrefix(f.clusterCIDR); err != nil {
+		return fmt.Errorf("--cluster-cidr: %w", err)
+	}
+	if config.Name == "" {
+		if config.Name, err = os.Hostname(); err != nil {
+			return err
+		}
+	}
+	server = withPort(server, master.DefaultAPIPort)
+	if config.IP, err = f.ownAddress(server); err != nil {
+		return err
+	}
+	enrolment, err := f.enrol(cmd, server, config.DataDir, config.Name, config.IP, log)
+	if err != nil {
+		return err
+	}
+	conn, err := client.Connect(cmd.Context(), client.Config{
+		Endpoints: clientEndpoints(enrolment), TLS: pki.Client(enrolment.Client, enrolment.CA), Logger: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	config.Objects = conn.Objects()
+	config.TLS = pki.Server(enrolment.Serving, enrolment.CA, tls.RequireAndVerifyClientCert, "h2", "http/1.1")
+	config.Ready = func() {
+		fmt.Fprintf(cmd.OutOrStdout(), "node %s is ready at %s\nnext:  %s get nodes   (on a master)\n", config.Name, config.IP, cmd.Root().Name())
+	}
+	return machine.Run(cmd.Context(), config)
+}
+
+// enrol finds the node's place in the cluster: the one that it has, or with the token a new one.
+func (f *joinFlags) enrol(cmd *cobra.Command, server, dir, name string, ip netip.Addr, log *slog.Logger) (*pki.Enrolment, error) {
+	dir = filepath.Join(dir, "pki")
+	enrolment, ok, err := pki.LoadEnrolment(dir)
+	if err != nil {
+		return nil, err
+	}
+	if ok {
+		if enrolment.Name != name {
+			return nil, fmt.Errorf("%s is the data directory of node %q: start it under that name, or use another --data-dir for node %q", dir, enrolment.Name, name)
+		}
+		return enrolment, nil
+	}
+	text, err := f.token.read(cmd.Context(), cmd.InOrStdin())
+	if err != nil {
+		return nil, err
+	}
+	if text == "" {
+		return nil, errors.New("a node needs a token to join: make one on a master with `ctlplane token create` and give it with --token-file")
+	}
+	token, err := pki.ParseToken(text)
+	if err != nil {
+		return nil, err
+	}
+	return pki.Enrol(cmd.Context(), dir, server, token, pki.JoinRequest{Name: name, Hosts: []string{name, ip.String()}}, log)
+}
+
+// ownAddress is the node's address: what it was told, or the one that its way to the server starts at.
+func (f *joinFlags) ownAddress(server string) (netip.Addr, error) {
+	if f.nodeIP != "" {
+		ip, err := netip.ParseAddr(f.nodeIP)
+		if err != nil {
+			return ip, fmt.Errorf("--node-ip: %w", err)
+		}
+		return ip, nil
+	}
+	way, err := net.Dial("udp", server) // sends nothing
+	if err != nil {
+		return netip.Addr{}, fmt.Errorf("no way to %s: %w; or say the node's address with --node-ip", server, err)
+	}
+	defer way.Close()
+	return way.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
+}
+
+func clientEndpoints(e *pki.Enrolment) []string {
+	var endpoints []string
+	for _, member := range e.Members {
+		if member.ClientAddress != "" {
+			endpoints = append(endpoints, member.ClientAddress)
+		}
+	}
+	return endpoints
+}
+
+// withPort completes an address, with or without a scheme before it.
+func withPort(address, port string) string {
+	address = strings.TrimPrefix(strings.TrimPrefix(address, "https://"), "http://")
+	if _, _, err := net.SplitHostPort(address); err == nil {
+		return address
+	}
+	return net.JoinHostPort(strings.Trim(address, "[]"), port)
+}

@@ -1,0 +1,314 @@
+// Package dev runs a whole cluster of real processes on one machine: masters, each with an address of
+// its own, and nodes, each in a network namespace of its own.
+package dev
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/ctlplane/ctlplane/client"
+)
+
+// Options say what cluster to run.
+type Options struct {
+	Dir     string // all state, logs and the kubeconfig
+	Binary  string // the ctlplane binary
+	Masters int
+	Nodes   int
+	// Detach lets the processes live on when this one ends.
+	Detach bool
+	// MasterFlags are added to each master's command.
+	MasterFlags []string
+	// Progress, when set, is told what is being done.
+	Progress func(format string, args ...any)
+}
+
+// Cluster is a running cluster. Its methods are for one goroutine.
+//
+// Whatever it puts on the machine is in its state file before it is made, so that Clean can take it away
+// after any kind of death.
+type Cluster struct {
+	opts    Options
+	ctx     context.Context
+	spawner *spawner
+	segment *segment
+	token   string // path of the file with the masters' secret
+	Masters []*Master
+	Nodes   []*Node
+}
+
+// Master is one master's process and how to reach it.
+type Master struct {
+	*Process
+	Access  client.Access
+	DataDir string
+	args    []string
+}
+
+// Node is one node's process.
+type Node struct {
+	*Process
+	DataDir   string
+	Namespace string // network namespace
+	args      []string
+}
+
+// Start brings a cluster up and returns once masters and nodes are ready. ctx bounds the start and every
+// later one; when it fails, nothing is left on the machine but logs.
+func Start(ctx context.Context, opts Options) (*Cluster, error) {
+	if opts.Progress == nil {
+		opts.Progress = func(string, ...any) {}
+	}
+	if opts.Nodes > 0 && os.Geteuid() != 0 {
+		return nil, errors.New("nodes need root, for containers and network namespaces: run as root, or with --nodes 0")
+	}
+	if err := Clean(opts.Dir); err != nil {
+		return nil, fmt.Errorf("clean up after an earlier cluster in %s: %w", opts.Dir, err)
+	}
+	if err := os.MkdirAll(filepath.Join(opts.Dir, "logs"), 0o700); err != nil {
+		return nil, err
+	}
+	c := &Cluster{opts: opts, ctx: ctx, spawner: newSpawner(), token: filepath.Join(opts.Dir, "token")}
+	if err := c.start(); err != nil {
+		return nil, errors.Join(err, c.Stop())
+	}
+	return c, nil
+}
+
+func (c *Cluster) start() error {
+	if err := os.WriteFile(c.token, []byte(rand.Text()+"\n"), 0o600); err != nil {
+		return err
+	}
+	addresses, err := c.addresses()
+	if err != nil {
+		return err
+	}
+	if err := c.startMasters(addresses); err != nil {
+		return err
+	}
+	return c.startNodes()
+}
+
+// address is where one master listens.
+type address struct{ host, peer, client, api string }
+
+func (a address) flags() []string {
+	return []string{"--peer-addr", a.host + ":" + a.peer, "--client-addr", a.host + ":" + a.client, "--api-addr", a.host + ":" + a.api}
+}
+
+// addresses gives each master a host of its own on the segment or, without the right to make one, ports of
+// its own on the loopback address.
+func (c *Cluster) addresses() ([]address, error) {
+	var all []address
+	if os.Geteuid() != 0 {
+		for range c.opts.Masters {
+			ports, err := freePorts(3)
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, address{"127.0.0.1", ports[0], ports[1], ports[2]})
+		}
+		return all, nil
+	}
+	segment, err := newSegment()
+	if err != nil {
+		return nil, err
+	}
+	c.segment = segment
+	if err := c.save(); err != nil {
+		return nil, err
+	}
+	for i := range c.opts.Masters {
+		if err := segment.addMaster(i); err != nil {
+			return nil, err
+		}
+		all = append(all, address{segment.master(i).String(), "2380", "2379", "6443"})
+	}
+	return all, nil
+}
+
+func (c *Cluster) startMasters(addresses []address) error {
+	c.opts.Progress("starting %d masters", len(addresses))
+	var peers []string
+	for i, a := range addresses {
+		peers = append(peers, fmt.Sprintf("m%d=%s:%s", i+1, a.host, a.peer))
+	}
+	for i, a := range addresses {
+		name := fmt.Sprintf("m%d", i+1)
+		m := &Master{DataDir: filepath.Join(c.opts.Dir, name)}
+		m.args = append([]string{"init", "--name", name, "--data-dir", m.DataDir, "--token-file", c.token}, a.flags()...)
+		if len(addresses) > 1 {
+			m.args = append(m.args, "--peers", strings.Join(peers, ","))
+		}
+		m.args = append(m.args, c.opts.MasterFlags...)
+		c.Masters = append(c.Masters, m)
+	}
+	if err := c.StartMasters(); err != nil {
+		return err
+	}
+	var endpoints []string
+	for _, a := range addresses {
+		endpoints = append(endpoints, a.host+":"+a.client)
+	}
+	for i, m := range c.Masters {
+		access, err := client.ReadKubeconfig(filepath.Join(m.DataDir, "admin.kubeconfig"))
+		if err != nil {
+			return err
+		}
+		access.Server = "https://" + addresses[i].host + ":" + addresses[i].api
+		access.Endpoints = endpoints
+		m.Access = access
+	}
+	return client.WriteKubeconfig(c.Kubeconfig(), c.Masters[0].Access)
+}
+
+func (c *Cluster) startNodes() error {
+	if c.opts.Nodes == 0 {
+		return nil
+	}
+	c.opts.Progress("starting %d nodes", c.opts.Nodes)
+	tokenFile, err := c.nodeToken()
+	if err != nil {
+		return err
+	}
+	for i := range c.opts.Nodes {
+		name := fmt.Sprintf("n%d", i+1)
+		n := &Node{DataDir: filepath.Join(c.opts.Dir, name)}
+		c.Nodes = append(c.Nodes, n)
+		if n.Namespace, err = c.segment.addNode(i); err != nil {
+			return err
+		}
+		n.args = []string{
+			"join", strings.TrimPrefix(c.Masters[0].Access.Server, "https://"), "--token-file", tokenFile,
+			"--name", name, "--data-dir", n.DataDir, "--node-ip", c.segment.node(i).String(),
+		}
+	}
+	if err := c.save(); err != nil {
+		return err
+	}
+	if err := each(c.Nodes, c.StartNode); err != nil {
+		return err
+	}
+	return c.save()
+}
+
+// nodeToken makes a token for nodes and answers the file that holds it.
+func (c *Cluster) nodeToken() (string, error) {
+	create := exec.CommandContext(c.ctx, c.opts.Binary, "token", "create", "--ttl", "24h")
+	create.Env = append(os.Environ(), "KUBECONFIG="+c.Kubeconfig())
+	var complaint strings.Builder
+	create.Stderr = &complaint
+	token, err := create.Output()
+	if err != nil {
+		return "", fmt.Errorf("token create: %w: %s", err, complaint.String())
+	}
+	path := filepath.Join(c.opts.Dir, "node-token")
+	return path, os.WriteFile(path, token, 0o600)
+}
+
+// StartNode starts a node's agent, for the first time or again.
+func (c *Cluster) StartNode(n *Node) (err error) {
+	n.Process, err = c.spawner.start(c, filepath.Base(n.DataDir), n.Namespace, n.args...)
+	return err
+}
+
+// StartMaster starts a master that was killed.
+func (c *Cluster) StartMaster(m *Master) (err error) {
+	m.Process, err = c.spawner.start(c, filepath.Base(m.DataDir), "", m.args...)
+	return errors.Join(err, c.save())
+}
+
+// StartMasters starts all masters again, at once: one alone has no quorum to be ready with.
+func (c *Cluster) StartMasters() error {
+	err := each(c.Masters, func(m *Master) (err error) {
+		m.Process, err = c.spawner.start(c, filepath.Base(m.DataDir), "", m.args...)
+		return err
+	})
+	return errors.Join(err, c.save())
+}
+
+// RemoveData deletes all that a master, which does not run, has stored.
+func (m *Master) RemoveData() error { return os.RemoveAll(m.DataDir) }
+
+// KillNode ends a node as a power cut would: its agent and all its containers at once.
+func (c *Cluster) KillNode(n *Node) error {
+	n.Kill()
+	return destroyNode(n.DataDir, n.Namespace)
+}
+
+// Kubeconfig is the path of the admin's kubeconfig.
+func (c *Cluster) Kubeconfig() string { return filepath.Join(c.opts.Dir, "admin.kubeconfig") }
+
+// Stop ends all processes and takes everything off the machine but the logs and the data.
+func (c *Cluster) Stop() error {
+	var failed []error
+	_ = each(c.Nodes, func(n *Node) error {
+		if n.Process != nil {
+			n.Terminate()
+		}
+		return nil
+	})
+	for _, n := range c.Nodes {
+		failed = append(failed, destroyNode(n.DataDir, n.Namespace))
+	}
+	_ = each(c.Masters, func(m *Master) error {
+		if m.Process != nil {
+			m.Terminate()
+		}
+		return nil
+	})
+	c.spawner.close()
+	if c.segment != nil {
+		failed = append(failed, c.segment.remove())
+	}
+	if err := errors.Join(failed...); err != nil {
+		return err // the state file stays, for Clean
+	}
+	return removeState(c.opts.Dir)
+}
+
+// Wait returns when ctx ends or a process does; which one is in the error.
+func (c *Cluster) Wait(ctx context.Context) error {
+	ended := make(chan string, len(c.Masters)+len(c.Nodes))
+	watch := func(p *Process) {
+		select {
+		case <-p.done:
+			ended <- p.Name
+		case <-ctx.Done():
+		}
+	}
+	for _, m := range c.Masters {
+		go watch(m.Process)
+	}
+	for _, n := range c.Nodes {
+		go watch(n.Process)
+	}
+	select {
+	case <-ctx.Done():
+		return nil
+	case name := <-ended:
+		return fmt.Errorf("%s ended; the end of its log:\n%s", name, tail(filepath.Join(c.opts.Dir, "logs", name+".log"), 10))
+	}
+}
+
+// each runs f on all of them at once and waits.
+func each[T any](all []T, f func(T) error) error {
+	failed := make([]error, len(all))
+	var wait sync.WaitGroup
+	for i, one := range all {
+		wait.Go(func() { failed[i] = f(one) })
+	}
+	wait.Wait()
+	return errors.Join(failed...)
+}
+
+// settleTime is how long Clean waits for a process that it has killed.
+const settleTime = 5 * time.Second

@@ -1,0 +1,106 @@
+// Package master puts one master process together: the store's member, the API server and, while it
+// leads, the scheduler and the controllers.
+package master
+
+import (
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/ctlplane/ctlplane/raftstore"
+)
+
+// The ports that a master listens on unless it is told otherwise, beside raftstore.DefaultPeerPort.
+const (
+	DefaultClientPort = "2379"
+	DefaultAPIPort    = "6443"
+)
+
+// Config says how a master runs. Name, addresses and CIDRs have defaults.
+type Config struct {
+	Name    string
+	DataDir string
+	// Peers is the ordered list of all masters; empty for a cluster of one.
+	Peers []raftstore.Peer
+	// Join is the address of any master of the cluster that this one joins; then Peers is empty.
+	Join string
+	// Token is what the masters share, or a token for masters. Empty: the first master makes one.
+	Token string
+	// PeerAddr, ClientAddr and APIAddr are where this master listens and is reached, host:port each.
+	PeerAddr, ClientAddr, APIAddr string
+	// KVInsecure opens the client port in plain text and without authentication.
+	KVInsecure bool
+	// ClientTLS, when set, is the client port's, in place of the cluster's own certificates: every caller
+	// that it lets in may read and write everything.
+	ClientTLS *tls.Config
+	// LogStore is wal or boltdb; empty for the default.
+	LogStore string
+	// StoreOnly leaves out everything but the store: `ctlplane etcd`.
+	StoreOnly bool
+
+	ClusterCIDR, ServiceCIDR netip.Prefix
+	// NodeMonitorGrace is how long a node may be silent before it is not ready; PodEvictionAfter how
+	// long it may be not ready before its pods are replaced.
+	NodeMonitorGrace, PodEvictionAfter time.Duration
+
+	Logger *slog.Logger
+	// Ready is called once the master serves.
+	Ready func(Ready)
+}
+
+// Ready is what a master tells when it serves.
+type Ready struct {
+	Name       string
+	API        string // URL
+	APIAddress string // host:port
+	Client     string // URL
+	Peer       string // host:port
+	Kubeconfig string // path
+	// NewToken is the secret that this master made because it was given none; empty otherwise.
+	NewToken string
+}
+
+func (c *Config) setDefaults() {
+	host, _, _ := net.SplitHostPort(c.PeerAddr) // a malformed one is refused where it is listened on
+	if c.ClientAddr == "" {
+		c.ClientAddr = net.JoinHostPort(host, DefaultClientPort)
+	}
+	if c.APIAddr == "" && !c.StoreOnly {
+		c.APIAddr = net.JoinHostPort(host, DefaultAPIPort)
+	}
+	if !c.ClusterCIDR.IsValid() {
+		c.ClusterCIDR = netip.MustParsePrefix("10.42.0.0/16")
+	}
+	if !c.ServiceCIDR.IsValid() {
+		c.ServiceCIDR = netip.MustParsePrefix("10.43.0.0/16")
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Ready == nil {
+		c.Ready = func(Ready) {}
+	}
+}
+
+func (c *Config) validate() error {
+	if c.DataDir == "" {
+		return errors.New("a master needs a data directory")
+	}
+	if len(c.Peers) > 0 && c.Join != "" {
+		return errors.New("a master is started with the list of all peers, or joins a cluster by one of its masters: not both")
+	}
+	for what, cidr := range map[string]netip.Prefix{"cluster": c.ClusterCIDR, "service": c.ServiceCIDR} {
+		if !cidr.Addr().Is4() {
+			return fmt.Errorf("the %s CIDR %s is not an IPv4 range", what, cidr)
+		}
+	}
+	if c.ClusterCIDR.Overlaps(c.ServiceCIDR) {
+		return fmt.Errorf("the cluster CIDR %s and the service CIDR %s overlap: pods and services need addresses of their own",
+			c.ClusterCIDR, c.ServiceCIDR)
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package master
+
+import (
+	"context"
+	"net/netip"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ctlplane/ctlplane/apiserver/auth"
+	"github.com/ctlplane/ctlplane/apiserver/registry"
+	"github.com/ctlplane/ctlplane/controller/loop"
+	"github.com/ctlplane/ctlplane/controller/manager"
+	"github.com/ctlplane/ctlplane/raftstore"
+	"github.com/ctlplane/ctlplane/scheduler"
+)
+
+// publishEvery is how often the leader looks whether the masters' addresses changed.
+const publishEvery = 10 * time.Second
+
+// loopSet is what runs on the leader alone.
+type loopSet struct {
+	cfg       Config
+	registry  *registry.Registry
+	member    *raftstore.Member
+	rootCA    []byte
+	scheduler *scheduler.Metrics
+	queues    *loop.Metrics
+}
+
+func newLoopSet(cfg Config, r *registry.Registry, m *raftstore.Member, rootCA []byte, metrics prometheus.Registerer) *loopSet {
+	return &loopSet{
+		cfg: cfg, registry: r, member: m, rootCA: rootCA,
+		scheduler: scheduler.NewMetrics(metrics), queues: loop.NewMetrics(metrics),
+	}
+}
+
+// run runs scheduler and controllers until ctx ends, for one term of leadership.
+func (l *loopSet) run(ctx context.Context) error {
+	if err := l.registry.WaitReady(ctx); err != nil {
+		return err
+	}
+	all, ctx := errgroup.WithContext(ctx)
+	all.Go(func() error { return l.publish(ctx) })
+	all.Go(func() error {
+		s := scheduler.New(asUser{l.registry, auth.System("scheduler")}, scheduler.Options{Logger: l.cfg.Logger, Metrics: l.scheduler})
+		return s.Run(ctx)
+	})
+	all.Go(func() error {
+		return manager.Run(ctx, asUser{l.registry, auth.System("controllers")}, manager.Options{
+			ClusterCIDR: l.cfg.ClusterCIDR, NodeMonitorGrace: l.cfg.NodeMonitorGrace, PodEvictionAfter: l.cfg.PodEvictionAfter,
+			RootCA: l.rootCA, Logger: l.cfg.Logger, Metrics: l.queues,
+		})
+	})
+	return all.Wait()
+}
+
+// publish makes the objects that every cluster has, and keeps the kubernetes service's endpoints at the
+// masters' addresses.
+func (l *loopSet) publish(ctx context.Context) error {
+	tick := time.NewTicker(publishEvery)
+	defer tick.Stop()
+	for {
+		if err := l.registry.Bootstrap(ctx, l.apiAddresses()); err != nil && ctx.Err() == nil {
+			l.cfg.Logger.Warn("the cluster's own objects are not complete, trying again", "err", err, "after", publishEvery)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
+
+func (l *loopSet) apiAddresses() []netip.AddrPort {
+	var addresses []netip.AddrPort
+	for _, record := range l.member.MemberRecords() {
+		for _, url := range record.APIURLs {
+			// Endpoints are addresses: a master that is known by a host name is left out.
+			if address, err := netip.ParseAddrPort(trimScheme(url)); err == nil {
+				addresses = append(addresses, address)
+			}
+		}
+	}
+	return addresses
+}

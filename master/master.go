@@ -1,0 +1,222 @@
+package master
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
+
+	"github.com/ctlplane/ctlplane/apiserver/auth"
+	"github.com/ctlplane/ctlplane/apiserver/registry"
+	"github.com/ctlplane/ctlplane/apiserver/rest"
+	"github.com/ctlplane/ctlplane/client"
+	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore"
+)
+
+// closePatience bounds a graceful stop: handing leadership over and ending what runs.
+const closePatience = 10 * time.Second
+
+// Master is a running master.
+type Master struct {
+	cfg     Config
+	cluster *raftstore.Cluster
+	id      raftstore.Identity
+	source  *pki.Source // of the client and API ports
+	client  net.Listener
+	api     net.Listener // nil where there is only the store
+}
+
+// Run runs a master until ctx ends, then hands leadership over and stops. It creates, joins or restarts,
+// as its data directory and configuration say.
+func Run(ctx context.Context, cfg Config) (err error) {
+	cfg.setDefaults()
+	if err := cfg.validate(); err != nil {
+		return err
+	}
+	m := &Master{cfg: cfg}
+	defer func() { err = errors.Join(err, m.close()) }()
+	if err := m.open(ctx); err != nil {
+		return err
+	}
+	return m.serve(ctx)
+}
+
+// open takes the ports, then starts the store's member: a port that is taken must not be found out after
+// others count on this member.
+func (m *Master) open(ctx context.Context) (err error) {
+	if m.client, err = raftstore.Listen(m.cfg.ClientAddr); err != nil {
+		return fmt.Errorf("client port: %w", err)
+	}
+	if !m.cfg.StoreOnly {
+		if m.api, err = raftstore.Listen(m.cfg.APIAddr); err != nil {
+			return fmt.Errorf("API port: %w", err)
+		}
+	}
+	var servers []string
+	if m.cfg.Join != "" {
+		servers = []string{m.cfg.Join}
+	}
+	config := raftstore.BootstrapConfig{
+		DataDir: m.cfg.DataDir, Name: m.cfg.Name, Peers: m.cfg.Peers, Servers: servers, Token: m.cfg.Token,
+		PeerListen: m.cfg.PeerAddr, ClientListen: m.cfg.ClientAddr, APIListen: m.cfg.APIAddr,
+		ClientInsecure: m.cfg.KVInsecure,
+		Member:         raftstore.Config{LogStore: m.cfg.LogStore},
+		Logger:         m.cfg.Logger,
+	}
+	if m.cluster, err = raftstore.Bootstrap(ctx, config); err != nil {
+		return err
+	}
+	m.id = m.cluster.Member.Identity()
+	leaf := serverLeaf(m.id.Name, m.cfg.ServiceCIDR, m.id.PeerAddress, m.id.ClientAddress, m.id.APIAddress)
+	m.source, err = m.cluster.CA.EnsureLeaf(raftstore.PKIDir(m.cfg.DataDir), "server", leaf, time.Now())
+	return err
+}
+
+// close stops the member last: everything else stands on it.
+func (m *Master) close() error {
+	for _, listener := range []net.Listener{m.client, m.api} {
+		if listener != nil {
+			_ = listener.Close() // closed already where it served
+		}
+	}
+	if m.cluster == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), closePatience)
+	defer cancel()
+	return m.cluster.Member.Close(ctx)
+}
+
+// serve runs all parts until ctx ends or one of them fails.
+func (m *Master) serve(ctx context.Context) error {
+	metrics, metricsHandler := newMetrics(m.cluster.Member)
+	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-m.cluster.Member.Failed():
+			return fmt.Errorf("the store failed: %w", m.cluster.Member.Err())
+		}
+	})
+	var objects *registry.Registry
+	var who auth.Authenticator
+	if !m.cfg.StoreOnly {
+		var err error
+		if objects, err = registry.New(m.cluster.Member, registry.Options{ServiceCIDR: m.cfg.ServiceCIDR, Logger: m.cfg.Logger}); err != nil {
+			return err
+		}
+		who = m.authenticator(objects)
+		handler, closeNodes, err := m.apiHandler(objects, who, metrics, metricsHandler)
+		if err != nil {
+			return err
+		}
+		defer closeNodes()
+		loops := newLoopSet(m.cfg, objects, m.cluster.Member, m.cluster.CA.CertPEM(), metrics)
+		parts.Go(func() error { return objects.Run(ctx) })
+		parts.Go(func() error {
+			return serveAPI(ctx, m.api, m.source, m.cluster.CA, handler, m.cluster.JoinServer, m.cfg.Logger)
+		})
+		parts.Go(func() error {
+			lead(ctx, m.cluster.Member.Leadership(), m.cfg.Logger, loops.run)
+			return nil
+		})
+	}
+	parts.Go(func() error { return m.newClientPort(objects, who).serve(ctx, m.client) })
+	parts.Go(func() error { return m.announce(ctx, objects) })
+	return parts.Wait()
+}
+
+// authenticator knows callers by certificate and by token.
+func (m *Master) authenticator(objects *registry.Registry) auth.Authenticator {
+	secrets := client.For[*corev1.Secret](asUser{objects, auth.System("apiserver")})
+	lookup := auth.SecretTokens{Get: func(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
+		secret, err := secrets.Get(ctx, namespace, name)
+		if apierrors.IsNotFound(err) {
+			return nil, nil
+		}
+		return secret, err
+	}}
+	return auth.Union{auth.Certificates{Clock: clock.RealClock{}}, auth.Tokens{Lookup: lookup, Clock: clock.RealClock{}}}
+}
+
+// apiHandler is the Kubernetes API. The second answer closes what it holds open.
+func (m *Master) apiHandler(objects *registry.Registry, who auth.Authenticator, metrics prometheus.Registerer, metricsHandler http.Handler) (http.Handler, func(), error) {
+	own, err := m.cluster.CA.EnsureLeaf(raftstore.PKIDir(m.cfg.DataDir), "apiserver", pki.APIServerLeaf(), time.Now())
+	if err != nil {
+		return nil, nil, err
+	}
+	nodes := rest.NewNodeClient(pki.Client(own, m.cluster.CA))
+	handler, err := rest.NewHandler(rest.Options{
+		Registry: objects, Authenticator: who, Nodes: nodes, Metrics: metricsHandler, Registerer: metrics, Logger: m.cfg.Logger,
+		ReadyChecks: []rest.Check{{Name: "leader", Check: m.cluster.Member.LinearizableRead}},
+	})
+	return handler, nodes.Close, err
+}
+
+// announce tells that the master is ready, once it answers linearizable reads and knows all objects.
+func (m *Master) announce(ctx context.Context, objects *registry.Registry) error {
+	for m.cluster.Member.LinearizableRead(ctx) != nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(50 * time.Millisecond): // no leader yet
+		}
+	}
+	if objects != nil && objects.WaitReady(ctx) != nil {
+		return nil // told to end
+	}
+	ready := Ready{
+		Name: m.id.Name, API: "https://" + m.id.APIAddress, APIAddress: m.id.APIAddress,
+		Client: m.clientScheme() + m.id.ClientAddress, Peer: m.id.PeerAddress,
+	}
+	if m.cluster.Created && m.cfg.Token == "" {
+		ready.NewToken = m.cluster.Secret.Reveal()
+	}
+	if !m.cfg.StoreOnly {
+		var err error
+		if ready.Kubeconfig, err = writeAdminAccess(m.cfg.DataDir, m.cluster.CA, m.id.APIAddress, m.clientEndpoints(), m.cfg.KVInsecure); err != nil {
+			return err
+		}
+	}
+	m.cfg.Ready(ready)
+	return nil
+}
+
+// clientEndpoints are all masters' client ports, this one's first.
+func (m *Master) clientEndpoints() []string {
+	endpoints := []string{m.id.ClientAddress}
+	for _, record := range m.cluster.Member.MemberRecords() {
+		for _, url := range record.ClientURLs {
+			if address := trimScheme(url); address != m.id.ClientAddress {
+				endpoints = append(endpoints, address)
+			}
+		}
+	}
+	return endpoints
+}
+
+func (m *Master) clientScheme() string {
+	if m.cfg.KVInsecure {
+		return "http://"
+	}
+	return "https://"
+}
+
+func trimScheme(url string) string {
+	_, address, found := strings.Cut(url, "://")
+	if !found {
+		return url
+	}
+	return address
+}

@@ -1,0 +1,55 @@
+package master
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/ctlplane/ctlplane/pki"
+)
+
+const (
+	// headerPatience bounds how long a caller may take to say what it wants.
+	headerPatience = 10 * time.Second
+	// stopPatience is how long requests may go on once the master is told to end.
+	stopPatience = 2 * time.Second
+)
+
+// serveAPI serves the Kubernetes API on listener until ctx ends, and the join handshake beside it.
+func serveAPI(ctx context.Context, listener net.Listener, source *pki.Source, ca *pki.CA, handler http.Handler, join *pki.JoinServer, log *slog.Logger) error {
+	server := &http.Server{
+		Handler:           handler,
+		ReadHeaderTimeout: headerPatience,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // strangers' handshakes that failed
+		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
+			pki.ProtocolJoin: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { join.Serve(ctx, conn) },
+		},
+		TLSConfig: pki.WithJoin(pki.Server(source, ca, tls.VerifyClientCertIfGiven, pki.ProtocolGRPC, "http/1.1")),
+		// Requests end with the master: watches have no end of their own.
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	server.Protocols = new(http.Protocols)
+	server.Protocols.SetHTTP1(true)
+	server.Protocols.SetHTTP2(true)
+	ended := make(chan struct{})
+	stop := context.AfterFunc(ctx, func() {
+		defer close(ended)
+		patience, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopPatience)
+		defer cancel()
+		if server.Shutdown(patience) != nil {
+			_ = server.Close() // what did not end in time is cut
+		}
+	})
+	err := server.ServeTLS(listener, "", "")
+	if !stop() {
+		<-ended
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
