@@ -5,8 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -45,10 +48,28 @@ func say(args []string) int {
 			fmt.Println(err)
 			return 1
 		}
-	case "pid":
-		fmt.Println(os.Getpid())
+	case "self":
+		fmt.Printf("pid=%d uid=%d gid=%d cwd=%s\n", os.Getpid(), os.Getuid(), os.Getgid(), cwd())
+		fmt.Println("write:", os.WriteFile("/written", nil, 0o600))
+		fmt.Println("sysctl:", os.WriteFile("/proc/sys/kernel/hostname", []byte("x"), 0o600))
+		_, err := os.ReadDir("/sys/firmware")
+		fmt.Println("masked:", err)
+	case "sleep":
+		time.Sleep(time.Hour)
+	case "stubborn":
+		signal.Ignore(syscall.SIGTERM)
+		fmt.Println("ignoring")
+		time.Sleep(time.Hour)
 	}
 	return 0
+}
+
+func cwd() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return err.Error()
+	}
+	return dir
 }
 
 func run(t *testing.T, r *embedded.Runtime, config *runtimeapi.ContainerConfig) (sandbox, container string, logs string) {
@@ -137,5 +158,267 @@ func TestDemoServesAndStops(t *testing.T) {
 	}
 	if status := waitExit(t, r, id); status.ExitCode != 0 || status.Reason != "Completed" {
 		t.Errorf("the demo server does not end well on SIGTERM: %v", status)
+	}
+}
+
+func TestContainerIsConfined(t *testing.T) {
+	r := fresh(t)
+	config := containerConfig("say", "self")
+	config.WorkingDir = "/work/deep"
+	config.Linux.SecurityContext = &runtimeapi.LinuxContainerSecurityContext{
+		RunAsUser: &runtimeapi.Int64Value{Value: 1234}, RunAsGroup: &runtimeapi.Int64Value{Value: 55}, NoNewPrivs: true,
+	}
+	_, id, log := run(t, r, config)
+	waitExit(t, r, id)
+	text := read(t, log)
+	for _, want := range []string{"pid=1 uid=1234 gid=55 cwd=/work/deep", "write: open /written: permission denied", "sysctl: open /proc/sys/kernel/hostname:"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("output lacks %q:\n%s", want, text)
+		}
+	}
+}
+
+func TestReadonlyRoot(t *testing.T) {
+	r := fresh(t)
+	config := containerConfig("say", "self")
+	config.Linux.SecurityContext = &runtimeapi.LinuxContainerSecurityContext{ReadonlyRootfs: true}
+	_, id, log := run(t, r, config)
+	waitExit(t, r, id)
+	if text := read(t, log); !strings.Contains(text, "write: open /written: read-only file system") || !strings.Contains(text, "sysctl: open /proc/sys/kernel/hostname: read-only") {
+		t.Error(text)
+	}
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+func TestMemoryLimitKills(t *testing.T) {
+	r := fresh(t)
+	config := containerConfig("say", "eat")
+	config.Linux.Resources = &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: 48 << 20}
+	_, id, _ := run(t, r, config)
+	if status := waitExit(t, r, id); status.Reason != "OOMKilled" || status.ExitCode != 137 {
+		t.Errorf("status %v", status)
+	}
+}
+
+func TestLimitsReachTheCgroup(t *testing.T) {
+	r := fresh(t)
+	config := containerConfig("say", "sleep")
+	config.Linux.Resources = &runtimeapi.LinuxContainerResources{MemoryLimitInBytes: 64 << 20, CpuQuota: 50_000, CpuPeriod: 100_000, CpuShares: 512}
+	_, id, _ := run(t, r, config)
+	cgroup := "/ctlplane-test/" + t.Name() + "/" + id
+	for _, file := range []struct{ v1, v2, want string }{
+		{"memory" + cgroup + "/memory.limit_in_bytes", cgroup + "/memory.max", "67108864"},
+		{"cpu" + cgroup + "/cpu.cfs_quota_us", cgroup + "/cpu.max", "50000"},
+		{"pids" + cgroup + "/pids.max", cgroup + "/pids.max", "4096"},
+	} {
+		content, err := os.ReadFile("/sys/fs/cgroup/" + file.v1)
+		if err != nil {
+			content, err = os.ReadFile("/sys/fs/cgroup/" + file.v2)
+		}
+		if err != nil || !strings.HasPrefix(string(content), file.want) {
+			t.Errorf("%s: %q, %v", file.v1, content, err)
+		}
+	}
+}
+
+func TestLogsRotate(t *testing.T) {
+	r := fresh(t)
+	_, id, log := run(t, r, containerConfig("say", "lines"))
+	waitExit(t, r, id)
+	files, err := filepath.Glob(log + "*")
+	if err != nil || len(files) != 3 {
+		t.Fatalf("files %v, %v", files, err)
+	}
+	if text := read(t, log); !strings.Contains(text, "F line 4999 ") {
+		t.Error("the last line is not in the newest file")
+	}
+	last := -1
+	for _, name := range []string{log + ".2", log + ".1", log} {
+		text := read(t, name)
+		if len(text) > 64<<10 {
+			t.Errorf("%s has %d bytes", name, len(text))
+		}
+		for _, line := range strings.Split(strings.TrimSpace(text), "\n") {
+			n, err := strconv.Atoi(strings.Fields(line)[4])
+			if err != nil || last >= 0 && n != last+1 {
+				t.Fatalf("%s: line %q after number %d", name, line, last)
+			}
+			last = n
+		}
+	}
+}
+
+func TestRestartOfTheRuntimeKeepsContainers(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	t.Cleanup(func() {
+		if err := embedded.DestroyDir(context.Background(), dir, nil); err != nil {
+			t.Error(err)
+		}
+	})
+	_, id, _ := run(t, r, containerConfig("say", "sleep"))
+	before := pid(t, r, id)
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r = open(t, dir)
+	if after := pid(t, r, id); after != before {
+		t.Errorf("process %s, was %s", after, before)
+	}
+	n, err := strconv.Atoi(before)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(n, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if status := waitExit(t, r, id); status.ExitCode != 137 || status.Reason != "Error" {
+		t.Errorf("status %v", status)
+	}
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// The end is on record for whoever comes next.
+	r = open(t, dir)
+	if status := waitExit(t, r, id); status.ExitCode != 137 {
+		t.Errorf("status of a later runtime: %v", status)
+	}
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestStubbornContainerIsKilled(t *testing.T) {
+	r := fresh(t)
+	_, id, log := run(t, r, containerConfig("say", "stubborn"))
+	eventually(t, func() bool {
+		content, err := os.ReadFile(log)
+		return err == nil && strings.Contains(string(content), "ignoring")
+	})
+	if err := r.StopContainer(t.Context(), id, 1); err != nil {
+		t.Fatal(err)
+	}
+	if status := waitExit(t, r, id); status.ExitCode != 137 || status.Reason != "Error" {
+		t.Errorf("status %v", status)
+	}
+}
+
+func eventually(t *testing.T, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it did not happen in time")
+		}
+	}
+}
+
+func TestLostShimTakesItsContainerAlong(t *testing.T) {
+	r := fresh(t)
+	_, id, _ := run(t, r, containerConfig("say", "sleep"))
+	process, err := strconv.Atoi(pid(t, r, id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	stat := strings.Fields(read(t, fmt.Sprintf("/proc/%d/stat", process)))
+	shim, err := strconv.Atoi(stat[3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(shim, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if status := waitExit(t, r, id); status.ExitCode != 137 || status.Message == "" {
+		t.Errorf("status %v", status)
+	}
+	eventually(t, func() bool { return syscall.Kill(process, 0) == syscall.ESRCH })
+}
+
+func TestExecIsKilledAfterItsTime(t *testing.T) {
+	r := fresh(t)
+	_, id, _ := run(t, r, containerConfig("say", "sleep"))
+	begin := time.Now()
+	_, _, err := r.ExecSync(t.Context(), id, []string{demo.Program, "say", "stubborn"}, time.Second)
+	if err == nil || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("error %v", err)
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("took %v", took)
+	}
+	init := pid(t, r, id)
+	eventually(t, func() bool { return processesIn(t, init) == 1 })
+}
+
+// processesIn counts the processes of the PID namespace of a process.
+func processesIn(t *testing.T, pid string) int {
+	t.Helper()
+	own, err := os.Readlink("/proc/" + pid + "/ns/pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	entries, err := filepath.Glob("/proc/[0-9]*/ns/pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	count := 0
+	for _, entry := range entries {
+		if ns, err := os.Readlink(entry); err == nil && ns == own {
+			count++
+		}
+	}
+	return count
+}
+
+func TestMissingCommand(t *testing.T) {
+	r := fresh(t)
+	pod := sandboxConfig(t)
+	sandbox, err := r.RunPodSandbox(t.Context(), pod, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := containerConfig()
+	config.Command = []string{"/no/such/program"}
+	id, err := r.CreateContainer(t.Context(), sandbox, config, pod)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = r.StartContainer(t.Context(), id)
+	if err == nil || !strings.Contains(err.Error(), "/no/such/program") {
+		t.Errorf("error %v", err)
+	}
+	if status := waitExit(t, r, id); status.ExitCode != 128 {
+		t.Errorf("status %v", status)
+	}
+}
+
+func TestDestroyDirOfARuntimeThatDied(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	_, id, _ := run(t, r, containerConfig("say", "sleep"))
+	process := pid(t, r, id)
+	if err := r.Close(t.Context()); err != nil { // all that is lost with a process is lost with this
+		t.Fatal(err)
+	}
+	if err := embedded.DestroyDir(t.Context(), dir, nil); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat("/proc/" + process); err == nil {
+		t.Error("the container runs on")
+	}
+	if _, err := os.Stat(dir); err == nil {
+		t.Error("the directory is still there")
+	}
+	if mounts := read(t, "/proc/self/mounts"); strings.Contains(mounts, dir) {
+		t.Error("something is still mounted")
+	}
+	if left, _ := filepath.Glob("/sys/fs/cgroup/*/ctlplane-test/" + t.Name()); len(left) > 0 {
+		t.Errorf("cgroups are left: %v", left)
 	}
 }

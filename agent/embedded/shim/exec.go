@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
+	"syscall"
 
 	"github.com/opencontainers/runc/libcontainer"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -64,6 +66,13 @@ func execute(dir Dir) (int, error) {
 	if err := container.Start(p); err != nil {
 		return 0, err
 	}
+	// Whoever asked for the command has no more use for it: it must not go on alone.
+	cancelled := make(chan os.Signal, 1)
+	signal.Notify(cancelled, syscall.SIGTERM)
+	go func() {
+		<-cancelled
+		_ = p.Signal(syscall.SIGKILL)
+	}()
 	state, err := p.Wait()
 	if state == nil {
 		return 0, err
