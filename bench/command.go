@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime/debug"
 	"strings"
 	"time"
 
@@ -66,7 +67,7 @@ func (f *writesFlags) register(cmd *cobra.Command) {
 	flags.IntVar(&o.Pipeline, "pipeline", 0, "writes in flight a client, over the client library's write stream (0: one RPC a write)")
 	flags.StringVar((*string)(&o.Target), "target", string(TargetLeader), `members to write to: "leader" or "all"`)
 	flags.IntVar(&o.KeySize, "key-size", 16, "bytes of a key")
-	flags.IntVar(&o.KeySpace, "key-space", 1_000_000, "how many different keys are written")
+	flags.IntVar(&o.KeySpace, "key-space", 100_000, "how many different keys are written")
 	flags.IntVar(&o.ValueSize, "value-size", 256, "bytes of a value")
 	flags.DurationVar(&o.Duration, "duration", 10*time.Second, "how long to measure")
 	flags.Int64Var(&o.Total, "total", 0, "how many writes to measure, in place of a duration")
@@ -100,6 +101,8 @@ func (f *writesFlags) run(cmd *cobra.Command, start StartCluster) error {
 		defer stop()
 		o.Endpoints = endpoints
 	}
+	// The generator shares the machine with what it measures: it trades memory for time.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
 	report, err := Writes(cmd.Context(), o)
 	if err != nil {
 		return err

@@ -33,7 +33,7 @@ type Options struct {
 	Target      Target // default TargetLeader
 
 	KeySize   int // bytes; default 16
-	KeySpace  int // how many keys are written to, chosen at random; default 1,000,000
+	KeySpace  int // how many keys are written to, chosen at random; default 100,000
 	ValueSize int // bytes; 0 is a legal size. The values can't be compressed
 
 	Duration time.Duration // how long is measured; default 10 s. Ignored when Total is set
@@ -53,7 +53,7 @@ func (o Options) withDefaults() (Options, error) {
 	o.Connections = min(o.Connections, o.Clients)
 	setDefault(&o.Target, TargetLeader)
 	setDefault(&o.KeySize, 16)
-	setDefault(&o.KeySpace, 1_000_000)
+	setDefault(&o.KeySpace, 100_000)
 	setDefault(&o.Duration, 10*time.Second)
 	setDefault(&o.WarmUp, time.Second)
 	o.WarmUp = max(o.WarmUp, 0)

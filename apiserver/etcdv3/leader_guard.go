@@ -2,7 +2,9 @@ package etcdv3
 
 import (
 	"context"
+	"math"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -14,6 +16,8 @@ import (
 const (
 	// leaderCheckInterval is how often a member that serves streams that want a leader looks for it.
 	leaderCheckInterval = 500 * time.Millisecond
+	// leaderMemory is how long an answer to whether there is a leader is taken for true, so that asking costs calls nothing.
+	leaderMemory = 100 * time.Millisecond
 	// leaderlessChecks is how many times in a row none is found before these streams are ended: longer than an election.
 	leaderlessChecks = 6
 )
@@ -27,6 +31,9 @@ type leaderGuard struct {
 	hasLeader func() bool
 	clock     clock.WithTicker
 
+	asked atomic.Int64 // when hasLeader was last asked, in nanoseconds
+	known atomic.Bool  // what it said
+
 	mu      sync.Mutex
 	streams map[*guardedStream]struct{}
 	stop    chan struct{}
@@ -34,11 +41,25 @@ type leaderGuard struct {
 }
 
 func newLeaderGuard(hasLeader func() bool, c clock.WithTicker) *leaderGuard {
-	return &leaderGuard{hasLeader: hasLeader, clock: c, streams: map[*guardedStream]struct{}{}}
+	g := &leaderGuard{hasLeader: hasLeader, clock: c, streams: map[*guardedStream]struct{}{}}
+	g.asked.Store(math.MinInt64 / 2)
+	return g
+}
+
+// leaderKnown is hasLeader, as of a moment ago.
+func (g *leaderGuard) leaderKnown() bool {
+	now := g.clock.Now().UnixNano()
+	if now-g.asked.Load() < int64(leaderMemory) {
+		return g.known.Load()
+	}
+	known := g.hasLeader()
+	g.known.Store(known)
+	g.asked.Store(now)
+	return known
 }
 
 func (g *leaderGuard) unary(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if requiresLeader(ctx) && !g.hasLeader() {
+	if !g.leaderKnown() && requiresLeader(ctx) { // the cheaper question first
 		return nil, rpctypes.ErrGRPCNoLeader
 	}
 	return handler(ctx, req)
@@ -48,7 +69,7 @@ func (g *leaderGuard) stream(srv any, ss grpc.ServerStream, _ *grpc.StreamServer
 	if !requiresLeader(ss.Context()) {
 		return handler(srv, ss)
 	}
-	if !g.hasLeader() {
+	if !g.leaderKnown() {
 		return rpctypes.ErrGRPCNoLeader
 	}
 	ctx, cancel := context.WithCancelCause(ss.Context())

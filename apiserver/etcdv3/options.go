@@ -32,6 +32,10 @@ const (
 	socketBuffer     = 64 << 10
 )
 
+// streamWorkers are goroutines that stay and take calls, in place of a new one a call, whose stack has to grow each time:
+// measured with 1000 writers it saves a seventh of the leader's time. Calls beyond them get a goroutine of their own.
+const streamWorkers = 1024
+
 // ServerOptions are the options for a gRPC server that Register is called on: limits, buffers and who may call what.
 // Credentials are the caller's to add.
 func ServerOptions(c ServerConfig) []grpc.ServerOption {
@@ -44,6 +48,7 @@ func ServerOptions(c ServerConfig) []grpc.ServerOption {
 		grpc.ReadBufferSize(socketBuffer),
 		grpc.WriteBufferSize(socketBuffer),
 		grpc.SharedWriteBuffer(true),
+		grpc.NumStreamWorkers(streamWorkers),
 		// etcd's clients may ping every 5 s, also while nothing is going on.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
