@@ -33,6 +33,13 @@ func work(args []string) int {
 			}
 			fmt.Printf("%s=%s\n", path, strings.TrimSpace(string(content)))
 		}
+	case "write":
+		for i := 1; i+1 < len(args); i += 2 {
+			if err := os.WriteFile(args[i], []byte(args[i+1]), 0o644); err != nil {
+				fmt.Println(err)
+				return 1
+			}
+		}
 	case "env":
 		for _, name := range args[1:] {
 			fmt.Printf("%s=%s\n", name, os.Getenv(name))
