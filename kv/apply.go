@@ -53,6 +53,9 @@ func (s *Store) Apply(entries []Entry) ([][]Result, error) {
 
 func (w *writer) entries(entries []Entry) ([][]Result, error) {
 	results := make([][]Result, len(entries))
+	if err := w.prefetch(entries); err != nil {
+		return nil, err
+	}
 	for i := range entries {
 		e := &entries[i]
 		if e.Index <= w.state.applied {

@@ -16,7 +16,8 @@ type Options struct {
 	Dir string
 	// FS is the file system; nil is the disk.
 	FS vfs.FS
-	// CacheBytes is the size of the block cache; 0 is 64 MiB.
+	// CacheBytes is the size of the block cache; 0 is 64 MiB. Memory that the memory tables don't need is
+	// added to it.
 	CacheBytes int64
 	// MemTableBytes is the size of one memory table, of which up to four are kept; 0 is 32 MiB.
 	MemTableBytes uint64
@@ -55,6 +56,15 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// memTables is how many memory tables there may be before writers have to wait for the disk.
+const memTables = 4
+
+// cache returns the cache that blocks and memory tables share: Pebble takes what the tables need out of it,
+// and would leave nothing for the blocks if it were only as big as is meant for them.
+func (o Options) cache() *pebble.Cache {
+	return pebble.NewCache(o.CacheBytes + memTables*int64(o.MemTableBytes))
+}
+
 // pebble returns the database's options. onFlush is called after each memory table that reached the disk.
 func (o Options) pebble(cache *pebble.Cache, lock *pebble.Lock, onFlush func()) *pebble.Options {
 	p := &pebble.Options{
@@ -65,7 +75,7 @@ func (o Options) pebble(cache *pebble.Cache, lock *pebble.Lock, onFlush func()) 
 		DisableWAL:                  true,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                o.MemTableBytes,
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: memTables,
 		L0CompactionThreshold:       2,
 		L0StopWritesThreshold:       1000,
 		LBaseMaxBytes:               64 << 20,

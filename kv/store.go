@@ -75,7 +75,7 @@ func (s *Store) openDatabase() error {
 		return fmt.Errorf("%w: %s is open in this or another process: stop that one, or choose another directory (%v)", ErrInUse, o.Dir, err)
 	}
 	s.lock = lock
-	s.cache = pebble.NewCache(o.CacheBytes)
+	s.cache = o.cache()
 	s.db, err = pebble.Open(o.Dir, o.pebble(s.cache, lock, s.flushed.invalidate))
 	if err != nil {
 		s.cache.Unref()
