@@ -80,12 +80,3 @@ func watchRefusal(err error) string {
 	}
 	return status.Convert(toStatus(err)).Message()
 }
-
-// streamEnd is the error that a stream ends with after a failed send or receive: why its context ended, where
-// somebody has said so, or else the failure itself.
-func streamEnd(ctx context.Context, err error) error {
-	if ctx.Err() == nil {
-		return err
-	}
-	return toStatus(context.Cause(ctx))
-}

@@ -3,9 +3,10 @@ package etcdv3
 import (
 	"context"
 	"errors"
-	"io"
+	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/ctlplane/ctlplane/kv"
 )
@@ -40,33 +41,34 @@ func (s *leaseServer) LeaseLeases(ctx context.Context, _ *pb.LeaseLeasesRequest)
 	return answer(s.store.LeaseLeases(ctx))
 }
 
-// LeaseKeepAlive renews leases one after the other as they come. A lease that is gone is answered with a time to live
-// of zero, which is how etcd's clients learn of it.
+// parallelRenewals is how many leases of one stream are renewed at once. Each renewal has the leader prove that it leads; those
+// that wait together share one proof.
+const parallelRenewals = 64
+
+// LeaseKeepAlive renews leases as they come, and answers each when it is renewed. A lease that is gone is answered with a
+// time to live of zero, which is how etcd's clients learn of it.
 func (s *leaseServer) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error {
-	ctx, cancel := context.WithCancel(stream.Context())
-	defer cancel()
-	requests := receive(ctx, stream.Recv)
-	for {
-		var req received[pb.LeaseKeepAliveRequest]
-		select {
-		case req = <-requests:
-		case <-ctx.Done():
-			return streamEnd(ctx, ctx.Err())
-		}
-		if errors.Is(req.err, io.EOF) {
-			return nil
-		}
-		if req.err != nil {
-			return streamEnd(ctx, req.err)
-		}
-		resp, err := s.keepAlive(ctx, req.request.ID)
-		if err != nil {
-			return toStatus(err)
-		}
-		if err := stream.Send(resp); err != nil {
-			return streamEnd(ctx, err)
-		}
+	renewals, ctx := errgroup.WithContext(stream.Context())
+	renewals.SetLimit(parallelRenewals)
+	var sending sync.Mutex
+	err := eachRequest(ctx, stream.Recv, func(req *pb.LeaseKeepAliveRequest) {
+		renewals.Go(func() error {
+			resp, err := s.keepAlive(ctx, req.ID)
+			if err != nil {
+				return err
+			}
+			sending.Lock()
+			defer sending.Unlock()
+			return stream.Send(resp)
+		})
+	})
+	if failed := renewals.Wait(); failed != nil {
+		err = failed
 	}
+	if err != nil {
+		return toStatus(err)
+	}
+	return nil
 }
 
 func (s *leaseServer) keepAlive(ctx context.Context, id int64) (*pb.LeaseKeepAliveResponse, error) {

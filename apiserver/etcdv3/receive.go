@@ -1,6 +1,10 @@
 package etcdv3
 
-import "context"
+import (
+	"context"
+	"errors"
+	"io"
+)
 
 // received is one request of a stream, or the error that ended it.
 type received[T any] struct {
@@ -27,4 +31,24 @@ func receive[T any](ctx context.Context, recv func() (*T, error)) <-chan receive
 		}
 	}()
 	return requests
+}
+
+// eachRequest handles a stream's requests until the client has sent its last, for which it returns nil, or until ctx ends,
+// for which it returns why.
+func eachRequest[T any](ctx context.Context, recv func() (*T, error), handle func(*T)) error {
+	requests := receive(ctx, recv)
+	for {
+		select {
+		case r := <-requests:
+			switch {
+			case errors.Is(r.err, io.EOF):
+				return nil
+			case r.err != nil:
+				return r.err
+			}
+			handle(r.request)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
 }
