@@ -70,6 +70,34 @@ func TestFollowsPods(t *testing.T) {
 	})
 }
 
+// Pods that come while the caches don't show the first slice yet don't get a second one.
+func TestLateCachesMakeNoSecondSlice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := clienttest.New()
+		late := func(resource string) time.Duration {
+			if resource == "endpointslices" {
+				return 10 * time.Second
+			}
+			return 0
+		}
+		start(t, &looptest.Stale{Objects: cluster, Delay: late})
+		looptest.Settle(time.Minute)
+		looptest.Create(t, cluster, service())
+		for i := range 3 {
+			looptest.Settle(time.Second)
+			createPod(t, cluster, i)
+		}
+		looptest.Settle(time.Second)
+		if slice := only(t, cluster); len(slice.Endpoints) != 3 {
+			t.Errorf("%d endpoints before the cache has seen the slice, want 3", len(slice.Endpoints))
+		}
+		looptest.Settle(time.Minute)
+		if slice := only(t, cluster); len(slice.Endpoints) != 3 {
+			t.Errorf("%d endpoints, want 3", len(slice.Endpoints))
+		}
+	})
+}
+
 func TestLeavesServicesWithoutSelectorAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		cluster := clienttest.New()
