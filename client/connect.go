@@ -123,7 +123,6 @@ func (cfg Config) dialOptions() []grpc.DialOption {
 		grpc.WithInitialConnWindowSize(connectionWindow),
 		grpc.WithWriteBufferSize(socketBuffer),
 		grpc.WithReadBufferSize(socketBuffer),
-		grpc.WithSharedWriteBuffer(true),
 		// A master that was restarted should be found again in well under a second.
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
