@@ -2,19 +2,26 @@ package kv
 
 // headerCache keeps the headers of recently used keys, so that most writes need not look at what they
 // replace. It is in two generations: when the young one is full it becomes the old one, and what is used
-// again comes back. Only Apply uses it.
+// again comes back. It is bounded by bytes, because keys may be long. Only Apply uses it.
 //
 // Invariant: a header in the cache is that of the key's newest version, those written by the batch that is
 // being built included. It may be dropped only between batches, because a batch's own writes are nowhere
 // else until it is committed.
 type headerCache struct {
-	limit      int // headers a generation
+	limit      int // bytes a generation, by headerBytes
+	bytes      int // of the young generation
 	young, old map[string]header
 }
 
+// headerBytes is about what a key of the usual length takes with its header, headerOverhead what one takes
+// beside the key.
+const (
+	headerBytes    = 192
+	headerOverhead = 128
+)
+
 func newHeaderCache(headers int) *headerCache {
-	limit := max(headers/2, 1)
-	return &headerCache{limit: limit, young: make(map[string]header), old: map[string]header{}}
+	return &headerCache{limit: headers / 2 * headerBytes, young: make(map[string]header), old: map[string]header{}}
 }
 
 func (c *headerCache) get(key []byte) (header, bool) {
@@ -25,11 +32,17 @@ func (c *headerCache) get(key []byte) (header, bool) {
 	return h, ok
 }
 
-func (c *headerCache) set(key []byte, h header) { c.young[string(key)] = h }
+func (c *headerCache) set(key []byte, h header) {
+	before := len(c.young)
+	c.young[string(key)] = h
+	if len(c.young) > before {
+		c.bytes += len(key) + headerOverhead
+	}
+}
 
 // rotate makes room. It is called between batches.
 func (c *headerCache) rotate() {
-	if len(c.young) >= c.limit {
-		c.old, c.young = c.young, make(map[string]header, c.limit)
+	if c.bytes >= c.limit {
+		c.old, c.young, c.bytes = c.young, make(map[string]header, len(c.young)), 0
 	}
 }

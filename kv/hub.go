@@ -34,8 +34,10 @@ type hub struct {
 }
 
 const (
-	// dispatchBatch is how many revisions are handed out before mu is released for others.
-	dispatchBatch = 64
+	// dispatchBatch and dispatchEvents are how many revisions, and events to their watchers, are handed out
+	// before mu is released for others.
+	dispatchBatch  = 64
+	dispatchEvents = 4096
 	// hugeRevision is the number of events from which on a revision is not put on queues: its watchers
 	// catch up with it in parts.
 	hugeRevision = 4096
@@ -113,21 +115,26 @@ func (h *hub) dispatch() bool {
 		h.dispatched = h.tail.end()
 		return true
 	}
+	handed := 0
 	for _, r := range h.batch {
+		if handed >= dispatchEvents {
+			break
+		}
 		if len(r.events) > hugeRevision {
 			h.demoteAll(r.revision)
 		} else {
-			h.deliver(r)
+			handed += h.deliver(r)
 		}
 		h.dispatched = r.revision
 	}
-	more := len(h.batch) == dispatchBatch
+	more := len(h.batch) == dispatchBatch || handed >= dispatchEvents
 	clear(h.batch)
 	return more
 }
 
-// deliver gives the events of one revision to their watchers.
-func (h *hub) deliver(r revisionEvents) {
+// deliver gives the events of one revision to their watchers, and returns how many it gave.
+func (h *hub) deliver(r revisionEvents) int {
+	handed := 0
 	for _, e := range r.events {
 		h.index.match(e.kv.Key, func(w *watcher) {
 			if r.revision < w.start || !w.wants(e) {
@@ -143,10 +150,12 @@ func (h *hub) deliver(r revisionEvents) {
 		if !w.stream.enqueue(w, w.pending) {
 			h.demote(w, r.revision)
 		}
+		handed += len(w.pending)
 		clear(w.pending)
 		w.pending, h.matched[i] = w.pending[:0], nil
 	}
 	h.matched = h.matched[:0]
+	return handed
 }
 
 // demote makes a live watcher catch up from revision on.

@@ -176,3 +176,28 @@ func TestDiskFailure(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestHeaderCacheIsBounded by bytes: long keys don't make it grow.
+func TestHeaderCacheIsBounded(t *testing.T) {
+	s := open(t, Options{CachedHeaders: 1000})
+	for i := range 20 {
+		for j := range 5 {
+			key := make([]byte, 100_000)
+			copy(key, fmt.Sprint(i, "/", j))
+			apply(t, s, put(string(key), "x"))
+		}
+	}
+	c := s.apply.headers
+	size := 0
+	for _, m := range []map[string]header{c.young, c.old} {
+		for key := range m {
+			size += len(key)
+		}
+	}
+	if size > 2*1000*headerBytes+200_000 {
+		t.Errorf("%d bytes of keys are cached", size)
+	}
+	if n := get(t, s, &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, CountOnly: true}).Count; n != 100 {
+		t.Errorf("%d keys", n)
+	}
+}

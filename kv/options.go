@@ -21,7 +21,8 @@ type Options struct {
 	CacheBytes int64
 	// MemTableBytes is the size of one memory table, of which up to four are kept; 0 is 32 MiB.
 	MemTableBytes uint64
-	// CachedHeaders is about how many keys' headers are kept in memory to spare writes a read; 0 is 65536.
+	// CachedHeaders is about how many keys' headers are kept in memory to spare writes a read, if the keys are
+	// of the usual length; there are fewer of long keys. 0 is 65536.
 	CachedHeaders int
 	// WatchTailBytes bounds the recent events kept in memory for watchers to catch up from; 0 is 32 MiB.
 	WatchTailBytes int
