@@ -260,7 +260,7 @@ func TestUnhappyPods(t *testing.T) {
 	missing := n.pod("missing", corev1.Container{Name: "main", Image: "ctlplane.local/demo:v1", Command: []string{"/no/such/thing"}})
 	n.create(missing)
 
-	n.wait("pull", "not pulled", waitingFor("ErrImagePull"))
+	n.wait("pull", "not pulled", waitingFor("ImagePullBackOff"))
 	n.wait("never", "not there", waitingFor("ErrImageNeverPull"))
 	n.wait("config", "not configured", waitingFor("CreateContainerConfigError"))
 	n.wait("root", "refused", waitingFor("CreateContainerConfigError"))
