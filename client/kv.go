@@ -56,9 +56,8 @@ func slogLevel(l zapcore.Level) slog.Level {
 	switch {
 	case l >= zapcore.ErrorLevel:
 		return slog.LevelWarn
-	case l == zapcore.WarnLevel:
-		return slog.LevelInfo
 	default:
+		// It warns of every answer that is an error, a key that is not there included: the caller's to judge.
 		return slog.LevelDebug
 	}
 }

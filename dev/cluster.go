@@ -188,7 +188,7 @@ func (c *Cluster) startNodes() error {
 		}
 		n.args = []string{
 			"join", strings.TrimPrefix(c.Masters[0].Access.Server, "https://"), "--token-file", tokenFile,
-			"--name", name, "--data-dir", n.DataDir, "--node-ip", c.segment.node(i).String(),
+			"--name", name, "--data-dir", n.DataDir, "--node-ip", c.segment.node(i).String(), "--heartbeat", "1s",
 		}
 	}
 	if err := c.save(); err != nil {

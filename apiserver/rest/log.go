@@ -10,10 +10,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/ctlplane/ctlplane/apiserver/auth"
 )
@@ -50,9 +50,9 @@ func (h *Handler) openLog(r *http.Request, t target) (io.ReadCloser, error) {
 	if err := h.objects.AuthorizeSubresource(ctx, "get", t.GroupVersionResource, t.namespace, t.name, t.subresource); err != nil {
 		return nil, err
 	}
-	var opts corev1.PodLogOptions
-	if err := scheme.ParameterCodec.DecodeParameters(r.URL.Query(), corev1.SchemeGroupVersion, &opts); err != nil {
-		return nil, badRequest("the query can't be read: %v", err)
+	query, err := logQuery(r.URL.Query())
+	if err != nil {
+		return nil, err
 	}
 	// Whoever may read a log may have it found: the pod and its node are read as the server itself.
 	ctx = auth.WithUser(ctx, auth.System("apiserver"))
@@ -61,7 +61,7 @@ func (h *Handler) openLog(r *http.Request, t target) (io.ReadCloser, error) {
 		return nil, err
 	}
 	pod := obj.(*corev1.Pod)
-	container, err := chooseContainer(pod, opts.Container)
+	container, err := chooseContainer(pod, r.URL.Query().Get("container"))
 	if err != nil {
 		return nil, err
 	}
@@ -69,10 +69,35 @@ func (h *Handler) openLog(r *http.Request, t target) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, err
 	}
-	query := r.URL.Query()
-	query.Del("container")
-	query.Del("pretty")
 	return h.opts.Nodes.Open(r.Context(), address, "/containerLogs/"+t.namespace+"/"+t.name+"/"+url.PathEscape(container), query)
+}
+
+// logOptions are what a client may ask of a log, and what each must be.
+var logOptions = map[string]func(string) error{
+	"follow": isBool, "previous": isBool, "timestamps": isBool,
+	"tailLines": isCount, "sinceSeconds": isCount, "limitBytes": isCount,
+	"sinceTime": func(s string) error { _, err := time.Parse(time.RFC3339, s); return err },
+	"stream":    func(string) error { return nil },
+}
+
+func isBool(s string) error { _, err := strconv.ParseBool(s); return err }
+
+func isCount(s string) error { _, err := strconv.ParseUint(s, 10, 63); return err }
+
+// logQuery is the part of the client's query that is the agent's to answer.
+func logQuery(query url.Values) (url.Values, error) {
+	passed := url.Values{}
+	for name, valid := range logOptions {
+		value := query.Get(name)
+		if value == "" {
+			continue
+		}
+		if err := valid(value); err != nil {
+			return nil, badRequest("%s=%q: %v", name, value, err)
+		}
+		passed.Set(name, value)
+	}
+	return passed, nil
 }
 
 // chooseContainer is the container that is meant: the one named, or the only one.

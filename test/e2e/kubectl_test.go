@@ -148,7 +148,7 @@ func TestMasterRefusesWhatItCannotRun(t *testing.T) {
 		return []string{"--peer-addr", "127.0.0.1:" + port, "--client-addr", "127.0.0.1:1" + port, "--api-addr", "127.0.0.1:2" + port}
 	}
 	s.refuse("", []string{"in use"}, append([]string{"init", "--data-dir", m.DataDir, "--token", secret}, address("2380")...)...)
-	s.refuse("", []string{"does not name this machine", "--name"}, append([]string{"init", "--data-dir", dir, "--token", secret, "--peers", "a=192.0.2.1,b=192.0.2.2"}, address("2380")...)...)
+	s.refuse("", []string{"does not name this machine", "--name"}, append([]string{"init", "--data-dir", dir, "--token", secret, "--peers", "a=198.51.100.1,b=198.51.100.2"}, address("2380")...)...)
 	taken := strings.TrimPrefix(m.Access.Server, "https://")
 	s.refuse("", []string{"taken", taken}, "init", "--data-dir", filepath.Join(dir, "port"), "--token", secret, "--peer-addr", taken)
 	s.refuse("", []string{"token"}, "join", taken, "--data-dir", filepath.Join(dir, "node"), "--token", secret)
