@@ -94,7 +94,9 @@ func TestFollowerRestartsFromTheTailOfTheLog(t *testing.T) {
 	}
 }
 
+// smallLogs cuts logs often, and in the store where what was cut off can't be read any more.
 func smallLogs(config *Config) {
+	config.LogStore = LogStoreBoltDB
 	config.SnapshotEntries = 16
 	config.SnapshotInterval = 10 * time.Millisecond
 }
@@ -176,6 +178,7 @@ func TestMajorityIsLost(t *testing.T) {
 	c := newTestCluster(t, 3, func(config *Config) { config.RequestTimeout = 300 * time.Millisecond })
 	c.members[0].put("key", "value")
 	last := c.members[2]
+	last.wantValue("key", "value")
 	c.members[0].stop()
 	c.members[1].stop()
 	eventually(t, "the loss to be noticed", func() bool { return last.Status().Leader == 0 })
@@ -282,7 +285,7 @@ func writeUntilKilled(t *testing.T, dir string) {
 	ms := &masters{t: t, running: make([]*Cluster, 3)}
 	for i := range 3 {
 		config := BootstrapConfig{DataDir: filepath.Join(dir, fmt.Sprint(i)), Token: testSecret, Logger: testLogger(t, fmt.Sprint(i))}
-		smallLogs(&config.Member) // the log is cut while writes come in
+		config.Member.SnapshotEntries, config.Member.SnapshotInterval = 16, 10*time.Millisecond // cut while writes come in
 		ms.configs = append(ms.configs, config)
 	}
 	ms.place(strings.Split(string(list), ","))
