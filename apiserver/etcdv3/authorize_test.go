@@ -8,8 +8,11 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"math/big"
 	"net"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -70,6 +73,29 @@ func (a *authority) config(name, organization string) *tls.Config {
 	pool := x509.NewCertPool()
 	pool.AddCert(a.cert)
 	return &tls.Config{Certificates: []tls.Certificate{cert}, RootCAs: pool, ClientCAs: pool, ClientAuth: tls.VerifyClientCertIfGiven}
+}
+
+// files writes a certificate to files, and returns etcdctl's flags for them.
+func (a *authority) files(name, organization string) []string {
+	a.Helper()
+	cert := a.config(name, organization).Certificates[0]
+	key, err := x509.MarshalPKCS8PrivateKey(cert.PrivateKey)
+	if err != nil {
+		a.Fatal(err)
+	}
+	dir := a.TempDir()
+	write := func(file, kind string, der []byte) string {
+		path := filepath.Join(dir, file)
+		if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600); err != nil {
+			a.Fatal(err)
+		}
+		return path
+	}
+	return []string{
+		"--cacert", write("ca.crt", "CERTIFICATE", a.cert.Raw),
+		"--cert", write("client.crt", "CERTIFICATE", cert.Certificate[0]),
+		"--key", write("client.key", "PRIVATE KEY", key),
+	}
 }
 
 func TestAllowByCertificate(t *testing.T) {

@@ -7,19 +7,24 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 )
 
 // etcdctl runs Debian's etcdctl against a server.
 type etcdctl struct {
 	testing.TB
 	endpoint string
+	flags    []string // for TLS
 }
 
 func (e etcdctl) command(ctx context.Context, args ...string) *exec.Cmd {
-	c := exec.CommandContext(ctx, "etcdctl", append([]string{"--endpoints", e.endpoint}, args...)...)
+	c := exec.CommandContext(ctx, "etcdctl", slices.Concat([]string{"--endpoints", e.endpoint}, e.flags, args)...)
 	c.Env = append(os.Environ(), "ETCDCTL_API=3")
 	return c
 }
@@ -49,7 +54,7 @@ func TestEtcdctl(t *testing.T) {
 	if _, err := exec.LookPath("etcdctl"); err != nil {
 		t.Fatal("etcdctl is needed: install Debian's etcd-client")
 	}
-	e := etcdctl{t, serve(t, newLocalBackend(t), ServerConfig{}, Options{})}
+	e := etcdctl{TB: t, endpoint: serve(t, newLocalBackend(t), ServerConfig{}, Options{})}
 	e.expect("OK\n", "put", "a/1", "one") // revision 2
 	e.expect("OK\n", "put", "a/2", "two") // 3
 	e.expect("OK\na/1\none\n", "put", "a/1", "uno", "--prev-kv")
@@ -75,6 +80,24 @@ func TestEtcdctl(t *testing.T) {
 	}
 	if got := e.run("", "endpoint", "status"); !strings.Contains(got, ", 7, 3.7.3, ") || !strings.Contains(got, "true, false, 1,") {
 		t.Errorf("status: %q", got)
+	}
+}
+
+func TestEtcdctlOverTLS(t *testing.T) {
+	ca := newAuthority(t)
+	creds := grpc.Creds(credentials.NewTLS(ca.config("a", "ctlplane:peers")))
+	address := serve(t, newLocalBackend(t), ServerConfig{Allow: AllowByCertificate}, Options{}, creds)
+	flags := ca.files("admin", "system:masters")
+	e := etcdctl{TB: t, endpoint: "https://" + address, flags: flags}
+	e.expect("OK\n", "put", "k", "v")
+	e.expect("k\nv\n", "get", "k")
+	if got := e.run("", "endpoint", "health"); !strings.Contains(got, "is healthy") {
+		t.Errorf("health: %q", got)
+	}
+	node := etcdctl{TB: t, endpoint: e.endpoint, flags: ca.files("system:node:n1", "system:nodes")}
+	out, err := node.command(t.Context(), "get", "k").CombinedOutput()
+	if err == nil || !bytes.Contains(out, []byte("PermissionDenied")) {
+		t.Errorf("a node's get: %v\n%s", err, out)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,21 +21,19 @@ import (
 type servedMember struct {
 	*raftstore.Member
 	address string
-	closed  bool
+	closed  sync.Once
 }
 
 func (m *servedMember) HasLeader() bool { return m.Status().Leader != 0 }
 
 func (m *servedMember) close(t testing.TB) {
-	if m.closed {
-		return
-	}
-	m.closed = true
-	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
-	defer cancel()
-	if err := m.Member.Close(ctx); err != nil {
-		t.Error(err)
-	}
+	m.closed.Do(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
+		if err := m.Member.Close(ctx); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // startMembers starts a group of n members in this process, with TLS between them and plain text towards clients.
@@ -206,4 +205,58 @@ func TestMembersPipeline(t *testing.T) {
 			t.Errorf("%v, %v", got, err)
 		}
 	}
+}
+
+// Pipelined writes that go on while the leader leaves: what was acknowledged is there, and everything was answered.
+func TestMembersLeaderLeavesUnderPipeline(t *testing.T) {
+	members := startMembers(t, 3)
+	var leader, follower *servedMember
+	for _, m := range members {
+		if s := m.Status(); s.Leader == s.ID {
+			leader = m
+		} else {
+			follower = m
+		}
+	}
+	c, p := openPipeline(t, follower.address)
+	const writes = 20_000
+	var acknowledged, unknown []int
+	answers := make(chan int, writes)
+	outcome := make([]error, writes)
+	for i := range writes {
+		if i == writes/4 {
+			go leader.close(t)
+		}
+		p.PutFunc(fmt.Appendf(nil, "k%05d", i), []byte("v"), func(_ int64, err error) {
+			outcome[i] = err
+			answers <- i
+		})
+	}
+	for range writes {
+		switch i := <-answers; {
+		case outcome[i] == nil:
+			acknowledged = append(acknowledged, i)
+		case errors.Is(outcome[i], client.ErrOutcomeUnknown):
+			unknown = append(unknown, i)
+		default:
+			t.Errorf("write %d: %v", i, outcome[i])
+		}
+	}
+	got, err := c.KV().Get(t.Context(), "k", clientv3.WithPrefix(), clientv3.WithKeysOnly())
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for _, k := range got.Kvs {
+		there[string(k.Key)] = true
+	}
+	for _, i := range acknowledged {
+		if !there[fmt.Sprintf("k%05d", i)] {
+			t.Errorf("write %d was acknowledged and is not there", i)
+		}
+	}
+	if len(acknowledged) < writes/4 {
+		t.Errorf("%d acknowledged, %d unknown of %d", len(acknowledged), len(unknown), writes)
+	}
+	leader.close(t)
 }
