@@ -161,6 +161,7 @@ func TestPopWaits(t *testing.T) {
 	e := (<-got)[0]
 
 	q.failed(e, false)
+	<-q.wake // so that only the clock wakes pop
 	go func() { got <- q.pop(t.Context(), 1) }()
 	fake.Step(<-waits)
 	<-got

@@ -91,9 +91,13 @@ func TestOverTheRegistry(t *testing.T) {
 				}
 			}
 			expectOneLeft(t, ctx, pods)
-			events, _, err := client.For[*corev1.Event](objects).List(ctx, "default", metav1.ListOptions{FieldSelector: "reason=FailedScheduling"})
-			if err != nil || len(events) == 0 {
-				t.Errorf("%d events, %v", len(events), err)
+			w, err := client.For[*corev1.Event](objects).Watch(ctx, "default", metav1.ListOptions{FieldSelector: "reason=FailedScheduling"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer w.Stop()
+			if event, ok := <-w.ResultChan(); !ok || event.Object.(*corev1.Event).Type != corev1.EventTypeWarning {
+				t.Errorf("the event is %v", event)
 			}
 		})
 	}
