@@ -71,6 +71,7 @@ func TestListOfAnEarlierVersion(t *testing.T) {
 	if list := f.list(t, exact); names(list) != "a0 a1 " || list.ResourceVersion != made[1].ResourceVersion {
 		t.Errorf("exact list: %s at %s", names(list), list.ResourceVersion)
 	}
+	f.list(t, metav1.ListOptions{}) // the cache is past it now
 	if list := f.list(t, metav1.ListOptions{ResourceVersion: made[1].ResourceVersion}); names(list) != "a0 a1 a2 " {
 		t.Errorf("list not older than: %s", names(list))
 	}
