@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -48,8 +49,22 @@ func (r *Runtime) PullImage(ctx context.Context, spec *runtimeapi.ImageSpec, aut
 	return img.ID, err
 }
 
-// RemoveImage removes an image; containers that run from it keep running.
+// RemoveImage removes an image that no container has.
 func (r *Runtime) RemoveImage(_ context.Context, spec *runtimeapi.ImageSpec) error {
+	img, err := r.images.Get(spec.GetImage())
+	if errors.Is(err, image.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range r.containers {
+		if c.image == img.ID {
+			return fmt.Errorf("image %s is in use by container %s: remove that first", spec.GetImage(), c.id)
+		}
+	}
 	return r.images.Remove(spec.GetImage())
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
@@ -29,14 +30,17 @@ func (s *Store) store(ctx context.Context, source v1.Image, names, digests []str
 	if len(layers) != len(config.RootFS.DiffIDs) {
 		return Image{}, fmt.Errorf("the image has %d layers, its configuration %d", len(layers), len(config.RootFS.DiffIDs))
 	}
+	adding, err := s.lock("adding.lock", syscall.LOCK_SH)
+	if err != nil {
+		return Image{}, err
+	}
+	defer adding.Close()
 	image := Image{ID: id.String(), Names: names, Digests: digests, Config: config.Config}
 	for i, layer := range layers {
 		diffID := config.RootFS.DiffIDs[i]
-		release, err := s.unpackLayer(ctx, layer, diffID)
-		if err != nil {
+		if err := s.unpackLayer(ctx, layer, diffID); err != nil {
 			return Image{}, fmt.Errorf("layer %s: %w", diffID, err)
 		}
-		defer release()
 		image.Layers = append(image.Layers, diffID.String())
 		if size, err := layer.Size(); err == nil {
 			image.Size += size
@@ -45,20 +49,16 @@ func (s *Store) store(ctx context.Context, source v1.Image, names, digests []str
 	return image, s.add(image)
 }
 
-// unpackLayer makes sure that a layer is unpacked. Until release is called it is kept, though no image
-// of the index has it.
-func (s *Store) unpackLayer(ctx context.Context, layer v1.Layer, diffID v1.Hash) (release func(), err error) {
+// unpackLayer makes sure that a layer is unpacked; the caller holds a share of adding.lock.
+func (s *Store) unpackLayer(ctx context.Context, layer v1.Layer, diffID v1.Hash) error {
 	if diffID.Algorithm != "sha256" || len(diffID.Hex) != 2*sha256.Size {
-		return nil, fmt.Errorf("digest %q is not of a kind that is known", diffID)
+		return fmt.Errorf("digest %q is not of a kind that is known", diffID)
 	}
 	claim, release := s.claim(diffID.String())
+	defer release()
 	claim.Lock()
 	defer claim.Unlock()
-	if err := s.unpackOnce(ctx, layer, diffID); err != nil {
-		release()
-		return nil, err
-	}
-	return release, nil
+	return s.unpackOnce(ctx, layer, diffID)
 }
 
 func (s *Store) unpackOnce(ctx context.Context, layer v1.Layer, diffID v1.Hash) error {
@@ -82,7 +82,11 @@ func (s *Store) unpackOnce(ctx context.Context, layer v1.Layer, diffID v1.Hash) 
 	if err := unpackVerified(ctx, content, dir, diffID); err != nil {
 		return err
 	}
-	return os.Rename(dir, final)
+	err = os.Rename(dir, final)
+	if _, there := os.Stat(final); there == nil {
+		return nil // this process's, or that of another one which was faster
+	}
+	return err
 }
 
 func unpackVerified(ctx context.Context, content io.Reader, dir string, diffID v1.Hash) error {
@@ -100,7 +104,7 @@ func unpackVerified(ctx context.Context, content io.Reader, dir string, diffID v
 	return nil
 }
 
-// claim is a layer that some caller is adding: its lock orders the callers, its count keeps the layer.
+// claim is a layer that some callers want: its lock lets one of them unpack it.
 type claim struct {
 	sync.Mutex
 	holders int

@@ -12,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -28,6 +29,11 @@ const (
 // Load adds the images of an archive: an OCI image layout as a tar file, or what "docker save" writes,
 // either of them compressed with gzip or not. It returns the images that were added.
 func (s *Store) Load(ctx context.Context, archive io.Reader) ([]Image, error) {
+	adding, err := s.lock("adding.lock", syscall.LOCK_SH)
+	if err != nil {
+		return nil, err
+	}
+	defer adding.Close()
 	dir, err := os.MkdirTemp(s.temporary(), "load-")
 	if err != nil {
 		return nil, err

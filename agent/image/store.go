@@ -5,17 +5,15 @@ package image
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-
-	"github.com/ctlplane/ctlplane/agent/record"
 )
 
 // ErrNotFound says that the node does not have an image.
@@ -44,36 +42,36 @@ type Bind struct {
 	Destination string `json:"destination"`
 }
 
-// Store holds images under one directory. Its methods are safe for concurrent use; one process at a time
-// may have a directory open.
+// Store holds images under one directory. Its methods are safe for concurrent use, and several processes may
+// have the directory open: a node that runs sees what was loaded beside it.
 //
 //  1. A layer's directory appears under its final name only when it is complete and its digest was checked.
 //  2. An image is in the index only while all of its layers are there.
 //  3. A name leads to at most one image.
+//  4. The index changes only under the exclusive lock of index.lock, from what the file then holds.
+//  5. Layers and temporary files that nobody knows are removed only while no process adds an image: who adds one
+//     holds a share of adding.lock.
 type Store struct {
 	dir string
 	log *slog.Logger
 
 	mu      sync.Mutex
-	images  map[string]*Image // by ID
+	images  map[string]*Image // by ID, as the index file had them when it was read last
+	read    fileVersion       // the index file that images were read from
 	builtin map[string]*Image // by repository, any tag; not on disk
-	claims  map[string]*claim // by diff ID: layers that images being added need
+	claims  map[string]*claim // by diff ID: layers that are being unpacked
 }
 
 // Open opens the store at dir, making it when there is none, and removes what a crash left half done.
 func Open(dir string, log *slog.Logger) (*Store, error) {
-	s := &Store{dir: dir, log: log, images: map[string]*Image{}, builtin: map[string]*Image{}, claims: map[string]*claim{}}
-	if err := os.RemoveAll(s.temporary()); err != nil {
-		return nil, err
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
 	}
+	s := &Store{dir: dir, log: log, images: map[string]*Image{}, builtin: map[string]*Image{}, claims: map[string]*claim{}}
 	for _, path := range []string{s.layers(), s.temporary()} {
 		if err := os.MkdirAll(path, 0o700); err != nil {
 			return nil, err
 		}
-	}
-	err := record.Read(s.index(), &s.images)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
 	}
 	return s, s.collect()
 }
@@ -106,6 +104,14 @@ func (s *Store) AddBuiltin(repository string, image Image) {
 func (s *Store) Get(reference string) (Image, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.refresh(); err != nil {
+		return Image{}, err
+	}
+	return s.find(reference)
+}
+
+// find is Get for who holds the lock.
+func (s *Store) find(reference string) (Image, error) {
 	if image, ok := s.images[reference]; ok {
 		return *image, nil
 	}
@@ -133,6 +139,9 @@ func (s *Store) Get(reference string) (Image, error) {
 func (s *Store) List() []Image {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.refresh(); err != nil {
+		s.log.Warn("read the index of images", "error", err)
+	}
 	var list []Image
 	for _, image := range s.builtin {
 		list = append(list, *image)
@@ -151,28 +160,27 @@ func (i *Image) label() string {
 // Remove forgets an image, with all its names when it is named by ID, and the layers that only it used.
 // Removing what is not there is no error.
 func (s *Store) Remove(reference string) error {
-	image, err := s.Get(reference)
-	if errors.Is(err, ErrNotFound) {
+	err := s.change(func() error {
+		image, err := s.find(reference)
+		if errors.Is(err, ErrNotFound) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		stored, ok := s.images[image.ID]
+		if !ok {
+			return fmt.Errorf("%s is built in and can't be removed", reference)
+		}
+		if ref, err := Parse(reference); err == nil && reference != image.ID {
+			stored.Names = slices.DeleteFunc(slices.Clone(stored.Names), func(n string) bool { return n == ref.Name })
+			stored.Digests = slices.DeleteFunc(slices.Clone(stored.Digests), func(n string) bool { return n == ref.Name })
+		}
+		if reference == image.ID || len(stored.Names)+len(stored.Digests) == 0 {
+			delete(s.images, image.ID)
+		}
 		return nil
-	}
-	if err != nil {
-		return err
-	}
-	s.mu.Lock()
-	stored, ok := s.images[image.ID]
-	if !ok {
-		s.mu.Unlock()
-		return fmt.Errorf("%s is built in and can't be removed", reference)
-	}
-	if ref, err := Parse(reference); err == nil && reference != image.ID {
-		stored.Names = slices.DeleteFunc(stored.Names, func(n string) bool { return n == ref.Name })
-		stored.Digests = slices.DeleteFunc(stored.Digests, func(n string) bool { return n == ref.Name })
-	}
-	if reference == image.ID || len(stored.Names)+len(stored.Digests) == 0 {
-		delete(s.images, image.ID)
-	}
-	err = record.Write(s.index(), s.images)
-	s.mu.Unlock()
+	})
 	if err != nil {
 		return err
 	}
@@ -181,17 +189,17 @@ func (s *Store) Remove(reference string) error {
 
 // add puts a complete image into the index. Names that led to another image lead to this one now.
 func (s *Store) add(image Image) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, other := range s.images {
-		other.Names = slices.DeleteFunc(other.Names, func(n string) bool { return slices.Contains(image.Names, n) })
-	}
-	if old, ok := s.images[image.ID]; ok {
-		image.Names = union(old.Names, image.Names)
-		image.Digests = union(old.Digests, image.Digests)
-	}
-	s.images[image.ID] = &image
-	return record.Write(s.index(), s.images)
+	return s.change(func() error {
+		for _, other := range s.images {
+			other.Names = slices.DeleteFunc(slices.Clone(other.Names), func(n string) bool { return slices.Contains(image.Names, n) })
+		}
+		if old, ok := s.images[image.ID]; ok {
+			image.Names = union(old.Names, image.Names)
+			image.Digests = union(old.Digests, image.Digests)
+		}
+		s.images[image.ID] = &image
+		return nil
+	})
 }
 
 func union(a, b []string) []string {
@@ -200,32 +208,46 @@ func union(a, b []string) []string {
 	return slices.Compact(all)
 }
 
-// collect removes images that lack a layer, and layers that no image has.
+// collect removes images that lack a layer and, unless somebody adds an image just now, layers and temporary
+// files that no image has.
 func (s *Store) collect() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	idle, err := s.lock("adding.lock", syscall.LOCK_EX|syscall.LOCK_NB)
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer idle.Close()
 	used := map[string]bool{}
-	for id, image := range s.images {
-		if s.complete(image) {
+	err = s.change(func() error {
+		for id, image := range s.images {
+			if !s.complete(image) {
+				s.log.Warn("image lacks layers and is forgotten", "image", image.label())
+				delete(s.images, id)
+				continue
+			}
 			for _, diffID := range image.Layers {
 				used[filepath.Base(s.layer(diffID))] = true
 			}
-			continue
 		}
-		s.log.Warn("image lacks layers and is forgotten", "image", image.label())
-		delete(s.images, id)
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	for diffID := range s.claims {
-		used[filepath.Base(s.layer(diffID))] = true
-	}
-	entries, err := os.ReadDir(s.layers())
+	return errors.Join(removeAllBut(s.layers(), used), removeAllBut(s.temporary(), nil))
+}
+
+func removeAllBut(dir string, keep map[string]bool) error {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return err
 	}
 	var failed []error
 	for _, entry := range entries {
-		if !used[entry.Name()] {
-			failed = append(failed, os.RemoveAll(filepath.Join(s.layers(), entry.Name())))
+		if !keep[entry.Name()] {
+			failed = append(failed, os.RemoveAll(filepath.Join(dir, entry.Name())))
 		}
 	}
 	return errors.Join(failed...)

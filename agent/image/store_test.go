@@ -105,6 +105,32 @@ func TestPull(t *testing.T) {
 	}
 }
 
+func TestTwoProcessesShareAStore(t *testing.T) {
+	dir := t.TempDir()
+	node, tool := openStore(t, dir), openStore(t, dir)
+	tag, err := name.NewTag("example.com/app:v3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var saved bytes.Buffer
+	if err := tarball.Write(tag, sample(t, "beside"), &saved); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := node.Get("example.com/app:v3"); !errors.Is(err, ErrNotFound) {
+		t.Fatal(err)
+	}
+	if _, err := tool.Load(t.Context(), &saved); err != nil {
+		t.Fatal(err)
+	}
+	img := check(t, node, "example.com/app:v3", "beside")
+	if err := node.Remove(img.ID); err != nil {
+		t.Fatal(err)
+	}
+	if list := tool.List(); len(list) != 0 {
+		t.Errorf("images %v", list)
+	}
+}
+
 func TestTagMoves(t *testing.T) {
 	server := httptest.NewServer(registry.New())
 	defer server.Close()
@@ -224,7 +250,7 @@ func TestChangedLayerIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := openStore(t, t.TempDir())
-	if _, err := s.unpackLayer(context.Background(), lyingLayer{layers[0]}, diffID); err == nil || !strings.Contains(err.Error(), "damaged") {
+	if err := s.unpackLayer(context.Background(), lyingLayer{layers[0]}, diffID); err == nil || !strings.Contains(err.Error(), "damaged") {
 		t.Errorf("error %v", err)
 	}
 	if left, err := os.ReadDir(s.layers()); err != nil || len(left) != 0 {

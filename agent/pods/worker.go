@@ -97,17 +97,27 @@ func (w *worker) run(ctx context.Context) {
 	defer w.background.Wait()
 	defer w.stopProbes()
 	for ctx.Err() == nil {
+		begin := w.m.clock.Now()
 		again, done := w.sync(ctx)
 		if done {
 			return
 		}
-		timer := w.m.clock.NewTimer(again)
-		select {
-		case <-w.wake:
-		case <-timer.C():
-		case <-ctx.Done():
-		}
-		timer.Stop()
+		// The wait was found out some time during the look.
+		w.rest(ctx, again-w.m.clock.Since(begin))
+	}
+}
+
+// rest waits until the pod is to be looked at again.
+func (w *worker) rest(ctx context.Context, wait time.Duration) {
+	if wait <= 0 {
+		return
+	}
+	timer := w.m.clock.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-w.wake:
+	case <-timer.C():
+	case <-ctx.Done():
 	}
 }
 

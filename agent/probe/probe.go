@@ -60,11 +60,7 @@ func (r *Runner) Run(ctx context.Context) {
 	wait := r.Started.Add(seconds(spec.InitialDelaySeconds)).Sub(r.Clock.Now())
 	successes, failures := int32(0), int32(0)
 	for {
-		timer := r.Clock.NewTimer(max(wait, 0))
-		select {
-		case <-timer.C():
-		case <-ctx.Done():
-			timer.Stop()
+		if !r.sleep(ctx, wait) {
 			return
 		}
 		wait = seconds(spec.PeriodSeconds)
@@ -87,6 +83,21 @@ func (r *Runner) Run(ctx context.Context) {
 		if failures >= spec.FailureThreshold {
 			r.Report(Result{Kind: r.Kind, Message: err.Error()})
 		}
+	}
+}
+
+// sleep waits; false when ctx ended first.
+func (r *Runner) sleep(ctx context.Context, wait time.Duration) bool {
+	if wait <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := r.Clock.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C():
+		return true
+	case <-ctx.Done():
+		return false
 	}
 }
 
