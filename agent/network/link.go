@@ -30,7 +30,9 @@ func ensureForwarding() error {
 func ensureBridge(podRange netip.Prefix) error {
 	link, err := netlink.LinkByName(bridgeName)
 	if errors.As(err, &netlink.LinkNotFoundError{}) {
-		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: bridgeName}}); err != nil {
+		// With a MAC of its own the bridge keeps it when ports come and go, and pods' knowledge of it stays true.
+		attributes := netlink.LinkAttrs{Name: bridgeName, HardwareAddr: macOf(gateway(podRange))}
+		if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: attributes}); err != nil {
 			return err
 		}
 		link, err = netlink.LinkByName(bridgeName)
@@ -85,6 +87,8 @@ func connect(id, path string, ip netip.Addr, podRange netip.Prefix) error {
 		LinkAttrs:     netlink.LinkAttrs{Name: hostLink(id), MasterIndex: bridge.Attrs().Index},
 		PeerName:      podLink,
 		PeerNamespace: netlink.NsFd(namespace),
+		// The address's own MAC: whoever knew the pod that had the address before need not learn anything.
+		PeerHardwareAddr: macOf(ip),
 	}
 	if err := netlink.LinkAdd(pair); err != nil {
 		return err
@@ -141,6 +145,12 @@ func disconnect(id string) error {
 func hostLink(id string) string {
 	sum := sha256.Sum256([]byte(id))
 	return "ctl" + hex.EncodeToString(sum[:6])
+}
+
+// macOf is the locally administered MAC that goes with an IPv4 address.
+func macOf(ip netip.Addr) net.HardwareAddr {
+	b := ip.As16()
+	return net.HardwareAddr{0x02, 0x42, b[12], b[13], b[14], b[15]}
 }
 
 func ipNet(p netip.Prefix) *net.IPNet {

@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"testing"
 
+	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -223,6 +224,35 @@ func TestPodsReachEachOtherOverNodes(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestAddressIsReachableAtOnceUnderItsNextPod holds a bug: the node went on sending to the MAC of the pod
+// that had the address before, for as long as its neighbour entry lived, and no probe of the next pod
+// succeeded.
+func TestAddressIsReachableAtOnceUnderItsNextPod(t *testing.T) {
+	a := newHost(t, "a")
+	nodeA := node("a", "172.30.1.2", "10.42.1.0/24")
+	m := bringUp(t, a, nodeA, nodeA)
+	reaches(t, a, m.pod, m.podIP) // the node knows the pod's MAC now
+	next := newHost(t, "next")
+	a.do(func() {
+		if err := m.network.Teardown(t.Context(), "pod"); err != nil {
+			t.Error(err)
+		}
+		if ip, err := m.network.Setup(t.Context(), "next", next.path()); err != nil || ip != m.podIP {
+			t.Errorf("the next pod got %s, %v; want the freed %s", ip, err, m.podIP)
+		}
+		known, err := netlink.NeighList(0, netlink.FAMILY_V4)
+		if err != nil {
+			t.Error(err)
+		}
+		for _, n := range known {
+			if n.IP.Equal(m.podIP.AsSlice()) && n.HardwareAddr.String() != macOf(m.podIP).String() {
+				t.Errorf("the node believes that %s is at %s, it is at %s", n.IP, n.HardwareAddr, macOf(m.podIP))
+			}
+		}
+	})
+	reaches(t, a, next, m.podIP)
 }
 
 func TestRouteOfGoneNodeIsRemoved(t *testing.T) {

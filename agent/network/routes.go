@@ -3,7 +3,6 @@ package network
 import (
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
@@ -73,7 +72,7 @@ func (n *Network) tunnelTo(p peer) error {
 	if err != nil {
 		return err
 	}
-	index, mac := tunnel.Attrs().Index, tunnelMAC(p.ip)
+	index, mac := tunnel.Attrs().Index, macOf(p.ip)
 	far := p.podRange.Masked().Addr()
 	forwarding := &netlink.Neigh{
 		LinkIndex: index, Family: familyBridge, State: netlink.NUD_PERMANENT, Flags: netlink.NTF_SELF,
@@ -113,7 +112,7 @@ func (n *Network) ensureTunnel() (netlink.Link, error) {
 		LinkAttrs: netlink.LinkAttrs{
 			Name:         tunnelName,
 			MTU:          way.Attrs().MTU - tunnelOverhead,
-			HardwareAddr: tunnelMAC(n.cfg.NodeIP),
+			HardwareAddr: macOf(n.cfg.NodeIP),
 		},
 		VxlanId:      tunnelID,
 		Port:         tunnelPort,
@@ -151,10 +150,4 @@ func (n *Network) ownLink() (netlink.Link, error) {
 
 func ownRoutes() ([]netlink.Route, error) {
 	return netlink.RouteListFiltered(netlink.FAMILY_V4, &netlink.Route{Protocol: routeProtocol}, netlink.RT_FILTER_PROTOCOL)
-}
-
-// tunnelMAC is the locally administered MAC of a node's VXLAN device, made of its IPv4 address.
-func tunnelMAC(ip netip.Addr) net.HardwareAddr {
-	b := ip.As16()
-	return net.HardwareAddr{0x02, 0x42, b[12], b[13], b[14], b[15]}
 }
