@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -78,12 +79,14 @@ func (c *testCluster) addNamed(name string) *testMember {
 	identity := Identity{ClusterID: 1, MemberID: newID(), Name: name, PeerAddress: address, ClientAddress: "client-" + name + ":2379"}
 	identity.Creator = len(c.members) == 0
 	if !identity.Creator {
-		ctx, cancel := context.WithTimeout(context.Background(), testWait)
-		defer cancel()
-		identity.MemberID, err = c.running().AddMember(ctx, NewMember{Name: name, PeerAddress: address, ClientAddress: identity.ClientAddress})
-		if err != nil {
-			c.t.Fatal(err)
-		}
+		newcomer := NewMember{Name: name, PeerAddress: address, ClientAddress: identity.ClientAddress}
+		eventually(c.t, "a member to be added", func() bool {
+			identity.MemberID, err = c.running().AddMember(testContext(c.t), newcomer)
+			if err != nil && !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrNoLeader) { // a busy machine
+				c.t.Fatal(err)
+			}
+			return err == nil
+		})
 	}
 	certPEM, keyPEM, err := c.ca.IssuePair(pki.PeerLeaf(name, "127.0.0.1"), time.Now())
 	if err != nil {

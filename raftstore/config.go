@@ -40,8 +40,8 @@ type Config struct {
 	Logger   *slog.Logger
 	Clock    clock.WithTicker
 
-	// HeartbeatTimeout is how long a follower waits for its leader before it stands for election, at
-	// least; at most twice as long.
+	// HeartbeatTimeout is how long a follower waits for a leader that has gone silent before it stands for
+	// election, at least; at most twice as long. It does not wait for one whose process has ended.
 	HeartbeatTimeout time.Duration
 	// RequestTimeout is how long a command waits for a leader.
 	RequestTimeout time.Duration
@@ -67,7 +67,7 @@ type Config struct {
 
 func (c *Config) setDefaults() {
 	setDefault(&c.LogStore, LogStoreWAL)
-	setDefault(&c.HeartbeatTimeout, 300*time.Millisecond)
+	setDefault(&c.HeartbeatTimeout, 500*time.Millisecond)
 	setDefault(&c.RequestTimeout, 5*time.Second)
 	setDefault(&c.MaxCommandBytes, 2<<20)
 	setDefault(&c.MaxEntryBytes, 1<<20)

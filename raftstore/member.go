@@ -231,7 +231,7 @@ func (m *Member) raftConfig(logger hclog.Logger) *raft.Config {
 	config.Logger = logger
 	config.HeartbeatTimeout = m.config.HeartbeatTimeout
 	config.ElectionTimeout = m.config.HeartbeatTimeout
-	config.LeaderLeaseTimeout = m.config.HeartbeatTimeout * 3 / 4
+	config.LeaderLeaseTimeout = m.config.HeartbeatTimeout * 4 / 5
 	// Followers learn of the last commit by it when no further entry comes.
 	config.CommitTimeout = 5 * time.Millisecond
 	config.BatchApplyCh = true
@@ -260,6 +260,7 @@ func (m *Member) run() {
 	m.raft.RegisterObserver(m.observer)
 	m.wg.Go(m.observe)
 	m.wg.Go(m.lead)
+	m.wg.Go(m.watchLeader)
 	m.wg.Go(m.cutLog)
 	m.wg.Go(m.leaderRounds.run)
 	m.wg.Go(m.followerRounds.run)

@@ -15,6 +15,8 @@ type raftStream struct {
 	*connListener
 	advertised net.Addr
 	dial       *tls.Config
+	// broken has a token when a connection from another member has ended.
+	broken chan struct{}
 
 	mu     sync.Mutex
 	conns  map[*raftConn]struct{}
@@ -22,7 +24,8 @@ type raftStream struct {
 }
 
 func newRaftStream(listener *connListener, advertised string, dial *tls.Config) *raftStream {
-	return &raftStream{connListener: listener, advertised: advertisedAddr(advertised), dial: dial, conns: map[*raftConn]struct{}{}}
+	return &raftStream{connListener: listener, advertised: advertisedAddr(advertised), dial: dial,
+		broken: make(chan struct{}, 1), conns: map[*raftConn]struct{}{}}
 }
 
 // Dial implements raft.StreamLayer.
@@ -31,7 +34,7 @@ func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (ne
 	if err != nil {
 		return nil, err
 	}
-	return s.track(conn)
+	return s.track(conn, false)
 }
 
 // Accept implements net.Listener.
@@ -40,14 +43,14 @@ func (s *raftStream) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.track(conn)
+	return s.track(conn, true)
 }
 
 // Addr is where other members reach this one, which is not always what the port is bound to.
 func (s *raftStream) Addr() net.Addr { return s.advertised }
 
-func (s *raftStream) track(conn net.Conn) (net.Conn, error) {
-	tracked := &raftConn{Conn: conn, stream: s}
+func (s *raftStream) track(conn net.Conn, accepted bool) (net.Conn, error) {
+	tracked := &raftConn{Conn: conn, stream: s, accepted: accepted}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -72,7 +75,19 @@ func (s *raftStream) closeConns() {
 
 type raftConn struct {
 	net.Conn
-	stream *raftStream
+	stream   *raftStream
+	accepted bool
+}
+
+func (c *raftConn) Read(p []byte) (int, error) {
+	n, err := c.Conn.Read(p)
+	if err != nil && c.accepted {
+		select {
+		case c.stream.broken <- struct{}{}:
+		default:
+		}
+	}
+	return n, err
 }
 
 func (c *raftConn) Close() error {

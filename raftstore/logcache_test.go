@@ -1,0 +1,95 @@
+package raftstore
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// TestLogCacheAgreesWithItsStore writes and cuts at random and compares every entry with the store beneath.
+func TestLogCacheAgreesWithItsStore(t *testing.T) {
+	random := rand.New(rand.NewPCG(1, 2))
+	beneath := raft.NewInmemStore()
+	cache := newLogCache(beneath, 200)
+	next, first := uint64(1), uint64(1)
+	for range 2000 {
+		switch random.IntN(5) {
+		case 0: // cut the old end, as a snapshot does
+			if cut := first + uint64(random.IntN(20)); cut+1 < next {
+				if err := cache.DeleteRange(first, cut); err != nil {
+					t.Fatal(err)
+				}
+				first = cut + 1
+			}
+		case 1: // cut the new end, as a new leader does
+			if back := next - uint64(random.IntN(4)); back > first && back < next {
+				if err := cache.DeleteRange(back, next-1); err != nil {
+					t.Fatal(err)
+				}
+				next = back
+			}
+		default:
+			var logs []*raft.Log
+			for range 1 + random.IntN(4) {
+				logs = append(logs, &raft.Log{Index: next, Term: random.Uint64(), Data: make([]byte, random.IntN(60))})
+				next++
+			}
+			if err := cache.StoreLogs(logs); err != nil {
+				t.Fatal(err)
+			}
+		}
+		bytes := 0
+		for _, log := range cache.entries {
+			bytes += len(log.Data)
+		}
+		if bytes != cache.bytes || (bytes > 200 && len(cache.entries) > 1) {
+			t.Fatalf("holds %d bytes in %d entries, counts %d", bytes, len(cache.entries), cache.bytes)
+		}
+		for index := first - min(first, 3); index < next+3; index++ {
+			var have, want raft.Log
+			errHave, errWant := cache.GetLog(index, &have), beneath.GetLog(index, &want)
+			if errHave != errWant || have.Term != want.Term || len(have.Data) != len(want.Data) {
+				t.Fatalf("entry %d of %d to %d: %v %v, beneath %v %v", index, first, next, have.Term, errHave, want.Term, errWant)
+			}
+		}
+	}
+}
+
+func TestEntryRoundTrip(t *testing.T) {
+	entry := newEntry(0)
+	for _, key := range []string{"a", "b", "c"} {
+		command := putCommand(key, "value")
+		encoded, err := command.Append(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		entry = appendEntry(entry, encoded)
+	}
+	commands, err := decodeEntry(entry)
+	if err != nil || len(commands) != 3 || string(commands[2].Put.Key) != "c" {
+		t.Errorf("%v, %v", commands, err)
+	}
+	if commands, err := decodeEntry(newEntry(0)); err != nil || len(commands) != 0 {
+		t.Errorf("a barrier: %v, %v", commands, err)
+	}
+	for _, bad := range [][]byte{nil, {9}, {1, 5, 1}, entry[:len(entry)-1]} {
+		if _, err := decodeEntry(bad); err == nil {
+			t.Errorf("%v is taken for an entry", bad)
+		}
+	}
+}
+
+func FuzzDecodeEntry(f *testing.F) {
+	command := kv.Command{Put: putCommand("key", "value").Put}
+	encoded, err := command.Append(nil)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(appendEntry(newEntry(0), encoded))
+	f.Fuzz(func(t *testing.T, entry []byte) {
+		_, _ = decodeEntry(entry)
+	})
+}
