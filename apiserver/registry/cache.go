@@ -155,11 +155,37 @@ func (c *cache) get(key string) *entry {
 	return e
 }
 
-// view gives the state and its revision. The tree must only be read.
-func (c *cache) view() (*btree.BTreeG[*entry], int64) {
+// each calls its argument for entries in the order of their keys, until that answers false.
+type each func(func(*entry) bool)
+
+// candidates gives the entries that a selection may have, from the key start on, and the revision that
+// they are of. What the selection pins is looked up; else the candidates are its whole namespace.
+func (c *cache) candidates(s selection, start string) (each, int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.viewLocked(), c.revision
+	return c.candidatesLocked(s, start), c.revision
+}
+
+func (c *cache) candidatesLocked(s selection, start string) each {
+	var few []*entry
+	switch t := s.trigger(); {
+	case t.field == nodeNameField && t.value != "":
+		few = slices.SortedFunc(maps.Values(c.nodes[t.value]), func(a, b *entry) int { return strings.Compare(a.key, b.key) })
+	case t.field == nameField && (s.namespace != "" || !s.kind.Namespaced):
+		if e, ok := c.items.Get(&entry{key: s.kind.key(s.namespace, t.value)}); ok {
+			few = []*entry{e}
+		}
+	default:
+		items := c.viewLocked()
+		return func(f func(*entry) bool) { ascend(items, s.prefix(), start, f) }
+	}
+	return func(f func(*entry) bool) {
+		for _, e := range few {
+			if e.key >= start && !f(e) {
+				return
+			}
+		}
+	}
 }
 
 func (c *cache) viewLocked() *btree.BTreeG[*entry] {

@@ -119,8 +119,10 @@ func deletionFinalizers(finalizers []string, opts *metav1.DeleteOptions) []strin
 	case opts.PropagationPolicy != nil:
 		orphan = *opts.PropagationPolicy == metav1.DeletePropagationOrphan
 		foreground = *opts.PropagationPolicy == metav1.DeletePropagationForeground
-	case opts.OrphanDependents != nil: //nolint:staticcheck // older clients send it
-		orphan = *opts.OrphanDependents //nolint:staticcheck // as above
+	//lint:ignore SA1019 older clients send it
+	case opts.OrphanDependents != nil:
+		//lint:ignore SA1019 as above
+		orphan = *opts.OrphanDependents
 	default:
 		return finalizers
 	}

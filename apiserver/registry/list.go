@@ -126,10 +126,10 @@ func expiredContinue(token continueToken) error {
 
 // listCached reads the newest state.
 func listCached(q *selectionRequest, start string, limit int64) *page {
-	items, revision := q.kind.cache.view()
+	candidates, revision := q.kind.cache.candidates(q.selection, start)
 	p := &page{revision: revision}
 	var following int64
-	ascend(items, q.selection.prefix(), start, func(e *entry) bool {
+	candidates(func(e *entry) bool {
 		switch {
 		case p.next != "":
 			following++

@@ -19,6 +19,7 @@ type preconditions struct {
 
 func (p preconditions) check(q *request, obj Object) error {
 	if p.uid != nil && *p.uid != obj.GetUID() {
+		//lint:ignore ST1005 clients know the text
 		return apierrors.NewConflict(q.kind.GroupResource(), obj.GetName(), fmt.Errorf(
 			"Precondition failed: UID in precondition: %v, UID in object meta: %v", *p.uid, obj.GetUID()))
 	}

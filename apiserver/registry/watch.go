@@ -99,10 +99,7 @@ func (r *Registry) register(w *watcher, start int64, state, mark bool) error {
 	w.lastBookmark = c.revision
 	switch {
 	case state:
-		ascend(c.viewLocked(), w.selection.prefix(), "", func(e *entry) bool {
-			w.initial = append(w.initial, e)
-			return true
-		})
+		w.initial = c.candidatesLocked(w.selection, "")
 		if mark {
 			w.initialsEnd = formatRevision(c.revision)
 		}

@@ -32,7 +32,7 @@ type watcher struct {
 	timeout   time.Duration // 0: none
 
 	// What is sent before the queue: the state that the watch starts from, then what followed.
-	initial      []*entry
+	initial      each   // nil: nothing
 	initialsEnd  string // resource version of the bookmark that closes the initial state; empty: none
 	history      func(ctx context.Context, send func(*change) bool) error
 	out          chan watch.Event
@@ -127,12 +127,17 @@ func (w *watcher) run() {
 }
 
 func (w *watcher) sendInitial() bool {
-	for _, e := range w.initial {
-		if w.selection.matches(e) && !w.send(watch.Event{Type: watch.Added, Object: e.object}) {
+	if w.initial != nil {
+		sent := true
+		w.initial(func(e *entry) bool {
+			sent = !w.selection.matches(e) || w.send(watch.Event{Type: watch.Added, Object: e.object})
+			return sent
+		})
+		w.initial = nil // a long watch must not hold on to the state that it began with
+		if !sent {
 			return false
 		}
 	}
-	w.initial = nil
 	if w.initialsEnd == "" {
 		return true
 	}
