@@ -41,7 +41,7 @@ func (p *progress) update(now time.Time) {
 		return
 	}
 	count := p.m.count.Load()
-	if now.After(p.m.start) {
+	if p.at.After(p.m.start) {
 		p.bar.Describe(fmt.Sprintf("%9s writes/s", thousands(float64(count-p.count)/now.Sub(p.at).Seconds())))
 	}
 	p.count, p.at = count, now

@@ -9,6 +9,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
@@ -17,25 +18,38 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 )
 
-// pipelineBytes bounds what one stream has in flight, in bytes of keys and values. A stream at its bound is not read:
-// gRPC's flow control then holds its client back. It is more than one message may hold, so that no stream gets stuck.
-const pipelineBytes = 8 << 20
+// Bounds of what is in flight. At a bound streams are not read: gRPC's flow control then holds their clients back, and nothing
+// is refused.
+const (
+	// streamBytes bounds one stream's writes, from their arrival until their answers are sent.
+	streamBytes = 8 << 20
+	// proposedBytes bounds the writes of all streams that the store works on: well below what it takes, so that there is
+	// room for those who don't write in streams.
+	proposedBytes = 32 << 20
+	// writeOverhead is what a write counts for beyond its key and value.
+	writeOverhead = 1 << 10
+)
 
 // pipelineServer is the write stream: a client's writes are proposed as they come, and answered as they are applied.
 type pipelineServer struct {
 	writepb.UnimplementedPipelineServer
-	store Proposer
+	store    Proposer
+	proposed *semaphore.Weighted // in bytes, of all streams
+}
+
+func newPipelineServer(store Proposer) *pipelineServer {
+	return &pipelineServer{store: store, proposed: semaphore.NewWeighted(proposedBytes)}
 }
 
 // writeStream is one client's stream. The goroutine of the handler reads writes and proposes them, another one
 // sends answers, and the store's goroutines put answers into ready.
 //
-//  1. used is the bytes, and live the number, of the writes that were read and whose answers are not yet sent.
+//  1. used is the bytes, and live the number, of the writes that were admitted and whose answers are not yet sent.
 //  2. Whoever adds the first answer to an empty ready signals wake; the sender takes all there are.
 type writeStream struct {
-	grpc  writepb.Pipeline_WriteServer
-	store Proposer
-	wake  chan struct{}
+	*pipelineServer
+	grpc writepb.Pipeline_WriteServer
+	wake chan struct{}
 
 	mu      sync.Mutex
 	changed sync.Cond // signalled when used falls, and when the sender has ended
@@ -58,7 +72,7 @@ func (s *pipelineServer) Write(stream writepb.Pipeline_WriteServer) error {
 	if err := stream.SendHeader(metadata.MD{}); err != nil { // tells the client that the service is there
 		return err
 	}
-	ws := newWriteStream(stream, s.store)
+	ws := s.newStream(stream)
 	ctx, cancel := context.WithCancel(stream.Context())
 	var sender sync.WaitGroup
 	sender.Go(func() { ws.send(ctx) })
@@ -68,8 +82,8 @@ func (s *pipelineServer) Write(stream writepb.Pipeline_WriteServer) error {
 	return err
 }
 
-func newWriteStream(stream writepb.Pipeline_WriteServer, store Proposer) *writeStream {
-	ws := &writeStream{grpc: stream, store: store, wake: make(chan struct{}, 1)}
+func (s *pipelineServer) newStream(stream writepb.Pipeline_WriteServer) *writeStream {
+	ws := &writeStream{pipelineServer: s, grpc: stream, wake: make(chan struct{}, 1)}
 	ws.changed.L = &ws.mu
 	return ws
 }
@@ -84,35 +98,31 @@ func (ws *writeStream) take() error {
 		if err != nil {
 			return err
 		}
-		if err := ws.admit(batch); err != nil {
-			return err
-		}
 		writes := make([]write, len(batch.Ops))
 		for i, op := range batch.Ops {
+			if err := ws.admit(opBytes(op)); err != nil {
+				return err
+			}
 			writes[i].stream = ws
 			writes[i].propose(ws.grpc.Context(), op)
 		}
 	}
 }
 
-// admit waits until there is room for a batch.
-func (ws *writeStream) admit(batch *writepb.WriteBatch) error {
-	bytes := 0
-	for _, op := range batch.Ops {
-		bytes += opBytes(op)
-	}
+// admit waits until there is room for a write.
+func (ws *writeStream) admit(bytes int) error {
 	ws.mu.Lock()
 	defer ws.mu.Unlock()
-	for ws.live > 0 && ws.used+bytes > pipelineBytes && ws.broken == nil {
+	for ws.live > 0 && ws.used+bytes > streamBytes && ws.broken == nil {
 		ws.changed.Wait()
 	}
 	ws.used += bytes
-	ws.live += len(batch.Ops)
+	ws.live++
 	return ws.broken
 }
 
-// opBytes is what a write counts for in the stream's bound: what it holds, and something for itself.
-func opBytes(op *writepb.WriteOp) int { return len(op.Key) + len(op.Value) + 128 }
+// opBytes is what a write counts for.
+func opBytes(op *writepb.WriteOp) int { return len(op.Key) + len(op.Value) + writeOverhead }
 
 // propose hands the write to the store.
 func (w *write) propose(ctx context.Context, op *writepb.WriteOp) {
@@ -128,6 +138,8 @@ func (w *write) propose(ctx context.Context, op *writepb.WriteOp) {
 		w.fail(rpctypes.ErrGRPCRequestTooLarge)
 	} else if err := c.Validate(); err != nil {
 		w.fail(toStatus(err))
+	} else if err := w.stream.proposed.Acquire(ctx, int64(w.bytes)); err != nil {
+		w.fail(toStatus(err))
 	} else {
 		w.stream.store.ProposeAsync(ctx, c, w.done)
 	}
@@ -135,6 +147,7 @@ func (w *write) propose(ctx context.Context, op *writepb.WriteOp) {
 
 // done takes the outcome from the store.
 func (w *write) done(r kv.Result, err error) {
+	w.stream.proposed.Release(int64(w.bytes))
 	if err == nil {
 		err = r.Err
 	}

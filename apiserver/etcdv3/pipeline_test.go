@@ -13,7 +13,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
-	"github.com/ctlplane/ctlplane/api/writepb"
 	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/kv"
 )
@@ -96,33 +95,70 @@ func (p *heldProposer) release() int {
 }
 
 // A stream is not read while too much of it is in flight, and is read again once that is answered.
-func TestPipelineBoundsWhatIsInFlight(t *testing.T) {
-	store := &heldProposer{}
-	ws := newWriteStream(nil, store)
-	batch := &writepb.WriteBatch{Ops: []*writepb.WriteOp{{Key: []byte("k"), Value: make([]byte, 1<<20)}}}
-	admitted := make(chan error, 64)
+func TestPipelineBoundsAStream(t *testing.T) {
+	ws := newPipelineServer(&heldProposer{}).newStream(nil)
+	const bytes, writes, fit = 1 << 20, 32, streamBytes >> 20
+	admitted := make(chan error, writes)
 	var reader sync.WaitGroup
 	reader.Go(func() {
-		for range 32 {
-			admitted <- ws.admit(batch)
+		for range writes {
+			admitted <- ws.admit(bytes)
 		}
 	})
-	for range pipelineBytes>>20 - 1 {
+	for range fit {
 		<-admitted
 	}
-	if ws.used > pipelineBytes {
-		t.Errorf("%d bytes in flight", ws.used)
-	}
-	for range 32 - (pipelineBytes>>20 - 1) {
+	for range writes - fit {
 		select {
 		case <-admitted:
 			t.Fatal("read on beyond the bound")
 		default:
 		}
-		ws.sent(1, opBytes(batch.Ops[0]))
+		ws.sent(1, bytes)
 		<-admitted
 	}
 	reader.Wait()
+}
+
+// All streams together give the store no more than it has room for, and go on as it answers.
+func TestPipelineBoundsTheStore(t *testing.T) {
+	store := &heldProposer{}
+	address := serveProposer(t, newLocalBackend(t), store)
+	const streams, writes = 6, 40 // of a megabyte each
+	var pending []*client.Pending
+	var pipelines []*client.Pipeline
+	var writers sync.WaitGroup
+	var mu sync.Mutex
+	for range streams {
+		_, p := openPipeline(t, address)
+		pipelines = append(pipelines, p)
+		writers.Go(func() {
+			for range writes {
+				w := p.Put([]byte("k"), make([]byte, 1<<20))
+				mu.Lock()
+				pending = append(pending, w)
+				mu.Unlock()
+			}
+		})
+	}
+	for answered := 0; answered < streams*writes; {
+		if n := store.release(); n > proposedBytes>>20 {
+			t.Fatalf("%d megabytes were proposed at once", n)
+		} else {
+			answered += n
+		}
+	}
+	writers.Wait()
+	for _, w := range pending {
+		if _, err := w.Wait(t.Context()); !errors.Is(err, rpctypes.ErrGRPCNoSpace) {
+			t.Fatal(err)
+		}
+	}
+	for _, p := range pipelines {
+		if err := p.Close(); err != nil {
+			t.Error(err)
+		}
+	}
 }
 
 // A client that goes away in the middle leaves nothing behind that a late answer could hurt.

@@ -96,5 +96,5 @@ func Register(srv grpc.ServiceRegistrar, b Backend, o Options) {
 	pb.RegisterMaintenanceServer(srv, &maintenanceServer{store: b})
 	pb.RegisterAuthServer(srv, pb.UnimplementedAuthServer{})
 	healthpb.RegisterHealthServer(srv, health.NewServer())
-	writepb.RegisterPipelineServer(srv, &pipelineServer{store: b})
+	writepb.RegisterPipelineServer(srv, newPipelineServer(b))
 }
