@@ -173,7 +173,7 @@ func (w *worker) ensureSandbox(ctx context.Context, pod *corev1.Pod, state *runt
 	}
 	id, err := w.m.runtime.RunPodSandbox(ctx, w.m.sandboxConfig(pod, attempt), "")
 	if err != nil {
-		return nil, fmt.Errorf("Failed to create pod sandbox: %w", err)
+		return nil, fmt.Errorf("create the pod sandbox: %w", err)
 	}
 	response, err := w.m.runtime.PodSandboxStatus(ctx, id, false)
 	if err != nil {

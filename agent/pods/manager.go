@@ -53,16 +53,16 @@ type Config struct {
 //  2. Until the API server has told once which pods there are, nothing is stopped or removed.
 //  3. When Run returns, no worker is left and containers run on.
 type Manager struct {
-	cfg       Config
-	log       *slog.Logger
-	runtime   Runtime
-	clock     clock.Clock
-	pods      cache.SharedIndexInformer
-	services_ cache.SharedIndexInformer
-	objects   *objects
-	facts     facts
-	volumes   *volume.Mounter
-	statuses  *publisher
+	cfg             Config
+	log             *slog.Logger
+	runtime         Runtime
+	clock           clock.Clock
+	podInformer     cache.SharedIndexInformer
+	serviceInformer cache.SharedIndexInformer
+	objects         *objects
+	facts           facts
+	volumes         *volume.Mounter
+	statuses        *publisher
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -82,9 +82,9 @@ func New(cfg Config) *Manager {
 	onNode := func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", cfg.NodeName).String()
 	}
-	m.pods = cache.NewSharedIndexInformer(client.ListWatch[*corev1.Pod](cfg.Objects, onNode), &corev1.Pod{}, 0, cache.Indexers{})
-	m.services_ = cache.NewSharedIndexInformer(client.ListWatch[*corev1.Service](cfg.Objects, nil), &corev1.Service{}, 0, cache.Indexers{})
-	m.statuses = newPublisher(cfg.Objects, m.pods.GetStore(), cfg.Clock, cfg.Logger)
+	m.podInformer = cache.NewSharedIndexInformer(client.ListWatch[*corev1.Pod](cfg.Objects, onNode), &corev1.Pod{}, 0, cache.Indexers{})
+	m.serviceInformer = cache.NewSharedIndexInformer(client.ListWatch[*corev1.Service](cfg.Objects, nil), &corev1.Service{}, 0, cache.Indexers{})
+	m.statuses = newPublisher(cfg.Objects, m.podInformer.GetStore(), cfg.Clock, cfg.Logger)
 	return m
 }
 
@@ -92,7 +92,7 @@ func New(cfg Config) *Manager {
 func (m *Manager) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	registration, err := m.pods.AddEventHandler(m.handlers(ctx))
+	registration, err := m.podInformer.AddEventHandler(m.handlers(ctx))
 	if err != nil {
 		return err
 	}
@@ -100,12 +100,12 @@ func (m *Manager) Run(ctx context.Context) error {
 	defer parts.Wait()
 	defer m.close()
 	for _, part := range []func(context.Context){
-		m.pods.RunWithContext, m.services_.RunWithContext, m.statuses.run, m.follow,
+		m.podInformer.RunWithContext, m.serviceInformer.RunWithContext, m.statuses.run, m.follow,
 	} {
 		parts.Go(func() { part(ctx) })
 	}
 	defer cancel()
-	if cache.WaitForCacheSync(ctx.Done(), registration.HasSynced, m.services_.HasSynced) {
+	if cache.WaitForCacheSync(ctx.Done(), registration.HasSynced, m.serviceInformer.HasSynced) {
 		m.adoptOrphans(ctx)
 	}
 	<-ctx.Done()
@@ -200,7 +200,7 @@ func (m *Manager) wake(uid types.UID) {
 // services are the cluster's services.
 func (m *Manager) services() []*corev1.Service {
 	var list []*corev1.Service
-	for _, obj := range m.services_.GetStore().List() {
+	for _, obj := range m.serviceInformer.GetStore().List() {
 		list = append(list, obj.(*corev1.Service))
 	}
 	return list

@@ -25,7 +25,7 @@ func (w *worker) ensureImage(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 		return present.GetImage(), nil
 	}
 	if policy == corev1.PullNever {
-		return nil, &startError{"ErrImageNeverPull", fmt.Errorf("Container image %q is not present with pull policy of Never", c.Image)}
+		return nil, &startError{"ErrImageNeverPull", fmt.Errorf("container image %q is not present with pull policy of Never", c.Image)}
 	}
 	return w.pull(ctx, pod, c, spec)
 }
@@ -51,7 +51,7 @@ func (w *worker) pull(ctx context.Context, pod *corev1.Pod, c *corev1.Container,
 		}
 	}
 	if err != nil {
-		return nil, &startError{reasonErrPull, fmt.Errorf("Failed to pull image %q: %w", c.Image, err)}
+		return nil, &startError{reasonErrPull, fmt.Errorf("failed to pull image %q: %w", c.Image, err)}
 	}
 	pulled, err := w.m.cfg.Images.ImageStatus(ctx, spec, false)
 	if err != nil || pulled.GetImage() == nil {
