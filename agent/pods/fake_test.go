@@ -323,29 +323,37 @@ type bench struct {
 	runtime *fakeRuntime
 	cluster *clienttest.Cluster
 	manager *Manager
+	dir     string
+	stop    func()
 }
 
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	clock := testclock.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
-	b := &bench{t: t, clock: clock, runtime: newFakeRuntime(clock), cluster: clienttest.New()}
+	b := &bench{t: t, clock: clock, runtime: newFakeRuntime(clock), cluster: clienttest.New(), dir: t.TempDir()}
 	b.cluster.Add(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
+	b.start()
+	t.Cleanup(func() { b.stop() })
+	return b
+}
+
+// start runs a manager; stop ends it, and another may be started after it.
+func (b *bench) start() {
 	capacity := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("4Gi"), corev1.ResourcePods: resource.MustParse("10")}
 	b.manager = New(Config{
-		NodeName: "node-1", NodeIP: "192.0.2.1", Dir: t.TempDir(), CgroupRoot: "test", Objects: b.cluster, Runtime: b.runtime, Images: fakeImages{}, Events: noEvents{},
+		NodeName: "node-1", NodeIP: "192.0.2.1", Dir: b.dir, CgroupRoot: "test", Objects: b.cluster, Runtime: b.runtime, Images: fakeImages{}, Events: noEvents{},
 		Allocatable: func() corev1.ResourceList { return capacity }, Capacity: func() corev1.ResourceList { return capacity },
-		Clock: clock, Logger: slog.New(slog.DiscardHandler),
+		Clock: b.clock, Logger: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- b.manager.Run(ctx) }()
-	t.Cleanup(func() {
+	b.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-done; err != nil {
-			t.Error(err)
+			b.t.Error(err)
 		}
 	})
-	return b
 }
 
 func (b *bench) create(pod *corev1.Pod) *corev1.Pod {

@@ -50,7 +50,8 @@ type Config struct {
 // Manager runs the pods of a node.
 //
 //  1. A pod has one worker, which alone changes what the runtime has of it.
-//  2. Until the API server has told once which pods there are, nothing is stopped or removed.
+//  2. Until the API server has told once which pods there are, no pod is removed; those that are remembered from
+//     an earlier run are looked after when it takes long.
 //  3. When Run returns, no worker is left and containers run on.
 type Manager struct {
 	cfg             Config
@@ -105,7 +106,7 @@ func (m *Manager) Run(ctx context.Context) error {
 		parts.Go(func() { part(ctx) })
 	}
 	defer cancel()
-	if cache.WaitForCacheSync(ctx.Done(), registration.HasSynced, m.serviceInformer.HasSynced) {
+	if m.begin(ctx, registration.HasSynced, m.serviceInformer.HasSynced) {
 		m.adoptOrphans(ctx)
 	}
 	<-ctx.Done()

@@ -84,6 +84,7 @@ func (m *Manager) adoptOrphans(ctx context.Context) {
 		m.log.Info("a pod runs here that the cluster does not have", "pod", s.GetMetadata().GetNamespace()+"/"+s.GetMetadata().GetName())
 		m.start(ctx, orphan(s), true)
 	}
+	m.dismiss()
 	m.removeLeftovers()
 }
 

@@ -46,6 +46,7 @@ type worker struct {
 	volumesAt  time.Time
 	startTime  time.Time
 	finalizing bool
+	remembered *corev1.Pod // as it is on disk
 }
 
 // waiting is why a container does not run, in the words that users know.
@@ -131,6 +132,9 @@ func (w *worker) sync(ctx context.Context) (again time.Duration, done bool) {
 		return retry, false
 	}
 	w.observe(pod, state)
+	if !gone && !w.finalizing {
+		w.remember(pod)
+	}
 	if gone || pod.DeletionTimestamp != nil {
 		return w.terminate(ctx, pod, gone, state)
 	}

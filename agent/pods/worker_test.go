@@ -205,24 +205,7 @@ func TestStatusIsWrittenWhenMastersAreBack(t *testing.T) {
 // stepUntil lets time pass until the pod is as ok wants it.
 func (b *bench) stepUntil(name string, ok func(*corev1.Pod) bool) {
 	b.t.Helper()
-	stop := make(chan struct{})
-	stepped := make(chan struct{})
-	go func() {
-		defer close(stepped)
-		ticker := time.NewTicker(5 * time.Millisecond)
-		defer ticker.Stop()
-		for {
-			select {
-			case <-ticker.C:
-				b.clock.Step(100 * time.Millisecond)
-			case <-stop:
-				return
-			}
-		}
-	}()
-	b.status(name, "as expected after some time", ok)
-	close(stop)
-	<-stepped
+	b.stepWhile(func() { b.status(name, "as expected after some time", ok) })
 }
 
 func TestReadinessFollowsItsProbe(t *testing.T) {
