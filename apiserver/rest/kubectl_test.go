@@ -113,6 +113,34 @@ func TestKubectl(t *testing.T) {
 	k.expect([]string{"No resources found"}, "get", "pods")
 }
 
+// TestKubectlHabits runs the commands that ask the server for more than objects.
+func TestKubectlHabits(t *testing.T) {
+	c := newCluster(t, nil)
+	k := newKubectl(t, c)
+	file := writeFile(t, webManifest)
+	k.run("apply", "-f", file)
+	k.expect([]string{"Server Version: v1.33"}, "version")
+	k.expect([]string{"is running at"}, "cluster-info")
+	k.expect([]string{"replicas", "<integer>"}, "explain", "deployment.spec.replicas")
+	if out, err := k.try("diff", "-f", writeFile(t, strings.Replace(webManifest, "replicas: 3", "replicas: 8", 1))); err == nil || !strings.Contains(out, "+  replicas: 8") {
+		t.Errorf("diff: %v\n%s", err, out)
+	}
+	k.expect([]string{"replaced"}, "replace", "-f", file)
+	k.expect([]string{"restarted"}, "rollout", "restart", "deploy/web")
+	k.run("create", "-f", writeFile(t, "apiVersion: v1\nkind: Node\nmetadata: {name: n1}\n"))
+	k.expect([]string{"cordoned"}, "cordon", "n1")
+	k.expect([]string{"SchedulingDisabled"}, "get", "nodes", "-o", "wide")
+	k.expect([]string{"tainted"}, "taint", "node", "n1", "a=b:NoSchedule")
+	k.expect([]string{"Unschedulable:      true"}, "describe", "node", "n1")
+	k.run("create", "-f", writeFile(t, "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: n1, containers: [{name: c, image: i}]}\n"))
+	k.expect([]string{"evicting pod default/p"}, "drain", "n1", "--force", "--ignore-daemonsets", "--dry-run=server")
+	k.expect([]string{"force deleted"}, "delete", "pod", "p", "--force")
+	k.expect([]string{"[web]"}, "get", "deploy,svc", "-l", "app=web", "-o", `jsonpath={.items[*].metadata.name}{"\n"}[{.items[0].metadata.name}]`)
+	k.expect([]string{"kubernetes"}, "get", "svc", "--sort-by=.metadata.name", "-A")
+	k.expect(nil, "wait", "--for=delete", "pod/p", "--timeout=5s")
+	k.expect([]string{"yes"}, "wait", "--for=jsonpath={.spec.replicas}=3", "deploy/web", "--timeout=5s", "-o", "jsonpath=yes")
+}
+
 func TestKubectlBadInput(t *testing.T) {
 	k := newKubectl(t, newCluster(t, nil))
 	file := func(text string) string { return writeFile(t, text) }
