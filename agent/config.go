@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -90,7 +91,8 @@ func (c *Config) complete() error {
 	if c.Objects == nil || c.Runtime == nil || c.Images == nil || c.DataDir == "" {
 		return errors.New("an agent needs Objects, Runtime, Images and DataDir")
 	}
-	if err := os.MkdirAll(c.DataDir, 0o700); err != nil {
+	var err error
+	if c.DataDir, err = realDir(c.DataDir); err != nil {
 		return err
 	}
 	if c.ListenAddr == "" {
@@ -112,4 +114,16 @@ func (c *Config) complete() error {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	return nil
+}
+
+// realDir makes a directory and resolves its name: what is mounted below it is found by that.
+func realDir(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", err
+	}
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(dir)
 }

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -131,7 +132,12 @@ type testNode struct {
 
 func startNode(t *testing.T) *testNode {
 	t.Helper()
-	n := &testNode{t: t, dir: t.TempDir(), cluster: clienttest.New(), network: newLink(), tls: newTLS(t)}
+	// Users may have their data directory behind a link.
+	dir := filepath.Join(t.TempDir(), "data")
+	if err := os.Symlink(t.TempDir(), dir); err != nil {
+		t.Fatal(err)
+	}
+	n := &testNode{t: t, dir: dir, cluster: clienttest.New(), network: newLink(), tls: newTLS(t)}
 	for _, name := range []string{"default", "kube-node-lease"} {
 		n.cluster.Add(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
