@@ -6,6 +6,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore"
 )
 
 // Storage is the versioned key-value store under the registry, shaped as the etcd API. A Raft member
@@ -22,6 +23,8 @@ type Storage interface {
 	LeaseGrant(ctx context.Context, r *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error)
 	NewWatchStream() *kv.WatchStream
 }
+
+var _ Storage = (*raftstore.Member)(nil)
 
 const (
 	// objectPrefix starts the key of every object.
