@@ -11,6 +11,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -138,7 +139,16 @@ func disconnect(id string) error {
 	if err != nil {
 		return err
 	}
-	return netlink.LinkDel(link)
+	return unlessGone(netlink.LinkDel(link))
+}
+
+// unlessGone passes an error on but that the link or route to delete is not there any more: the kernel
+// deletes links with their namespaces, and routes with their links, in its own time.
+func unlessGone(err error) error {
+	if errors.Is(err, unix.ENODEV) || errors.Is(err, unix.ESRCH) || errors.As(err, &netlink.LinkNotFoundError{}) {
+		return nil
+	}
+	return err
 }
 
 // hostLink names the node's end of a pod's veth pair: a link's name has 15 bytes at the most.

@@ -20,16 +20,14 @@ func Remove(dir string) error {
 	routes, err := ownRoutes()
 	failed = append(failed, err)
 	for _, route := range routes {
-		failed = append(failed, netlink.RouteDel(&route))
+		failed = append(failed, unlessGone(netlink.RouteDel(&route)))
 	}
 	for _, name := range []string{tunnelName, bridgeName} {
 		link, err := netlink.LinkByName(name)
 		if err == nil {
 			err = netlink.LinkDel(link)
 		}
-		if !errors.As(err, &netlink.LinkNotFoundError{}) {
-			failed = append(failed, err)
-		}
+		failed = append(failed, unlessGone(err))
 	}
 	return errors.Join(append(failed, removeMasquerade(), os.RemoveAll(dir))...)
 }

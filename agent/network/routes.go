@@ -42,7 +42,7 @@ func (n *Network) syncRoutes(peers []peer) error {
 	}
 	for _, route := range routes {
 		if route.Dst != nil && !wanted[route.Dst.String()] {
-			failed = append(failed, netlink.RouteDel(&route))
+			failed = append(failed, unlessGone(netlink.RouteDel(&route)))
 		}
 	}
 	return errors.Join(failed...)

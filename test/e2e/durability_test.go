@@ -12,7 +12,6 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/ctlplane/ctlplane/client"
-	"github.com/ctlplane/ctlplane/dev"
 )
 
 // connect opens a client of our library to a cluster.
@@ -138,17 +137,11 @@ func TestNoAcknowledgedWriteIsLost(t *testing.T) {
 			m.Kill()
 		}
 		acked := w.end()
-		restart(t, c)
+		if err := c.StartMasters(); err != nil {
+			t.Fatal(err)
+		}
 		mustHave(t, kv, acked)
 	})
-}
-
-// restart starts all masters again, at once: one alone has no quorum to be ready with.
-func restart(t *testing.T, c *dev.Cluster) {
-	t.Helper()
-	if err := c.StartMasters(); err != nil {
-		t.Fatal(err)
-	}
 }
 
 // TestFollowerWithoutItsDataComesBack deletes a follower's data directory and runs its command again.
