@@ -1,4 +1,4 @@
 package registry
 
-// QueueLimit is queueLimit for tests.
-const QueueLimit = queueLimit
+// QueueLimit is how many changes a watcher that is not read can hold, but for its channel.
+const QueueLimit = queueLimit + takeLimit

@@ -72,6 +72,7 @@ func TestWatchResumesAfterRestart(t *testing.T) {
 func TestWatchOfCompactedRevision(t *testing.T) {
 	f := newFixture(t, registry.Options{History: 2})
 	made := f.fill(t, 6)
+	f.list(t, metav1.ListOptions{}) // the cache has seen, and forgotten, the first of them
 	if err := f.storage.Compact(f.storage.Revision()); err != nil {
 		t.Fatal(err)
 	}

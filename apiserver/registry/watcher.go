@@ -15,6 +15,9 @@ import (
 // watcher's own cost is one pointer a change.
 const queueLimit = 16 << 10
 
+// takeLimit bounds the changes that a watcher takes off its queue at a time, and holds beside it.
+const takeLimit = 256
+
 // bookmarkPeriod is how often a watcher that asked for bookmarks gets one.
 const bookmarkPeriod = time.Minute
 
@@ -81,7 +84,8 @@ func (w *watcher) signal() {
 func (w *watcher) take() (changes []*change, expired bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	changes, w.queued = w.queued, nil
+	n := min(len(w.queued), takeLimit)
+	changes, w.queued = w.queued[:n:n], w.queued[n:]
 	return changes, w.expired
 }
 
@@ -158,16 +162,21 @@ func (w *watcher) sendHistory() bool {
 }
 
 func (w *watcher) sendQueued() bool {
-	changes, expired := w.take()
-	for _, ch := range changes {
-		if !w.sendChange(ch) {
+	for {
+		changes, expired := w.take()
+		for _, ch := range changes {
+			if !w.sendChange(ch) {
+				return false
+			}
+		}
+		if expired {
+			w.sendError(apierrors.NewResourceExpired("too old resource version: the watch fell too far behind; list again and watch from there"))
 			return false
 		}
+		if len(changes) == 0 {
+			return true
+		}
 	}
-	if expired {
-		w.sendError(apierrors.NewResourceExpired("too old resource version: the watch fell too far behind; list again and watch from there"))
-	}
-	return !expired
 }
 
 // sendChange sends what a change is to this watcher: an object that comes to match its selectors is
