@@ -117,8 +117,10 @@ func TestFollowerCatchesUpBySnapshot(t *testing.T) {
 	leader := c.leader()
 	for i := 0; ; i++ {
 		leader.put(fmt.Sprint("key", i), "value")
-		if first, _ := leader.stores.log.FirstIndex(); first > last+1 {
-			break // what the follower needs next is no longer in the log
+		// What the follower needs is no longer in the log, nor are the entries after those that the leader
+		// may have prepared to send.
+		if first, _ := leader.stores.log.FirstIndex(); first > last+64 {
+			break
 		}
 	}
 	leader.put("last", "value")
