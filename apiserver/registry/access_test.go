@@ -1,6 +1,7 @@
 package registry_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/apiserver/auth"
 	"github.com/ctlplane/ctlplane/apiserver/registry"
+	"github.com/ctlplane/ctlplane/apiserver/registry/registrytest"
 	"github.com/ctlplane/ctlplane/client"
 )
 
@@ -56,5 +58,19 @@ func TestNodesReachOnlyWhatIsTheirs(t *testing.T) {
 	}
 	if _, err := nodes.Patch(node, "", "n1", "", types.MergePatchType, []byte(`{"spec":{"taints":[{"key":"a","effect":"NoSchedule"}]}}`)); !apierrors.IsForbidden(err) {
 		t.Errorf("own taints: %v", err)
+	}
+}
+
+// TestNodeIsKnownByEveryMasterAtOnce holds a bug: a node that had learned of a binding from one master was
+// denied by another whose cache was behind.
+func TestNodeIsKnownByEveryMasterAtOnce(t *testing.T) {
+	f := newFixture(t, registry.Options{})
+	other := registrytest.New(t, f.storage, registry.Options{})
+	node := auth.WithUser(t.Context(), auth.User{Name: auth.NodePrefix + "n1", Groups: []string{auth.GroupNodes}})
+	for i := range 100 {
+		name := fmt.Sprint("pod-", i)
+		must(client.For[*corev1.Pod](f).Create(f.ctx, newPod(name)))(t)
+		f.bind(t, name)
+		must(client.For[*corev1.Pod](other).Patch(node, "default", name, "status", types.MergePatchType, []byte(`{"status":{"phase":"Running"}}`)))(t)
 	}
 }

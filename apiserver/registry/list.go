@@ -36,7 +36,7 @@ func (r *Registry) beginSelection(ctx context.Context, verb string, gvr schema.G
 		return nil, err
 	}
 	q.attributes.LabelSelector, q.attributes.FieldSelector = s.labels, s.fields
-	return &selectionRequest{request: q, selection: s}, r.authorize(q)
+	return &selectionRequest{request: q, selection: s}, r.authorize(ctx, q)
 }
 
 // List reads the objects of a namespace, of all when it is empty.

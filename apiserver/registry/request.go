@@ -29,7 +29,7 @@ func (r *Registry) begin(ctx context.Context, verb string, gvr schema.GroupVersi
 	if err != nil {
 		return nil, err
 	}
-	return q, r.authorize(q)
+	return q, r.authorize(ctx, q)
 }
 
 func (r *Registry) newRequest(ctx context.Context, verb string, gvr schema.GroupVersionResource, namespace, name, subresource string) (*request, error) {
@@ -60,8 +60,17 @@ func (r *Registry) newRequest(ctx context.Context, verb string, gvr schema.Group
 	return q, nil
 }
 
-func (r *Registry) authorize(q *request) error {
+// authorize asks whether the call may be made. What a node may do follows from the pods bound to it, and
+// it may have learned of a binding from another master: before a node is denied, the cache has to be as
+// new as the store.
+func (r *Registry) authorize(ctx context.Context, q *request) error {
 	decision, reason := r.opts.Authorizer.Authorize(&q.attributes)
+	if _, isNode := q.attributes.User.Node(); isNode && decision != auth.Allow {
+		if err := r.refresh(ctx); err != nil {
+			return err
+		}
+		decision, reason = r.opts.Authorizer.Authorize(&q.attributes)
+	}
 	if decision == auth.Allow {
 		return nil
 	}
@@ -126,7 +135,7 @@ func (r *Registry) AuthorizeSubresource(ctx context.Context, verb string, gvr sc
 		return err
 	}
 	q.attributes.Subresource = subresource
-	return r.authorize(q)
+	return r.authorize(ctx, q)
 }
 
 // Outcome is what a caller may want to know of a write beside its result.

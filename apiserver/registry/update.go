@@ -62,7 +62,7 @@ func (q *request) versionRequired() error {
 func (r *Registry) createInstead(ctx context.Context, q *request, obj Object, dryRun bool, manager string) (Object, error) {
 	creation := *q
 	creation.attributes.Verb = "create"
-	if err := r.authorize(&creation); err != nil {
+	if err := r.authorize(ctx, &creation); err != nil {
 		return nil, err
 	}
 	created, err := r.create(ctx, &creation, obj, dryRun, manager)

@@ -24,16 +24,15 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "ctlplane-e2e-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "ctlplane")
-	build := exec.Command("go", "build", "-o", binary, "github.com/ctlplane/ctlplane/cmd/ctlplane")
+	// The same binary that users get: static, so that it can also be the inside of an image.
+	build := exec.Command("make", "-C", "../..", "build")
 	if out, err := build.CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
+		return 1
+	}
+	var err error
+	if binary, err = filepath.Abs("../../bin/ctlplane"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()

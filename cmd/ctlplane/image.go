@@ -1,0 +1,109 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/ctlplane/ctlplane/agent/image"
+	"github.com/ctlplane/ctlplane/agent/machine"
+)
+
+func newImage() *cobra.Command {
+	command := &cobra.Command{
+		Use:     "image",
+		Short:   "Load and list the images of this machine's node",
+		GroupID: groupCluster,
+	}
+	command.AddCommand(newImageLoad(), newImageList())
+	return command
+}
+
+func newImageLoad() *cobra.Command {
+	return &cobra.Command{
+		Use:   "load FILE",
+		Short: "Load the images of an archive: an OCI layout in a tar file, or what docker save writes",
+		Long: `Load the images of an archive into this machine's node: an OCI layout in a tar file, or what docker save writes,
+compressed with gzip or not; - is standard input. The node may be running. --data-dir says which node where the machine
+has several.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			archive := cmd.InOrStdin()
+			if args[0] != "-" {
+				file, err := os.Open(args[0])
+				if err != nil {
+					return err
+				}
+				defer file.Close()
+				archive = file
+			}
+			images, err := machine.Images(dataDir(cmd), slog.Default())
+			if err != nil {
+				return err
+			}
+			loaded, err := images.Load(cmd.Context(), archive)
+			for _, img := range loaded {
+				fmt.Fprintln(cmd.OutOrStdout(), "loaded", nameOf(img))
+			}
+			return err
+		},
+	}
+}
+
+func newImageList() *cobra.Command {
+	var output string
+	command := &cobra.Command{
+		Use:   "list",
+		Short: "List the images that this machine's node has",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			images, err := machine.Images(dataDir(cmd), slog.Default())
+			if err != nil {
+				return err
+			}
+			return printImages(cmd.OutOrStdout(), images.List(), output)
+		},
+	}
+	command.Flags().StringVarP(&output, "output", "o", "", "json or yaml")
+	return command
+}
+
+func printImages(out io.Writer, images []image.Image, format string) error {
+	switch format {
+	case "json":
+		encoder := json.NewEncoder(out)
+		encoder.SetIndent("", "  ")
+		return encoder.Encode(images)
+	case "yaml":
+		content, err := yaml.Marshal(images)
+		if err != nil {
+			return err
+		}
+		_, err = out.Write(content)
+		return err
+	case "":
+		table := tabwriter.NewWriter(out, 0, 8, 3, ' ', 0)
+		fmt.Fprintln(table, "IMAGE\tID\tSIZE")
+		for _, img := range images {
+			fmt.Fprintf(table, "%s\t%s\t%.1f MB\n", nameOf(img), strings.TrimPrefix(img.ID, "sha256:")[:12], float64(img.Size)/1e6)
+		}
+		return table.Flush()
+	default:
+		return fmt.Errorf("unknown output format %q: use json or yaml", format)
+	}
+}
+
+// nameOf is what people call an image.
+func nameOf(img image.Image) string {
+	if len(img.Names) > 0 {
+		return strings.Join(img.Names, ",")
+	}
+	return img.ID
+}
