@@ -34,7 +34,7 @@ type Member struct {
 	machine   *stateMachine
 	listener  *peerListener
 	stream    *raftStream
-	transport *raft.NetworkTransport
+	transport *transport
 	raft      *raft.Raft
 	observer  *raft.Observer
 	observed  chan raft.Observation
@@ -156,14 +156,14 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	m.onUnwind(func() error { m.listener.Close(); return nil })
 	m.stream = newRaftStream(m.listener.raft, m.config.Identity.PeerAddress,
 		pki.PeerClient(m.config.Source, m.config.CA, pki.ProtocolRaft))
-	m.transport = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	m.transport = &transport{open: map[*pipeline]struct{}{}, NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  m.stream,
 		MaxPool: 4,
 		Timeout: 10 * time.Second,
 		Logger:  logger,
 
 		MsgpackUseNewTimeFormat: true,
-	})
+	})}
 	m.onUnwind(m.transport.Close)
 	m.peers = newPeerConns(m.config.Source, m.config.CA, m.addressOf)
 	m.onUnwind(func() error { m.peers.close(); return nil })
@@ -191,6 +191,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	}
 	m.onUnwind(func() error {
 		down := m.raft.Shutdown()
+		m.transport.closePipelines()
 		m.stream.closeConns() // what Raft is waiting for at members that don't answer
 		return down.Error()
 	})
