@@ -15,7 +15,7 @@ import (
 )
 
 // scanBytes is how much of a file is read at a time.
-const scanBytes = 1 << 20
+const scanBytes = 256 << 10
 
 // recover finds the segments in the directory, in their order, with all their entries.
 func (l *Log) recover() error {
