@@ -18,6 +18,8 @@ import (
 const (
 	// stopPatience is how long a process may take to end by itself.
 	stopPatience = 10 * time.Second
+	// readyPatience is how long a process may take until it is ready.
+	readyPatience = 60 * time.Second
 	// pollEvery is how often a log is looked at for a process's word that it is ready.
 	pollEvery = 20 * time.Millisecond
 )
@@ -106,6 +108,8 @@ func inNamespace(name string, f func() error) error {
 
 // waitReady waits for the process's word that it is ready, past offset in its log.
 func (p *Process) waitReady(ctx context.Context, offset int64) error {
+	deadline := time.NewTimer(readyPatience)
+	defer deadline.Stop()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
@@ -118,6 +122,8 @@ func (p *Process) waitReady(ctx context.Context, offset int64) error {
 			return ctx.Err()
 		case <-p.done:
 			return fmt.Errorf("%s ended before it was ready; the end of its log, %s:\n%s", p.Name, p.Log, tail(p.Log, 10))
+		case <-deadline.C:
+			return fmt.Errorf("%s is not ready after %v; the end of its log, %s:\n%s", p.Name, readyPatience, p.Log, tail(p.Log, 10))
 		case <-tick.C:
 		}
 	}
