@@ -81,7 +81,7 @@ func bounds(t testing.TB, l *Log) (first, last uint64) {
 	return first, last
 }
 
-// wantEntries fails unless the log has exactly these entries.
+// wantEntries fails unless the log has exactly these entries, and nothing after them in its file.
 func wantEntries(t testing.TB, l *Log, want []*raft.Log) {
 	t.Helper()
 	var wantFirst, wantLast uint64
@@ -90,6 +90,11 @@ func wantEntries(t testing.TB, l *Log, want []*raft.Log) {
 	}
 	if first, last := bounds(t, l); first != wantFirst || last != wantLast {
 		t.Fatalf("the log has entries %d to %d, want %d to %d", first, last, wantFirst, wantLast)
+	}
+	if n := len(l.segments); n > 0 {
+		if _, dirty, err := l.segments[n-1].findLaterBatch(); err != nil || dirty {
+			t.Fatalf("something is left after the last entry, %d (%v)", wantLast, err)
+		}
 	}
 	var have raft.Log
 	for _, log := range want {
@@ -138,6 +143,29 @@ func TestSuffixTruncationThenReopen(t *testing.T) {
 		l = mustOpen(t, dir, 1<<10)
 		wantEntries(t, l, append(want, more...))
 	}
+}
+
+// TestDeletedSegmentsAreGone deletes the log's old end entry by entry: a file goes with its last entry.
+func TestDeletedSegmentsAreGone(t *testing.T) {
+	dir := t.TempDir()
+	l := mustOpen(t, dir, 1<<10)
+	for index := uint64(1); index <= 40; index += 4 {
+		must(t, l.StoreLogs(entries(index, index+3, 1)))
+	}
+	var last []uint64 // of each segment
+	for _, s := range l.segments {
+		last = append(last, s.next()-1)
+	}
+	for index := uint64(1); index < 40; index++ {
+		must(t, l.DeleteRange(index, index))
+		if index == last[0] {
+			last = last[1:]
+		}
+		if n := len(segmentFiles(t, dir)); n != len(last) || l.Sizes().Segments != n {
+			t.Fatalf("there are %d files after entry %d was deleted, want %d", n, index, len(last))
+		}
+	}
+	wantEntries(t, l, entries(40, 40, 1))
 }
 
 func TestContinuesElsewhereOnceEmpty(t *testing.T) {

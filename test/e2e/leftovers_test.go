@@ -4,87 +4,77 @@ import (
 	"bytes"
 	"os"
 	"os/exec"
-	"slices"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/ctlplane/ctlplane/agent"
 	"github.com/ctlplane/ctlplane/dev"
 )
 
-// machine is what a cluster could leave behind on it.
-type machine map[string][]string
-
-// look takes stock of the machine.
-func look(t *testing.T) machine {
+// leftovers lists what a cluster with its data below data has on the machine: nothing, once it has ended.
+// Other tests' clusters may be there at the same time.
+func leftovers(t *testing.T, data string) []string {
 	t.Helper()
-	m := machine{}
-	for what, command := range map[string][]string{
-		"interface":         {"ip", "-o", "link"},
-		"network namespace": {"ip", "netns"},
-		"route":             {"ip", "route"},
-		"rule":              {"nft", "list", "ruleset"},
-	} {
+	output := func(command ...string) string {
 		out, err := exec.Command(command[0], command[1:]...).Output()
 		if err != nil {
 			t.Fatalf("%v: %v", command, err)
 		}
-		m[what] = lines(string(out))
+		return string(out)
 	}
+	var found []string
+	note := func(what, text string, ours func(line string) bool) {
+		for line := range strings.Lines(text) {
+			if ours(line) {
+				found = append(found, what+": "+strings.TrimSpace(line))
+			}
+		}
+	}
+	segment := func(line string) bool { return strings.Contains(line, "ctldev") }
+	note("interface", output("ip", "-o", "link"), segment)
+	note("network namespace", output("ip", "netns"), segment)
+	note("route", output("ip", "route"), segment)
+	note("rule", output("nft", "list", "tables"), func(line string) bool { return strings.Contains(line, "ctlplane") })
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {
 		t.Fatal(err)
 	}
-	m["mount"] = lines(string(mounts))
-	cgroups, err := exec.Command("find", "/sys/fs/cgroup", "-type", "d", "-path", "*ctlplane*").Output()
-	if err != nil {
-		t.Fatal(err)
+	note("mount", string(mounts), func(line string) bool { return strings.Contains(line, data) })
+	for _, node := range []string{"n1", "n2"} {
+		root := agent.CgroupRoot(filepath.Join(data, "dev", node, "agent"))
+		note("cgroup", output("find", "/sys/fs/cgroup", "-type", "d", "-name", root), func(string) bool { return true })
 	}
-	m["cgroup"] = lines(string(cgroups))
 	processes, err := os.ReadDir("/proc")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range processes {
 		command, err := os.ReadFile("/proc/" + p.Name() + "/cmdline")
-		if err == nil && bytes.Contains(command, []byte(binary)) {
-			m["process"] = append(m["process"], p.Name()+" "+strings.ReplaceAll(string(command), "\x00", " "))
+		if err == nil && bytes.Contains(command, []byte(data)) {
+			found = append(found, "process: "+p.Name()+" "+strings.ReplaceAll(string(command), "\x00", " "))
 		}
 	}
-	return m
-}
-
-func lines(text string) []string {
-	return strings.Split(strings.TrimSpace(text), "\n")
-}
-
-// since fails the test for all that is there now and was not before.
-func (before machine) since(t *testing.T) {
-	t.Helper()
-	for what, now := range look(t) {
-		for _, line := range now {
-			if !slices.Contains(before[what], line) {
-				t.Errorf("%s left behind: %s", what, line)
-			}
-		}
-	}
+	return found
 }
 
 // TestDemoLeavesNothingBehind runs what `make demo` runs, twice.
 func TestDemoLeavesNothingBehind(t *testing.T) {
-	before := look(t)
+	data := t.TempDir()
 	for range 2 {
 		demo := shell{t: t, path: binary}
-		account := demo.run("demo", "--data-dir", t.TempDir())
+		account := demo.run("demo", "--data-dir", data)
 		t.Log(account)
 		contains(t, account, "deployment's 3 replicas run", "all 3 replicas answered", "the next write was acknowledged",
 			"all replicas ran elsewhere", "scaled to six", "durable replicated writes a second")
-		before.since(t)
+		if found := leftovers(t, data); len(found) > 0 {
+			t.Errorf("left behind:\n%s", strings.Join(found, "\n"))
+		}
 	}
 }
 
 // TestCleanTakesAKilledClusterAway kills the owner of a cluster and everything in it with -9.
 func TestCleanTakesAKilledClusterAway(t *testing.T) {
-	before := look(t)
 	data := t.TempDir()
 	owner := exec.Command(binary, "dev", "--data-dir", data)
 	out, err := owner.StdoutPipe()
@@ -103,6 +93,9 @@ func TestCleanTakesAKilledClusterAway(t *testing.T) {
 		out, err := apply.try("", "--data-dir", data, "get", "pods", "--no-headers")
 		return err == nil && strings.Contains(out, "Running")
 	})
+	if len(leftovers(t, data)) == 0 {
+		t.Fatal("nothing of the running cluster was found: this test would see no leftover either")
+	}
 	if err := owner.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -110,5 +103,7 @@ func TestCleanTakesAKilledClusterAway(t *testing.T) {
 	if err := dev.Clean(data + "/dev"); err != nil {
 		t.Error(err)
 	}
-	before.since(t)
+	if found := leftovers(t, data); len(found) > 0 {
+		t.Errorf("left behind:\n%s", strings.Join(found, "\n"))
+	}
 }
