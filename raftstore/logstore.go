@@ -4,17 +4,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
-	wal "github.com/hashicorp/raft-wal"
-	"github.com/hashicorp/raft-wal/metadb"
 	"go.etcd.io/bbolt"
+
+	"github.com/ctlplane/ctlplane/raftstore/wal"
 )
 
 // logStores are a member's durable Raft state: the log, and the term and vote beside it.
@@ -26,7 +26,7 @@ type logStores struct {
 	closers []io.Closer
 }
 
-func openLogStores(dataDir, kind string, cacheBytes int, logger hclog.Logger) (_ *logStores, err error) {
+func openLogStores(dataDir, kind string, cacheBytes int, logger *slog.Logger) (_ *logStores, err error) {
 	dir := filepath.Join(dataDir, "raft")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func openLogStores(dataDir, kind string, cacheBytes int, logger hclog.Logger) (_
 	return s, nil
 }
 
-func (s *logStores) openLog(dir, kind string, logger hclog.Logger) (raft.LogStore, error) {
+func (s *logStores) openLog(dir, kind string, logger *slog.Logger) (raft.LogStore, error) {
 	if kind == LogStoreBoltDB {
 		store, err := openBolt(filepath.Join(dir, "log.db"))
 		if err != nil {
@@ -62,16 +62,9 @@ func (s *logStores) openLog(dir, kind string, logger hclog.Logger) (raft.LogStor
 		s.closers = append(s.closers, store)
 		return store, nil
 	}
-	walDir := filepath.Join(dir, "wal")
-	if err := os.MkdirAll(walDir, 0o700); err != nil {
-		return nil, err
-	}
-	// The WAL does not close its meta store, and without that can't be opened again by this process.
-	meta := &metadb.BoltMetaDB{}
-	s.closers = append(s.closers, meta)
-	store, err := wal.Open(walDir, wal.WithLogger(logger), wal.WithMetaStore(meta))
+	store, err := wal.Open(filepath.Join(dir, "wal"), wal.Options{Logger: logger})
 	if err != nil {
-		return nil, fmt.Errorf("open the log in %s: %w", walDir, err)
+		return nil, fmt.Errorf("open the Raft log: %w", err)
 	}
 	s.closers = append(s.closers, store)
 	return store, nil

@@ -86,7 +86,7 @@ func Open(config Config) (_ *Member, err error) {
 	for _, open := range []func() error{
 		m.openDirectory,
 		m.openState,
-		func() error { return m.openLog(logger) },
+		m.openLog,
 		func() error { return m.openNetwork(logger) },
 		func() error { return m.openRaft(logger) },
 	} {
@@ -137,8 +137,8 @@ func (m *Member) openState() error {
 	return nil
 }
 
-func (m *Member) openLog(logger hclog.Logger) error {
-	stores, err := openLogStores(m.config.DataDir, m.config.LogStore, m.config.LogCacheBytes, logger)
+func (m *Member) openLog() error {
+	stores, err := openLogStores(m.config.DataDir, m.config.LogStore, m.config.LogCacheBytes, m.logger)
 	if err != nil {
 		return err
 	}

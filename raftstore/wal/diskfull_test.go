@@ -15,7 +15,7 @@ import (
 func TestDiskFull(t *testing.T) {
 	for name, segmentBytes := range map[string]int64{
 		"a segment that does not fit":      256 << 10,
-		"a batch longer than what is left": 900 << 10,
+		"a batch longer than what is left": 990 << 10,
 	} {
 		t.Run(name, func(t *testing.T) {
 			mount := t.TempDir()
