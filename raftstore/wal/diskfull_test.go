@@ -14,8 +14,9 @@ import (
 // once there is room the log goes on.
 func TestDiskFull(t *testing.T) {
 	for name, segmentBytes := range map[string]int64{
-		"a segment that does not fit":      256 << 10,
-		"a batch longer than what is left": 990 << 10,
+		"a segment that does not fit":           256 << 10,
+		"a batch longer than what is left":      990 << 10,
+		"a batch of a new segment does not fit": 30_000,
 	} {
 		t.Run(name, func(t *testing.T) {
 			mount := t.TempDir()
@@ -46,6 +47,9 @@ func TestDiskFull(t *testing.T) {
 			wantEntries(t, l, want)
 			if err := l.StoreLogs(batch()); !errors.Is(err, unix.ENOSPC) {
 				t.Fatal(err)
+			}
+			if files := segmentFiles(t, dir); len(files) != len(l.segments) {
+				t.Fatalf("%d segments are in %v", len(l.segments), files)
 			}
 			must(t, l.Close())
 			l = mustOpen(t, dir, segmentBytes)
