@@ -16,7 +16,7 @@ func TestDiskFull(t *testing.T) {
 	for name, segmentBytes := range map[string]int64{
 		"a segment that does not fit":           256 << 10,
 		"a batch longer than what is left":      990 << 10,
-		"a batch of a new segment does not fit": 30_000,
+		"a batch of a new segment does not fit": 5_000,
 	} {
 		t.Run(name, func(t *testing.T) {
 			mount := t.TempDir()
