@@ -71,3 +71,17 @@ func (m *Member) trailing(grown int64) uint64 {
 	}
 	return entries
 }
+
+// dropLogBefore empties a log that ends before a snapshot. Raft clears the log after it has installed a
+// snapshot; a crash in between leaves one that the entries after the snapshot can't be appended to.
+func dropLogBefore(log raft.LogStore, snapshot uint64) error {
+	first, err := log.FirstIndex()
+	if err != nil {
+		return err
+	}
+	last, err := log.LastIndex()
+	if err != nil || last == 0 || last >= snapshot {
+		return err
+	}
+	return log.DeleteRange(first, last)
+}

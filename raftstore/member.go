@@ -184,7 +184,13 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	m.proposer.dial = m.peers.forward
 	m.leaderRounds, m.followerRounds = newReadRounds(m.life, m.leaderReadIndex), newReadRounds(m.life, m.askLeader)
 
-	var err error
+	newest, err := m.snapshots.newest()
+	if err == nil && newest != nil {
+		err = dropLogBefore(m.stores.log, newest.Index)
+	}
+	if err != nil {
+		return err
+	}
 	m.raft, err = raft.NewRaft(config, m.machine, m.stores.log, m.stores.stable, m.snapshots, m.transport)
 	if err != nil {
 		return fmt.Errorf("start Raft: %w", err)

@@ -153,4 +153,13 @@ func TestMasterRefusesWhatItCannotRun(t *testing.T) {
 	s.refuse("", []string{"taken", taken}, "init", "--data-dir", filepath.Join(dir, "port"), "--token", secret, "--peer-addr", taken)
 	s.refuse("", []string{"token"}, "join", taken, "--data-dir", filepath.Join(dir, "node"), "--token", secret)
 	s.refuse("", []string{"token"}, "join", taken, "--data-dir", filepath.Join(dir, "node"), "--token", "short")
+
+	nodeToken := strings.TrimSpace(ctlplane(t, c.Kubeconfig()).run("token", "create"))
+	s.refuse("", []string{"for nodes", "--master"}, append([]string{"join", taken, "--master", "--data-dir", filepath.Join(dir, "master"), "--token", nodeToken}, address("3380")...)...)
+	m.Kill()
+	s.refuse("", []string{"another cluster"}, append([]string{"init", "--data-dir", m.DataDir, "--token", secret}, address("2380")...)...)
+	if err := c.StartMaster(m); err != nil {
+		t.Fatal(err)
+	}
+	ctlplane(t, c.Kubeconfig()).run("get", "namespaces") // nothing of all this has changed it
 }

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"os"
 	"os/exec"
@@ -69,6 +70,36 @@ func TestDemoLeavesNothingBehind(t *testing.T) {
 			"all replicas ran elsewhere", "scaled to six", "durable replicated writes a second")
 		if found := leftovers(t, data); len(found) > 0 {
 			t.Errorf("left behind:\n%s", strings.Join(found, "\n"))
+		}
+	}
+}
+
+// TestInterruptedDemoLeavesNothingBehind interrupts the demo at several stages.
+func TestInterruptedDemoLeavesNothingBehind(t *testing.T) {
+	data := t.TempDir()
+	for _, stage := range []string{"starting 2 nodes", "nodes are ready", "all 3 replicas answered"} {
+		demo := exec.Command(binary, "demo", "--data-dir", data)
+		out, err := demo.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		demo.Stderr = demo.Stdout // the stages of the start are told there
+		if err := demo.Start(); err != nil {
+			t.Fatal(err)
+		}
+		account := bufio.NewScanner(out)
+		for account.Scan() && !strings.Contains(account.Text(), stage) {
+		}
+		if err := demo.Process.Signal(os.Interrupt); err != nil {
+			t.Fatal(err)
+		}
+		for account.Scan() { // until it has ended
+		}
+		if err := demo.Wait(); err == nil {
+			t.Errorf("interrupted at %q the demo exits with success", stage)
+		}
+		if found := leftovers(t, data); len(found) > 0 {
+			t.Errorf("interrupted at %q, left behind:\n%s", stage, strings.Join(found, "\n"))
 		}
 	}
 }

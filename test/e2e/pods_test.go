@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -95,6 +97,67 @@ func TestAgentRestartKeepsContainers(t *testing.T) {
 			contains(t, k.run("logs", podNames(k)[0]), "serv")
 		})
 	}
+}
+
+// TestMastersAwayChangesNothingOnNodes kills all masters and looks that the workload does not notice, also
+// when they are back.
+func TestMastersAwayChangesNothingOnNodes(t *testing.T) {
+	c := start(t, 3, 1)
+	k := kubectl(t, c.Kubeconfig())
+	k.run("apply", "-f", example)
+	k.run("rollout", "status", "deployment/web", "--timeout=60s")
+	before := processesOf(t)
+	for _, m := range c.Masters {
+		m.Kill()
+	}
+	// Without masters a container that ends is restarted all the same.
+	victim := podNamesOf(before)[0]
+	if err := syscall.Kill(before[victim], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the container to be restarted without masters", func() bool {
+		pid := processesOf(t)[victim]
+		return pid != 0 && pid != before[victim]
+	})
+	during := processesOf(t)
+	if err := c.StartMasters(); err != nil {
+		t.Fatal(err)
+	}
+	k.run("wait", "--for=condition=Ready", "node/n1", "--timeout=30s")
+	k.run("wait", "--for=condition=Ready", "pod", "-l", "app=web", "--timeout=30s")
+	for pod, pid := range processesOf(t) {
+		if during[pod] != pid {
+			t.Errorf("pod %s ran as process %d while the masters were away, now as %d", pod, during[pod], pid)
+		}
+	}
+	if restarts := k.run("get", "pod", victim, "-o", "jsonpath={.status.containerStatuses[0].restartCount}"); restarts != "1" {
+		t.Errorf("the container was restarted %s times, want once", restarts)
+	}
+}
+
+func podNamesOf(processes map[string]int) []string {
+	return slices.Sorted(maps.Keys(processes))
+}
+
+// TestFrozenAgentComesBack stops an agent's process until its node counts as dead, and lets it go on.
+func TestFrozenAgentComesBack(t *testing.T) {
+	c := start(t, 1, 1)
+	k := kubectl(t, c.Kubeconfig())
+	ready := func() string {
+		return k.run("get", "node", "n1", "-o", `jsonpath={.status.conditions[?(@.type=="Ready")].status}`)
+	}
+	if err := syscall.Kill(c.Nodes[0].PID, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node to be unknown", func() bool { return ready() == "Unknown" })
+	contains(t, k.run("describe", "node", "n1"), "node.kubernetes.io/unreachable")
+	if err := syscall.Kill(c.Nodes[0].PID, syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the node to be ready again", func() bool { return ready() == "True" })
+	eventually(t, "its taints to be gone", func() bool {
+		return !strings.Contains(k.run("describe", "node", "n1"), "node.kubernetes.io/unreachable")
+	})
 }
 
 func TestPodsOfAKilledNodeRunElsewhere(t *testing.T) {
