@@ -10,6 +10,7 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/sys/unix"
 )
 
 // segment is the cluster's own piece of network on this machine: a bridge that the masters' addresses are
@@ -111,7 +112,7 @@ func (s *segment) addNode(i int) (string, error) {
 	defer namespace.Close()
 	s.Nodes = append(s.Nodes, name)
 	cable := &netlink.Veth{
-		LinkAttrs:     netlink.LinkAttrs{Name: fmt.Sprintf("%sn%d", s.Bridge, i+1), MasterIndex: bridge.Attrs().Index},
+		LinkAttrs:     netlink.LinkAttrs{Name: s.cable(i), MasterIndex: bridge.Attrs().Index},
 		PeerName:      "eth0",
 		PeerNamespace: netlink.NsFd(namespace),
 	}
@@ -168,20 +169,32 @@ func newNamespace(name string) (netns.NsHandle, error) {
 	return m.namespace, m.err
 }
 
-// remove takes away all that the segment put on this machine. Gone already is no error.
+// cable is the machine's end of the link to node i.
+func (s *segment) cable(i int) string { return fmt.Sprintf("%sn%d", s.Bridge, i+1) }
+
+// remove takes away all that the segment put on this machine. Gone already is no error. The cables go
+// first: the kernel removes what is left of a namespace in its own time.
 func (s *segment) remove() error {
 	var failed []error
-	for _, name := range s.Nodes {
+	for i, name := range s.Nodes {
+		failed = append(failed, removeLink(s.cable(i)))
 		if err := netns.DeleteNamed(name); err != nil && !errors.Is(err, os.ErrNotExist) {
 			failed = append(failed, fmt.Errorf("network namespace %s: %w", name, err))
 		}
 	}
-	link, err := netlink.LinkByName(s.Bridge)
+	return errors.Join(append(failed, removeLink(s.Bridge))...)
+}
+
+func removeLink(name string) error {
+	link, err := netlink.LinkByName(name)
 	if err == nil {
 		err = netlink.LinkDel(link)
 	}
-	if err != nil && !errors.As(err, &netlink.LinkNotFoundError{}) {
-		failed = append(failed, fmt.Errorf("bridge %s: %w", s.Bridge, err))
+	if errors.As(err, &netlink.LinkNotFoundError{}) || errors.Is(err, unix.ENODEV) {
+		return nil
 	}
-	return errors.Join(failed...)
+	if err != nil {
+		return fmt.Errorf("link %s: %w", name, err)
+	}
+	return nil
 }
