@@ -32,7 +32,7 @@ lint: deps
 # Three masters against three etcd members, in alternation; QUICK=1 for a short run.
 bench: build
 	cd bench/peers && $(GO) build -o ../../bin/etcd .
-	$(GO) run ./bench/compare $(if $(QUICK),--quick)
+	$(GO) run ./bench/compare -etcd bin/etcd $(if $(QUICK),-rounds 1 -duration 4s)
 
 generate: test-deps
 	$(GO) generate ./...
