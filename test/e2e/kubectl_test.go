@@ -29,7 +29,14 @@ func TestKubectl(t *testing.T) {
 	contains(t, k.run("logs", pod), "serv")
 	contains(t, k.run("logs", "--tail=1", pod), "serv")
 
+	followed := k.follow("logs", "-f", pod)
+	followed.until("serves on")
+	watched := k.follow("get", "pods", "-l", "app=web", "-w")
+	watched.until(pod)
 	k.run("scale", "deployment/web", "--replicas=4")
+	watched.until("0/1") // the fourth pod: the others are ready
+	watched.until("1/1")
+	watched.stop()
 	k.run("rollout", "status", "deployment/web", "--timeout=60s")
 	contains(t, k.run("get", "deployment", "web"), "4/4")
 	k.run("label", "pod", pod, "tier=front")
@@ -45,6 +52,8 @@ func TestKubectl(t *testing.T) {
 	k.run("wait", "--for=condition=Available", "deployment/web", "--timeout=60s")
 
 	k.run("delete", "-f", example)
+	followed.until("ended") // the demo's last word; the log's end ends the command
+	followed.stop()
 	eventually(t, "the pods to be gone", func() bool { return strings.TrimSpace(k.run("get", "pods", "-o", "name")) == "" })
 	contains(t, k.run("create", "namespace", "gone"), "created")
 	k.run("create", "configmap", "settings", "--from-literal=a=b", "-n", "gone")

@@ -3,6 +3,7 @@
 package e2e
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"fmt"
@@ -140,6 +141,63 @@ func (s shell) refuse(input string, words []string, args ...string) {
 			s.t.Errorf("the error does not say %q:\n%v", word, err)
 		}
 	}
+}
+
+// stream is a command that goes on printing.
+type stream struct {
+	t       *testing.T
+	command *exec.Cmd
+	lines   chan string
+	seen    []string
+}
+
+// follow starts a command that goes on printing until it is stopped.
+func (s shell) follow(args ...string) *stream {
+	s.t.Helper()
+	command := exec.Command(s.path, args...)
+	command.Env = append(os.Environ(), s.env...)
+	out, err := command.StdoutPipe()
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		s.t.Fatal(err)
+	}
+	f := &stream{t: s.t, command: command, lines: make(chan string, 1024)}
+	go func() {
+		defer close(f.lines)
+		for scanner := bufio.NewScanner(out); scanner.Scan(); {
+			f.lines <- scanner.Text()
+		}
+	}()
+	return f
+}
+
+// until reads on to a line that holds word.
+func (f *stream) until(word string) {
+	f.t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case line, more := <-f.lines:
+			if !more {
+				f.t.Fatalf("%v ended before it printed %q; it printed:\n%s", f.command.Args, word, strings.Join(f.seen, "\n"))
+			}
+			f.seen = append(f.seen, line)
+			if strings.Contains(line, word) {
+				return
+			}
+		case <-deadline:
+			f.t.Fatalf("%v did not print %q; it printed:\n%s", f.command.Args, word, strings.Join(f.seen, "\n"))
+		}
+	}
+}
+
+func (f *stream) stop() {
+	_ = f.command.Process.Kill()
+	for range f.lines { // to its end
+	}
+	_ = f.command.Wait() // killed
 }
 
 // contains fails the test unless the text holds all of the words.
