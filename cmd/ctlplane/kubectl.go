@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/tools/clientcmd"
 	kubectl "k8s.io/kubectl/pkg/cmd"
 	"k8s.io/kubectl/pkg/cmd/util"
 )
@@ -40,7 +41,9 @@ func addKubectl(root *cobra.Command) {
 		command.PersistentFlags().AddFlagSet(donor.PersistentFlags())
 		before := command.PersistentPreRunE
 		command.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
-			useClusterKubeconfig(cmd)
+			if err := useClusterKubeconfig(cmd); err != nil && !withoutCluster[command.Name()] {
+				return err
+			}
 			if err := donor.PersistentPreRunE(cmd, args); err != nil || before == nil {
 				return err
 			}
@@ -51,10 +54,23 @@ func addKubectl(root *cobra.Command) {
 	}
 }
 
+// withoutCluster are kubectl's commands that need none.
+var withoutCluster = map[string]bool{"config": true, "kustomize": true}
+
 // useClusterKubeconfig makes kubectl's commands load the cluster's kubeconfig. They read the variable
-// when they first need a client, which is after this.
-func useClusterKubeconfig(cmd *cobra.Command) {
+// when they first need a client, which is after this. The error is errNoCluster when they would find
+// nothing to talk to in any other way either.
+func useClusterKubeconfig(cmd *cobra.Command) error {
 	if path := findKubeconfig(cmd); path != "" {
-		_ = os.Setenv("KUBECONFIG", path) // fails for malformed names only
+		return os.Setenv("KUBECONFIG", path)
 	}
+	for _, flag := range []string{"kubeconfig", "server"} {
+		if given := cmd.Flags().Lookup(flag); given != nil && given.Changed {
+			return nil
+		}
+	}
+	if _, err := os.Stat(clientcmd.RecommendedHomeFile); err == nil || os.Getenv("KUBERNETES_SERVICE_HOST") != "" {
+		return nil
+	}
+	return errNoCluster
 }

@@ -146,6 +146,17 @@ func TestBadInputIsRefused(t *testing.T) {
 	})
 }
 
+// TestNoClusterSaysSo runs commands where there is nothing to talk to.
+func TestNoClusterSaysSo(t *testing.T) {
+	s := shell{t: t, path: binary, env: []string{"KUBECONFIG=", "HOME=" + t.TempDir(), "CTLPLANE_DATA_DIR=" + t.TempDir()}}
+	for _, command := range [][]string{{"get", "pods"}, {"status"}, {"kv", "get", "a"}, {"token", "list"}} {
+		s.refuse("", []string{"no cluster is known here", "ctlplane dev"}, command...)
+	}
+	s.run("config", "get-contexts")
+	s.run("version")
+	s.run("completion", "bash")
+}
+
 // TestMasterRefusesWhatItCannotRun starts masters with what must not work.
 func TestMasterRefusesWhatItCannotRun(t *testing.T) {
 	c := start(t, 1, 0)
