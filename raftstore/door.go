@@ -59,6 +59,10 @@ func (d *door) AcceptNode(_ context.Context, request pki.JoinRequest, from net.A
 	if err != nil {
 		return pki.JoinAnswer{}, err
 	}
+	if m.config.Identity.ClientInsecure {
+		return pki.JoinAnswer{}, pki.Refuse(pki.JoinRefused,
+			"this master's client port is in plain text, where nodes can't be told apart: start the masters without --kv-insecure")
+	}
 	members := m.joinMembers()
 	hosts := []string{request.Name}
 	if tcp, ok := from.(*net.TCPAddr); ok {
