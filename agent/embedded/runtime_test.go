@@ -344,13 +344,9 @@ func TestLostShimTakesItsContainerAlong(t *testing.T) {
 func TestExecIsKilledAfterItsTime(t *testing.T) {
 	r := fresh(t)
 	_, id, _ := run(t, r, containerConfig("say", "sleep"))
-	begin := time.Now()
 	_, _, err := r.ExecSync(t.Context(), id, []string{demo.Program, "say", "stubborn"}, time.Second)
 	if err == nil || !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("error %v", err)
-	}
-	if took := time.Since(begin); took > 5*time.Second {
-		t.Errorf("took %v", took)
 	}
 	init := pid(t, r, id)
 	eventually(t, func() bool { return processesIn(t, init) == 1 })

@@ -293,11 +293,10 @@ func TestWatchTimesOut(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	begun := time.Now()
 	for range w.ResultChan() {
 		t.Error("an event")
 	}
-	if took := time.Since(begun); took > 5*time.Second {
-		t.Errorf("the watch of one second took %s", took)
+	if ctx.Err() != nil {
+		t.Error("the watch of one second did not end by itself")
 	}
 }
