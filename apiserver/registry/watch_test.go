@@ -120,11 +120,24 @@ func TestBookmarksTellProgress(t *testing.T) {
 	first := expect(t, w, watch.Added, "a0")
 	must(client.For[*corev1.Secret](f).Create(f.ctx, &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "s", Namespace: "default"}}))(t)
 	f.list(t, metav1.ListOptions{}) // the cache has seen it
-	for !clock.HasWaiters() {
-		runtime.Gosched()
-	}
-	clock.Step(2 * time.Minute)
+	// Others wait for the clock too: it is moved on until this watch, once it waits, has seen it.
+	stop := make(chan struct{})
+	moved := make(chan struct{})
+	go func() {
+		defer close(moved)
+		for tick := time.NewTicker(100 * time.Millisecond); ; {
+			select {
+			case <-stop:
+				tick.Stop()
+				return
+			case <-tick.C:
+				clock.Step(2 * time.Minute)
+			}
+		}
+	}()
 	mark := expect(t, w, watch.Bookmark, "")
+	close(stop)
+	<-moved
 	if mark.GetResourceVersion() <= first.GetResourceVersion() {
 		t.Errorf("bookmark at %s, the object was at %s", mark.GetResourceVersion(), first.GetResourceVersion())
 	}
