@@ -3,10 +3,8 @@ package kv
 import (
 	"bytes"
 	"context"
-	"errors"
 
 	"github.com/cockroachdb/pebble/v2"
-	"go.etcd.io/etcd/api/v3/mvccpb"
 )
 
 // Bounds of one step of catching up: what it looks at, so that the watches of a stream get their turn, and
@@ -18,26 +16,27 @@ const (
 	hugeResultBytes  = 16 * resultBytes
 )
 
-// catchUp goes one step on from w's cursor, and makes w live once it has reached the present.
-func (s *WatchStream) catchUp(ctx context.Context, w *watcher) (WatchEvents, error) {
+// catchUp goes one step on from w's cursor, and makes w live once it has reached the present. The events are in
+// reader.taken.
+func (s *WatchStream) catchUp(ctx context.Context, w *watcher) (turnResult, error) {
 	if err := ctx.Err(); err != nil {
 		s.again(w)
-		return WatchEvents{}, err
+		return turnResult{}, err
 	}
-	from := w.cursor // nobody else moves it while the watcher is catching up
-	events, next, compacted, err := s.hub.store.eventsFrom(w, from)
+	g := &gathering{w: w, reader: &s.reader}
+	// Nobody else moves the cursor while the watcher is catching up.
+	next, compacted, err := s.hub.store.gather(g, w.cursor)
 	if err != nil {
 		s.again(w)
-		return WatchEvents{}, err
+		return turnResult{}, err
 	}
 	if compacted != 0 {
 		return s.compacted(w, compacted), nil
 	}
-	if !s.advance(w, next) || len(events) == 0 {
-		return WatchEvents{}, nil
+	if !s.advance(w, next) {
+		s.reader.taken = s.reader.taken[:0]
 	}
-	revision := next.revision - 1
-	return s.result(w, events, revision)
+	return turnResult{watcher: w, revision: next.revision - 1}, nil
 }
 
 // again puts w back on the ready list after a failed step.
@@ -71,51 +70,63 @@ func (s *WatchStream) advance(w *watcher, next cursor) bool {
 }
 
 // compacted ends w because what it has to see next is gone.
-func (s *WatchStream) compacted(w *watcher, revision int64) WatchEvents {
+func (s *WatchStream) compacted(w *watcher, revision int64) turnResult {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if w.state == watcherGone {
-		return WatchEvents{}
+		return turnResult{}
 	}
 	s.drop(w)
-	return WatchEvents{WatchID: w.id, Revision: s.hub.store.Revision(), CompactRevision: revision}
+	return turnResult{watcher: w, revision: s.hub.store.Revision(), compact: revision}
 }
 
 // gathering collects the events of a step.
 type gathering struct {
 	w      *watcher
-	events []*event
+	reader *streamReader
 	bytes  int
 }
 
 func (g *gathering) add(e *event) {
-	g.events = append(g.events, e)
-	g.bytes += e.bytes()
+	if g.w.wants(e) {
+		g.reader.taken = append(g.reader.taken, e)
+		g.bytes += e.bytes()
+	}
 }
 
 // enough tells whether to stop before the next revision, huge whether to stop within one.
-func (g *gathering) enough() bool { return len(g.events) >= resultEvents || g.bytes >= resultBytes }
-func (g *gathering) huge() bool {
-	return len(g.events) >= hugeResultEvents || g.bytes >= hugeResultBytes
+func (g *gathering) enough() bool {
+	return len(g.reader.taken) >= resultEvents || g.bytes >= resultBytes
 }
 
-// eventsFrom returns what w wants of some revisions from c on, and where to go on. compacted is not 0 if the
-// history at c is gone. The watch's first step is refused below the compaction revision even if the
+func (g *gathering) huge() bool {
+	return len(g.reader.taken) >= hugeResultEvents || g.bytes >= hugeResultBytes
+}
+
+// gather collects what g's watcher wants of some revisions from c on, and tells where to go on. compacted is not 0
+// if the history at c is gone. The watch's first step is refused below the compaction revision even if the
 // events are still in memory, so that clients see the same whatever a member remembers.
-func (s *Store) eventsFrom(w *watcher, c cursor) (events []*event, next cursor, compacted int64, err error) {
-	if at := s.CompactRevision(); !w.begun && c.revision < at {
-		return nil, c, at, nil
+func (s *Store) gather(g *gathering, c cursor) (next cursor, compacted int64, err error) {
+	compact := s.CompactRevision()
+	if !g.w.begun && c.revision < compact {
+		return c, compact, nil
 	}
-	g := &gathering{w: w}
-	revisions, ok := s.hub.tail.from(nil, c.revision, catchUpRevisions)
+	if g.w.keys.point && c.sub == 0 && c.revision > compact && s.Revision()-c.revision >= versionsFrom {
+		next, ok, err := s.fromVersions(g, c)
+		if ok || err != nil {
+			return next, 0, err
+		}
+	}
+	revisions, ok := s.hub.tail.from(g.reader.tail[:0], c.revision, catchUpRevisions)
 	if ok {
+		g.reader.tail = revisions
 		next = g.fromTail(revisions, c)
-		return g.events, next, 0, nil
+		clear(revisions)
+		return next, 0, nil
 	}
-	next, compacted, err = s.fromHistory(g, c)
-	return g.events, next, compacted, err
+	return s.fromHistory(g, c)
 }
 
 // fromTail gathers from revisions, of which the first is that of c.
@@ -129,9 +140,7 @@ func (g *gathering) fromTail(revisions []revisionEvents, c cursor) cursor {
 			if g.huge() {
 				return cursor{r.revision, c.sub + i}
 			}
-			if g.w.wants(e) {
-				g.add(e)
-			}
+			g.add(e)
 		}
 		looked += len(r.events)
 		c = cursor{revision: r.revision + 1}
@@ -194,19 +203,15 @@ func (g *gathering) scan(history, versions *pebble.Iterator, c cursor, last int6
 		if err != nil {
 			return c, 0, err
 		}
-		if g.w.wants(e) {
-			g.add(e)
-		}
+		g.add(e)
 	}
 	return cursor{revision: last + 1}, 0, history.Error()
 }
 
 // readEvent makes the event of a change of revision rev.
 func readEvent(versions *pebble.Iterator, rev int64, ch change) (*event, error) {
-	e := newEvent(ch.deleted, ch.prev)
-	e.kv.Key, e.kv.ModRevision = bytes.Clone(ch.key), rev
 	if ch.deleted {
-		return e, nil
+		return loneEvent(ch.key, rev, ch.prev, nil)
 	}
 	k := appendVersionKey(make([]byte, 0, versionKeyLen(ch.key)), ch.key, rev, markValue)
 	if !versions.SeekPrefixGE(k) || !bytes.Equal(versions.Key(), k) {
@@ -215,11 +220,23 @@ func readEvent(versions *pebble.Iterator, rev int64, ch change) (*event, error) 
 		}
 		return nil, errCorruptRecord
 	}
-	b, err := versions.ValueAndErr()
+	record, err := versions.ValueAndErr()
 	if err != nil {
 		return nil, err
 	}
-	h, value, err := decodeRecord(ch.key, rev, b)
+	return loneEvent(ch.key, rev, ch.prev, record)
+}
+
+// loneEvent makes an event of what is on the disk: a put of a record, or a delete if that is nil. prev is the
+// revision of what it replaced.
+func loneEvent(key []byte, rev, prev int64, record []byte) (*event, error) {
+	e := newEvent(record == nil, prev)
+	e.alone = true
+	e.kv.Key, e.kv.ModRevision = bytes.Clone(key), rev
+	if record == nil {
+		return e, nil
+	}
+	h, value, err := decodeRecord(key, rev, record)
 	if err != nil {
 		return nil, err
 	}
@@ -228,31 +245,4 @@ func readEvent(versions *pebble.Iterator, rev int64, ch change) (*event, error) 
 		e.kv.Value = bytes.Clone(value)
 	}
 	return e, nil
-}
-
-// withPrevious returns e's message with what the event replaced, if that is still there.
-func (s *Store) withPrevious(e *event) (*mvccpb.Event, error) {
-	if e.prev == 0 {
-		return &e.message, nil
-	}
-	release, err := s.use()
-	if err != nil {
-		return nil, err
-	}
-	defer release()
-	k := appendVersionKey(make([]byte, 0, versionKeyLen(e.kv.Key)), e.kv.Key, e.prev, markValue)
-	b, closer, err := s.db.Get(k)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return &e.message, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer closer.Close()
-	h, value, err := decodeRecord(e.kv.Key, e.prev, b)
-	if err != nil {
-		return nil, err
-	}
-	prev := h.keyValue(e.kv.Key, bytes.Clone(value))
-	return &mvccpb.Event{Type: e.message.Type, Kv: &e.kv, PrevKv: prev}, nil
 }

@@ -196,7 +196,8 @@ func (c *compactor) collect(b *pebble.Batch, from, target int64) (reached int64,
 		if err != nil {
 			return 0, err
 		}
-		if ch.prev != 0 {
+		// What a transaction put and then deleted, at the target itself, is still seen by a watch from there.
+		if ch.prev != 0 && ch.prev < target {
 			scratch = appendVersionKey(scratch[:0], ch.key, ch.prev, markValue)
 			if err := b.Delete(scratch, nil); err != nil {
 				return 0, err

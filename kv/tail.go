@@ -24,6 +24,22 @@ func (t *tail) add(revisions []revisionEvents) {
 		t.bytes += r.bytes
 		t.last = r.revision
 	}
+	t.forget()
+}
+
+// grow counts bytes that were added to an event of revision, if that is still here.
+func (t *tail) grow(revision int64, bytes int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if i := len(t.ring) - int(t.last-revision) - 1; i >= t.start {
+		t.ring[i].bytes += bytes
+		t.bytes += bytes
+		t.forget()
+	}
+}
+
+// forget drops the oldest revisions until the limit is held. mu is held.
+func (t *tail) forget() {
 	for t.bytes > t.limit && t.start < len(t.ring) {
 		t.bytes -= t.ring[t.start].bytes
 		t.ring[t.start] = revisionEvents{}

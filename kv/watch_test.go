@@ -133,7 +133,6 @@ func TestWatchStreamErrors(t *testing.T) {
 	}{
 		{WatchRequest{ID: 7, Key: []byte("a")}, nil},
 		{WatchRequest{ID: 7, Key: []byte("a")}, ErrWatchExists},
-		{WatchRequest{ID: -1, Key: []byte("a")}, ErrInvalidRange},
 		{WatchRequest{Key: []byte("a"), StartRevision: -1}, ErrInvalidRange},
 		{WatchRequest{Key: []byte("b"), RangeEnd: []byte("a")}, ErrInvalidRange},
 	} {

@@ -1,15 +1,10 @@
 package kv
 
-import (
-	"context"
-	"sync"
-
-	"go.etcd.io/etcd/api/v3/mvccpb"
-)
+import "sync"
 
 // WatchRequest says what to watch.
 type WatchRequest struct {
-	// ID is the watch's number on its stream; 0 lets the stream choose.
+	// ID is the watch's number on its stream; 0 lets the stream choose, from 0 on.
 	ID int64
 	// Key and RangeEnd are as in a range request. An empty Key is the first possible one, "\0".
 	Key, RangeEnd []byte
@@ -22,20 +17,8 @@ type WatchRequest struct {
 	NoPut, NoDelete bool
 }
 
-// WatchEvents is what Next returns: events of one watch, in their order.
-type WatchEvents struct {
-	WatchID int64
-	// Revision: all events of the watch up to and including it have been returned.
-	Revision int64
-	// Events are shared with other readers and must not be changed.
-	Events []*mvccpb.Event
-	// CompactRevision, if it is not 0, says that the watch is over: events that it should have seen are
-	// compacted. It may be taken up again from this revision on.
-	CompactRevision int64
-}
-
 // WatchStream multiplexes watches. Nothing is read or kept for a watch beyond a bounded queue until Next
-// asks for it. Next is called by one goroutine at a time; the rest may be called by any.
+// asks for it. Next and NextEncoded are called by one goroutine at a time; the rest may be called by any.
 //
 // Invariants:
 //  1. A watcher is in the ready list exactly if it has queued events or has to catch up.
@@ -49,10 +32,12 @@ type WatchStream struct {
 	mu      sync.Mutex
 	err     error // why the stream is closed
 	watches map[int64]*watcher
-	lastID  int64
+	nextID  int64
 	ready   []*watcher
 	queued  int // events in all queues, and their bytes
 	bytes   int
+
+	reader streamReader
 }
 
 // Bounds of one stream's queues. A single revision may go beyond them.
@@ -90,7 +75,7 @@ func (s *WatchStream) Watch(r WatchRequest) (int64, error) {
 		stream: s, keys: newKeyRange(key, r.RangeEnd),
 		prevKV: r.PrevKV, noPut: r.NoPut, noDelete: r.NoDelete,
 	}
-	if w.keys.empty() || r.ID < 0 || r.StartRevision < 0 {
+	if w.keys.empty() || r.StartRevision < 0 {
 		return 0, ErrInvalidRange
 	}
 	h := s.hub
@@ -122,11 +107,12 @@ func (s *WatchStream) register(w *watcher, id int64) error {
 	if _, taken := s.watches[id]; taken && id != 0 {
 		return ErrWatchExists
 	}
-	for id == 0 {
-		s.lastID++
-		if _, taken := s.watches[s.lastID]; !taken {
-			id = s.lastID
+	if id == 0 {
+		for s.watches[s.nextID] != nil {
+			s.nextID++
 		}
+		id = s.nextID
+		s.nextID++
 	}
 	w.id = id
 	s.watches[id] = w
@@ -157,7 +143,8 @@ func (s *WatchStream) drop(w *watcher) {
 		s.hub.index.remove(w)
 	}
 	w.state = watcherGone
-	s.takeQueue(w, len(w.queue))
+	s.uncount(w.queue)
+	w.queue = nil
 	delete(s.watches, w.id)
 }
 
@@ -171,7 +158,7 @@ func (s *WatchStream) Progress() (revision int64, synced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	revision = s.hub.dispatched
-	if s.err != nil {
+	if s.err != nil || len(s.reader.left) > 0 {
 		return revision, false
 	}
 	for _, w := range s.watches {
@@ -205,6 +192,13 @@ func (s *WatchStream) end(err error) {
 	}
 	s.ready = nil
 	close(s.done)
+}
+
+// Err is why the stream has ended: ErrStreamClosed, or ErrClosed; nil while it lives.
+func (s *WatchStream) Err() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.err
 }
 
 func (s *WatchStream) size() int {
@@ -256,119 +250,10 @@ func (s *WatchStream) makeReady(w *watcher) {
 	}
 }
 
-// takeQueue takes the first n events off w's queue. mu is held.
-func (s *WatchStream) takeQueue(w *watcher, n int) []*event {
-	events := w.queue[:n:n]
-	if n == len(w.queue) {
-		w.queue = nil
-	} else {
-		w.queue = w.queue[n:]
-	}
-	s.queued -= n
+// uncount takes events off what is counted as queued. mu is held.
+func (s *WatchStream) uncount(events []*event) {
+	s.queued -= len(events)
 	for _, e := range events {
 		s.bytes -= e.bytes()
 	}
-	return events
-}
-
-// Next returns the next events of one of the watches; the watches take turns. It blocks until there are
-// some, or until ctx or the stream ends. A revision's events of a watch come in one result, unless there
-// are thousands of them. Errors are ctx's, ErrStreamClosed, ErrClosed, or a disk failure.
-func (s *WatchStream) Next(ctx context.Context) (WatchEvents, error) {
-	for {
-		w, queued, err := s.turn()
-		switch {
-		case err != nil:
-			return WatchEvents{}, err
-		case w == nil:
-			if err := s.wait(ctx); err != nil {
-				return WatchEvents{}, err
-			}
-		case len(queued) > 0:
-			return s.result(w, queued, queued[len(queued)-1].kv.ModRevision)
-		default:
-			result, err := s.catchUp(ctx, w)
-			if err != nil || len(result.Events) > 0 || result.CompactRevision != 0 {
-				return result, err
-			}
-		}
-	}
-}
-
-func (s *WatchStream) wait(ctx context.Context) error {
-	select {
-	case <-s.wake:
-		return nil
-	case <-s.done:
-		return nil // the next turn has the error
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// turn takes the next watcher off the ready list, with queued events if it has any; else it has to catch
-// up, and stays off the list until that is done.
-func (s *WatchStream) turn() (*watcher, []*event, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for s.err == nil && len(s.ready) > 0 {
-		w := s.ready[0]
-		s.ready[0] = nil
-		if s.ready = s.ready[1:]; len(s.ready) == 0 {
-			s.ready = nil
-		}
-		w.ready = false
-		if w.state == watcherGone {
-			continue
-		}
-		n := resultLength(w.queue)
-		queued := s.takeQueue(w, n)
-		if n > 0 && (len(w.queue) > 0 || w.state == watcherCatching) {
-			s.makeReady(w)
-		}
-		if n > 0 || w.state == watcherCatching {
-			return w, queued, nil
-		}
-	}
-	return nil, nil, s.err
-}
-
-// Bounds of one result. It holds at least one revision.
-const (
-	resultEvents = 1000
-	resultBytes  = 1 << 20
-)
-
-// resultLength tells how many of the events make up one result: whole revisions.
-func resultLength(events []*event) int {
-	bytes, end := 0, 0
-	for i, e := range events {
-		if i > 0 && e.kv.ModRevision != events[i-1].kv.ModRevision {
-			end = i
-			if i >= resultEvents || bytes >= resultBytes {
-				return end
-			}
-		}
-		bytes += e.bytes()
-	}
-	return len(events)
-}
-
-// result makes what Next returns of events.
-func (s *WatchStream) result(w *watcher, events []*event, revision int64) (WatchEvents, error) {
-	result := WatchEvents{WatchID: w.id, Revision: revision, Events: make([]*mvccpb.Event, len(events))}
-	for i, e := range events {
-		result.Events[i] = &e.message
-	}
-	if !w.prevKV {
-		return result, nil
-	}
-	for i, e := range events {
-		with, err := s.hub.store.withPrevious(e)
-		if err != nil {
-			return WatchEvents{}, err
-		}
-		result.Events[i] = with
-	}
-	return result, nil
 }

@@ -1,0 +1,79 @@
+package kv
+
+import "github.com/cockroachdb/pebble/v2"
+
+// versionsFrom is the number of revisions behind the present from which on a watcher of one key looks at that key's
+// versions alone, instead of at everything that happened.
+const versionsFrom = 256
+
+// fromVersions gathers the events of a single key from its versions, so that what other keys did costs nothing. ok
+// is false, and nothing gathered, if a compaction has come to c meanwhile.
+//
+// Above the compaction revision every version and tombstone of a key is there, and each is an event. At the
+// compaction revision itself a tombstone may be gone: there only the history knows of it.
+func (s *Store) fromVersions(g *gathering, c cursor) (next cursor, ok bool, err error) {
+	release, err := s.use()
+	if err != nil {
+		return c, false, err
+	}
+	defer release()
+	last := s.Revision()
+	lower, upper := g.w.keys.bounds()
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return c, false, err
+	}
+	defer it.Close()
+	if c.revision <= s.CompactRevision() {
+		return c, false, nil
+	}
+	next, err = g.versions(it, c, last)
+	return next, err == nil, err
+}
+
+// versions goes through the versions that it holds from c to last, from old to new: backwards, as they are stored.
+func (g *gathering) versions(it *pebble.Iterator, c cursor, last int64) (cursor, error) {
+	var prev, rev int64
+	valid := it.SeekGE(appendVersionKey(nil, g.w.keys.lo, c.revision-1, markTombstone))
+	if valid { // the last version before c
+		_, before, tombstone, ok := decodeVersionKey(it.Key())
+		if !ok {
+			return c, errCorruptRecord
+		}
+		if !tombstone {
+			prev = before
+		}
+		valid = it.Prev()
+	} else {
+		valid = it.Last()
+	}
+	for ; valid; valid = it.Prev() {
+		key, at, tombstone, ok := decodeVersionKey(it.Key())
+		if !ok {
+			return c, errCorruptRecord
+		}
+		if at > last {
+			break
+		}
+		if at != rev && g.enough() {
+			return cursor{revision: at}, nil
+		}
+		rev = at
+		var record []byte
+		if !tombstone {
+			var err error
+			if record, err = it.ValueAndErr(); err != nil {
+				return c, err
+			}
+		}
+		e, err := loneEvent(key, at, prev, record)
+		if err != nil {
+			return c, err
+		}
+		g.add(e)
+		if prev = at; tombstone {
+			prev = 0
+		}
+	}
+	return cursor{revision: last + 1}, it.Error()
+}
