@@ -19,14 +19,32 @@ type ServerConfig struct {
 	Allow Allow
 	// HasLeader tells whether this member knows a leader. Nil: calls that require a leader are not checked.
 	HasLeader func() bool
+	// IsLearner tells whether this member is a learner, which serves next to nothing. Nil: it never is.
+	IsLearner func() bool
+	// MaxRequestBytes bounds one write, and so what is received at once; MaxConcurrentStreams bounds the calls on one
+	// connection. 0 are etcd's defaults.
+	MaxRequestBytes      int
+	MaxConcurrentStreams uint32
 	// Clock is for looking after the leader; nil is the real one.
 	Clock clock.WithTicker
+}
+
+func (c ServerConfig) withDefaults() ServerConfig {
+	if c.MaxRequestBytes == 0 {
+		c.MaxRequestBytes = DefaultMaxRequestBytes
+	}
+	if c.MaxConcurrentStreams == 0 {
+		c.MaxConcurrentStreams = DefaultMaxConcurrentStreams
+	}
+	if c.Clock == nil {
+		c.Clock = clock.RealClock{}
+	}
+	return c
 }
 
 // Settings of the connections, in bytes. Windows are larger than gRPC's 64 KiB so that a stream of writes is not stopped for
 // a round trip; buffers so that the many small messages of one commit leave in few system calls.
 const (
-	maxReceiveBytes  = maxRequestBytes + 512<<10 // room for what surrounds a request, as in etcd
 	streamWindow     = 4 << 20
 	connectionWindow = 16 << 20
 	socketBuffer     = 64 << 10
@@ -39,10 +57,12 @@ const streamWorkers = 1024
 // ServerOptions are the options for a gRPC server that Register is called on: limits, buffers and who may call what.
 // Credentials are the caller's to add.
 func ServerOptions(c ServerConfig) []grpc.ServerOption {
+	c = c.withDefaults()
 	options := []grpc.ServerOption{
-		grpc.MaxRecvMsgSize(maxReceiveBytes),
+		grpc.ForceServerCodecV2(newCodec()),
+		grpc.MaxRecvMsgSize(c.MaxRequestBytes + requestOverhead),
 		grpc.MaxSendMsgSize(math.MaxInt32), // what is stored can also be read
-		grpc.MaxConcurrentStreams(math.MaxUint32),
+		grpc.MaxConcurrentStreams(c.MaxConcurrentStreams),
 		grpc.InitialWindowSize(streamWindow),
 		grpc.InitialConnWindowSize(connectionWindow),
 		grpc.ReadBufferSize(socketBuffer),
@@ -58,10 +78,11 @@ func ServerOptions(c ServerConfig) []grpc.ServerOption {
 		unary, stream = append(unary, c.Allow.unary), append(stream, c.Allow.stream)
 	}
 	if c.HasLeader != nil {
-		if c.Clock == nil {
-			c.Clock = clock.RealClock{}
-		}
 		g := newLeaderGuard(c.HasLeader, c.Clock)
+		unary, stream = append(unary, g.unary), append(stream, g.stream)
+	}
+	if c.IsLearner != nil {
+		g := newLearnerGuard(c.IsLearner, c.Clock)
 		unary, stream = append(unary, g.unary), append(stream, g.stream)
 	}
 	return append(options, grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...))
