@@ -11,6 +11,9 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/port"
+	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
 
@@ -35,8 +38,29 @@ type Config struct {
 	// KVInsecure opens the client port in plain text and without authentication.
 	KVInsecure bool
 	// ClientTLS, when set, is the client port's, in place of the cluster's own certificates: every caller
-	// that it lets in may read and write everything.
+	// that it lets in may read and write everything, unless the store's own users are enabled.
 	ClientTLS *tls.Config
+	// ClientListen are the places where clients are served, in place of ClientAddr. ClientURLs are where they
+	// reach this master; by default where it listens.
+	ClientListen []Listen
+	ClientURLs   []string
+	// MetricsListen are further places for /metrics and /health alone.
+	MetricsListen []Listen
+	// HTTP is what is served over HTTP on the client port, beside the JSON gateway.
+	HTTP HTTPConfig
+	// PeerListen are further addresses of the peer port, beside PeerAddr. PeerURLs are where the other masters
+	// reach this one, the first of them by Raft; by default PeerAddr, with https.
+	PeerListen, PeerURLs []string
+	// PeerSecurity, when set, is how the masters prove to each other who they are, in place of the cluster's own CA.
+	PeerSecurity *pki.PeerSecurity
+	// OpenToken says that Token can be guessed by who knows how the masters are started, and is none to hold
+	// against a restart: see raftstore.BootstrapConfig.
+	OpenToken bool
+	// Member, KV and ClientServer are settings of the store's member, of etcd's services and of the gRPC server of
+	// the client port. What the master knows better, it sets.
+	Member       raftstore.Config
+	KV           etcdv3.Options
+	ClientServer etcdv3.ServerConfig
 	// LogStore is wal or boltdb; empty for the default.
 	LogStore string
 	// StoreOnly leaves out everything but the store: `ctlplane etcd`.
@@ -50,6 +74,23 @@ type Config struct {
 	Logger *slog.Logger
 	// Ready is called once the master serves.
 	Ready func(Ready)
+}
+
+// Listen is one place where a port is served.
+type Listen struct {
+	Network string // tcp or unix
+	Address string // host:port, or a path
+	TLS     bool
+	Kind    port.Kind // what may be spoken; metrics are HTTP in any case
+}
+
+// HTTPConfig says what the client port serves over HTTP. The zero value is fit for use.
+type HTTPConfig struct {
+	// CORS are the origins whose pages may call; HostWhitelist the hosts that a plain-text port may be called by.
+	// Empty, or "*": all.
+	CORS, HostWhitelist []string
+	// Pprof serves /debug/pprof/; NoGateway leaves out the JSON gateway.
+	Pprof, NoGateway bool
 }
 
 // Ready is what a master tells when it serves.

@@ -30,15 +30,12 @@ type Joined struct {
 // DialJoin connects to a server that serves the join protocol. Nothing is known of the server until Join
 // returns without an error.
 func DialJoin(ctx context.Context, address string) (*tls.Conn, error) {
-	dialer := tls.Dialer{
-		NetDialer: &net.Dialer{Timeout: joinTimeout},
-		Config: &tls.Config{
-			MinVersion: tls.VersionTLS13,
-			NextProtos: []string{ProtocolJoin},
-			// The joiner does not have the CA yet. The handshake proves server and connection.
-			InsecureSkipVerify: true,
-		},
-	}
+	return DialJoinWith(ctx, address, joinClient())
+}
+
+// DialJoinWith is DialJoin with a configuration of the caller's, which proves the server by other means, too.
+func DialJoinWith(ctx context.Context, address string, config *tls.Config) (*tls.Conn, error) {
+	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: joinTimeout}, Config: config}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err

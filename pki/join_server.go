@@ -9,8 +9,11 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 const (
@@ -150,7 +153,11 @@ func (s *JoinServer) accept(ctx context.Context, conn *tls.Conn, session *sessio
 	if err := json.Unmarshal(body, &request); err != nil {
 		return nil, Refuse(JoinRefused, "the join request can't be read: %v", err)
 	}
-	if err := ValidateName(request.Name); err != nil {
+	validate := ValidateName
+	if role == RoleMaster {
+		validate = ValidateMemberName
+	}
+	if err := validate(request.Name); err != nil {
 		return nil, Refuse(JoinRefused, "%v", err)
 	}
 	ctx, cancel := context.WithTimeout(ctx, acceptTimeout)
@@ -222,7 +229,20 @@ func (s *JoinServer) refuse(conn *tls.Conn, err error) error {
 	return errors.Join(err, writeMessage(conn, verdict{Refusal: refusal}))
 }
 
-// ValidateName checks a member's or node's name: a DNS label or several, lower case, at most 63 characters.
+// maxMemberName bounds a member's name, in bytes.
+const maxMemberName = 255
+
+// ValidateMemberName checks a member's name. It may be almost any text, as with etcd; what would be misread in a
+// list of members is left out.
+func ValidateMemberName(name string) error {
+	bad := func(r rune) bool { return r == utf8.RuneError || r == ',' || r == '=' || !unicode.IsPrint(r) }
+	if name == "" || len(name) > maxMemberName || strings.ContainsFunc(name, bad) {
+		return fmt.Errorf("name %q can't be a member's: use 1 to %d printable characters without ',' and '='", name, maxMemberName)
+	}
+	return nil
+}
+
+// ValidateName checks a node's name: a DNS label or several, lower case, at most 63 characters.
 func ValidateName(name string) error {
 	bad := name == "" || len(name) > 63
 	edge := true // a label must start and end with a letter or digit

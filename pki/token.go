@@ -63,6 +63,15 @@ func ParseToken(text string) (Token, error) {
 // NewSecret makes a bare secret.
 func NewSecret() string { return randomText(keySize) }
 
+// NamedToken is a token under a name that both sides know, for any authority. The secret should not be guessable;
+// where it is, so is who may join.
+func NamedToken(id, secret string) Token { return Token{id: id, secret: secret} }
+
+// Record is what a server that knows the token looks it up as.
+func (t Token) Record(role Role) TokenRecord {
+	return TokenRecord{ID: t.id, Role: role, Key: tokenKey(t.id, t.secret)}
+}
+
 // ID names a created token, and is empty for a bare secret.
 func (t Token) ID() string { return t.id }
 
