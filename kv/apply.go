@@ -153,3 +153,4 @@ func (w *writer) commit() error {
 	s.apply.headers.rotate()
 	return nil
 }
+	s.counters.add(w.counted)

@@ -202,6 +202,7 @@ func (c *compactor) collect(b *pebble.Batch, from, target int64) (reached int64,
 			if err := b.Delete(scratch, nil); err != nil {
 				return 0, err
 			}
+			c.store.counters.compacted.Add(1)
 		}
 		if ch.deleted {
 			scratch = appendVersionKey(scratch[:0], ch.key, rev, markTombstone)

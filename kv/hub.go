@@ -23,6 +23,7 @@ type hub struct {
 
 	mu         sync.Mutex
 	dispatched int64
+	delivered  uint64 // events given to watchers
 	index      watcherIndex
 	streams    map[*WatchStream]struct{}
 	stopped    bool
@@ -161,6 +162,7 @@ func (h *hub) deliver(r revisionEvents) int {
 // demote makes a live watcher catch up from revision on.
 func (h *hub) demote(w *watcher, revision int64) {
 	if w.stream.demote(w, revision) {
+		h.delivered += uint64(len(w.pending))
 		h.index.remove(w)
 	}
 }
@@ -175,7 +177,7 @@ func (h *hub) demoteAll(revision int64) {
 
 func (h *hub) metrics(m *Metrics) {
 	h.mu.Lock()
-	m.WatchStreams = len(h.streams)
+	m.WatchStreams, m.WatchEvents = len(h.streams), h.delivered
 	live := h.index.size
 	for s := range h.streams {
 		m.Watchers += s.size()
@@ -184,3 +186,4 @@ func (h *hub) metrics(m *Metrics) {
 	m.SlowWatchers = m.Watchers - live
 	m.WatchTailBytes = h.tail.size()
 }
+		m.PendingEvents += s.pending()

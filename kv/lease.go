@@ -16,6 +16,8 @@ type leaseTable struct {
 	mu       sync.RWMutex
 	granted  map[int64]int64 // id to time to live in seconds
 	observer leaseObserver
+
+	grants, revokes uint64 // since the store was opened
 }
 
 // leaseObserver is told of every grant and revocation, in their order. It must not call back.
@@ -78,6 +80,7 @@ func (t *leaseTable) commit(changes []leaseChange) {
 		} else {
 			t.granted[c.id] = c.ttl
 		}
+			t.grants++
 		switch {
 		case t.observer == nil:
 		case c.ttl == 0:

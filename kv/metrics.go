@@ -24,6 +24,29 @@ type Metrics struct {
 	ReadAmplification int
 }
 
+
+	// What the store did since it was opened. Operations of transactions count as well as those that stand alone, but for
+	// reads, of which only the latter do.
+	Ranges, Puts, Deletes, Txns uint64
+	// WatchEvents were given to watchers as they happened; PendingEvents of them wait to be taken.
+	WatchEvents   uint64
+	PendingEvents int
+	// CompactedVersions were removed by compactions.
+	CompactedVersions         uint64
+	LeaseGrants, LeaseRevokes uint64
+}
+
+// operations are what a batch did.
+type operations struct{ puts, deletes, txns uint64 }
+
+// counters count what a store does.
+type counters struct{ ranges, puts, deletes, txns, compacted atomic.Uint64 }
+
+// add adds a batch, so that what is counted costs a batch and not an operation.
+func (c *counters) add(o operations) {
+	c.puts.Add(o.puts)
+	c.deletes.Add(o.deletes)
+	c.txns.Add(o.txns)
 // Metrics returns the present figures. Those of Pebble are zero once the store is closed.
 func (s *Store) Metrics() Metrics {
 	st := s.current.Load()
@@ -33,10 +56,13 @@ func (s *Store) Metrics() Metrics {
 		AppliedIndex: st.applied, FlushedIndex: s.FlushedIndex(),
 	}
 	s.leases.mu.RLock()
-	m.Leases = len(s.leases.granted)
+	m.Leases, m.LeaseGrants, m.LeaseRevokes = len(s.leases.granted), s.leases.grants, s.leases.revokes
 	s.leases.mu.RUnlock()
 	s.hub.metrics(&m)
 	release, err := s.use()
+	c := &s.counters
+	m.Ranges, m.Puts, m.Deletes, m.Txns = c.ranges.Load(), c.puts.Load(), c.deletes.Load(), c.txns.Load()
+	m.CompactedVersions = c.compacted.Load()
 	if err != nil {
 		return m
 	}

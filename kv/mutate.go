@@ -17,6 +17,7 @@ func (w *writer) put(p *pb.PutRequest) (*pb.PutResponse, error) {
 		return nil, err
 	}
 	value, lease := p.Value, p.Lease
+	w.counted.puts++
 	a := new(putAnswer)
 	a.response.Header = &a.header
 	if old.exists() && (p.PrevKv || p.IgnoreValue) {
@@ -62,6 +63,7 @@ func (w *writer) deleteRange(d *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse,
 	if err != nil {
 		return nil, err
 	}
+	w.counted.deletes++
 	resp := &pb.DeleteRangeResponse{Deleted: int64(len(all))}
 	for _, f := range all {
 		if d.PrevKv {

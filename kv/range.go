@@ -24,6 +24,7 @@ func (s *Store) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRespons
 		return nil, err
 	}
 	defer release()
+	s.counters.ranges.Add(1)
 	for {
 		at := s.current.Load()
 		resp, err := executeRange(ctx, s.db, r, at.revision, at.compact)

@@ -132,6 +132,7 @@ func checkRevision(r *pb.RangeRequest, current, compact int64) error {
 
 // txn carries a transaction out.
 func (w *writer) txn(t *pb.TxnRequest) (*pb.TxnResponse, error) {
+	w.counted.txns++
 	p, err := planTxn(w, t)
 	if err != nil {
 		return nil, err

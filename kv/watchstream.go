@@ -223,6 +223,13 @@ func (s *WatchStream) enqueue(w *watcher, events []*event) bool {
 	s.makeReady(w)
 	return true
 }
+// pending is how many events wait to be taken.
+func (s *WatchStream) pending() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queued
+}
+
 
 // demote makes w catch up from revision on. It returns false if w is not live.
 func (s *WatchStream) demote(w *watcher, revision int64) bool {

@@ -25,6 +25,7 @@ type writer struct {
 	scratch   []byte
 	current   []*event // the changes of the revision that is being made
 	revisions []revisionEvents
+	counted   operations
 
 	leaseChanges  []leaseChange
 	memberChanges []memberChange
