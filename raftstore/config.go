@@ -9,6 +9,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/hashicorp/raft"
 	"k8s.io/utils/clock"
 
 	"github.com/ctlplane/ctlplane/kv"
@@ -61,6 +62,8 @@ type Config struct {
 	// LogCacheBytes bounds the recent entries that are kept in memory for followers.
 	LogCacheBytes int
 
+	// wrapLog stands between Raft and its log on disk, so that tests can make the disk slow or full.
+	wrapLog func(raft.LogStore) raft.LogStore
 	// lock is held on the data directory already, by Bootstrap; Open takes it over.
 	lock *os.File
 }

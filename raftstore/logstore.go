@@ -20,14 +20,13 @@ import (
 // logStores are a member's durable Raft state: the log, and the term and vote beside it.
 type logStores struct {
 	stable raft.StableStore
-	log    *logCache
+	log    *writeBehind
 	// grown counts the bytes of entries stored since it was last taken.
 	grown   *atomic.Int64
 	closers []io.Closer
 }
 
-func openLogStores(dataDir, kind string, cacheBytes int, logger *slog.Logger) (_ *logStores, err error) {
-	dir := filepath.Join(dataDir, "raft")
+func openLogStores(dir, kind string, cacheBytes int, logger *slog.Logger) (_ *logStores, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -49,7 +48,8 @@ func openLogStores(dataDir, kind string, cacheBytes int, logger *slog.Logger) (_
 	if err != nil {
 		return nil, err
 	}
-	s.log = newLogCache(countingStore{store, s.grown}, cacheBytes)
+	s.log = newWriteBehind(newLogCache(countingStore{store, s.grown}, cacheBytes))
+	s.closers = append(s.closers, s.log)
 	return s, nil
 }
 

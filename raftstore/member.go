@@ -144,6 +144,9 @@ func (m *Member) openLog() error {
 	}
 	m.stores = stores
 	m.onUnwind(stores.Close)
+	if m.config.wrapLog != nil {
+		stores.log.LogStore = m.config.wrapLog(stores.log.LogStore)
+	}
 	return nil
 }
 
@@ -156,14 +159,14 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	m.onUnwind(func() error { m.listener.Close(); return nil })
 	m.stream = newRaftStream(m.listener.raft, m.config.Identity.PeerAddress,
 		pki.PeerClient(m.config.Source, m.config.CA, pki.ProtocolRaft))
-	m.transport = &transport{open: map[*pipeline]struct{}{}, NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	m.transport = newTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  m.stream,
 		MaxPool: 4,
 		Timeout: 10 * time.Second,
 		Logger:  logger,
 
 		MsgpackUseNewTimeFormat: true,
-	})}
+	}), m.stores.log)
 	m.onUnwind(m.transport.Close)
 	m.peers = newPeerConns(m.config.Source, m.config.CA, m.addressOf)
 	m.onUnwind(func() error { m.peers.close(); return nil })
@@ -195,6 +198,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("start Raft: %w", err)
 	}
+	m.stores.log.serve(m.logRole())
 	m.onUnwind(func() error {
 		down := m.raft.Shutdown()
 		m.transport.closePipelines()
@@ -205,6 +209,19 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 		return ErrRemoved
 	}
 	return nil
+}
+
+// logRole tells the log whether it may write behind Raft's back. Raft's state and configuration are changed
+// by the goroutine that also stores entries.
+func (m *Member) logRole() logRole {
+	return logRole{
+		leads:       func() bool { return m.raft.State() == raft.Leader },
+		needsOthers: func() bool { return m.voters() > 1 },
+		failed: func(err error) {
+			m.logger.Error("the disk refused entries of the Raft log; this member gives up the lead unless it takes them now", "error", err)
+			m.raft.Apply(newEntry(1), 0) // makes Raft store again, and step down if that fails too
+		},
+	}
 }
 
 // createGroup makes a group of this member alone, unless that was done before.

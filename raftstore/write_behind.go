@@ -1,0 +1,268 @@
+package raftstore
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+)
+
+// maxUnwritten bounds the bytes of entries that a leader has not written yet.
+const maxUnwritten = 8 << 20
+
+// writeBehind is a log store in which a leader need not wait for its own disk: StoreLogs returns once an
+// entry is queued, Raft sends it to the followers, and it is written here while it travels and is written
+// there. So a commit takes as long as the slower of the two, not their sum (Ongaro's thesis, 10.2.1).
+//
+// Raft counts what StoreLogs has returned for as durable here, which it isn't. What makes that safe:
+//  1. Only a leader that needs another voter for a majority queues, and never a configuration, after which
+//     it might need none.
+//  2. The acknowledgement of a follower reaches Raft only once what it acknowledges is durable here too
+//     (see transport). So what is committed is durable on a majority, the leader included.
+//  3. A member that leads no more tells nobody that it has an entry that isn't durable: it writes what is
+//     queued before it lets Raft look at it, or store behind it.
+//  4. Queued entries are written in order, and are read, cut and counted like those in the store beneath.
+//     When the disk refuses them they stay queued: Raft has been promised them.
+type writeBehind struct {
+	raft.LogStore // what is durable
+	role          atomic.Pointer[logRole]
+
+	mu       sync.Mutex
+	changed  sync.Cond
+	queued   []*raft.Log // consecutive
+	bytes    int
+	deferred bool // the writer writes what is queued
+	writing  bool
+	closed   bool
+	writer   sync.WaitGroup
+}
+
+// logRole is what a log has to know of the member that it is of.
+type logRole struct {
+	// leads tells whether Raft leads, needsOthers whether it takes another voter to commit an entry.
+	leads, needsOthers func() bool
+	// failed is told that the disk has refused queued entries, which the next StoreLogs tries again.
+	failed func(error)
+}
+
+func newWriteBehind(store raft.LogStore) *writeBehind {
+	w := &writeBehind{LogStore: store}
+	w.changed.L = &w.mu
+	w.serve(logRole{leads: func() bool { return false }})
+	w.writer.Go(w.write)
+	return w
+}
+
+// serve tells the log the member that it is of. Until then nothing is queued.
+func (w *writeBehind) serve(role logRole) { w.role.Store(&role) }
+
+// Close writes what is queued, if the disk takes it, and ends the writer. The store beneath stays open.
+func (w *writeBehind) Close() error {
+	w.mu.Lock()
+	w.closed = true
+	w.changed.Broadcast()
+	w.mu.Unlock()
+	w.writer.Wait()
+	return nil
+}
+
+// IsMonotonic implements raft.MonotonicLogStore.
+func (w *writeBehind) IsMonotonic() bool {
+	store, ok := w.LogStore.(raft.MonotonicLogStore)
+	return ok && store.IsMonotonic()
+}
+
+// StoreLog implements raft.LogStore.
+func (w *writeBehind) StoreLog(log *raft.Log) error { return w.StoreLogs([]*raft.Log{log}) }
+
+// StoreLogs implements raft.LogStore. Raft calls it from one goroutine.
+func (w *writeBehind) StoreLogs(logs []*raft.Log) error {
+	if len(logs) == 0 {
+		return nil
+	}
+	role := w.role.Load()
+	mayDefer := role.leads() && role.needsOthers() && !hasConfiguration(logs)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.deferred && w.bytes > maxUnwritten {
+		w.changed.Wait()
+	}
+	if mayDefer && (w.deferred || len(w.queued) == 0) {
+		w.enqueue(logs)
+		w.deferred = true
+		w.changed.Broadcast()
+		return nil
+	}
+	if err := w.drain(); err != nil {
+		return err
+	}
+	return w.LogStore.StoreLogs(logs)
+}
+
+func hasConfiguration(logs []*raft.Log) bool {
+	for _, log := range logs {
+		if log.Type == raft.LogConfiguration {
+			return true
+		}
+	}
+	return false
+}
+
+func (w *writeBehind) enqueue(logs []*raft.Log) {
+	w.queued = append(w.queued, logs...)
+	w.bytes += dataBytes(logs)
+}
+
+// drain returns once nothing is queued; mu is held. What the disk has refused before it tries again.
+func (w *writeBehind) drain() error {
+	for w.deferred || w.writing {
+		w.changed.Wait()
+	}
+	if len(w.queued) == 0 {
+		return nil
+	}
+	return w.writeQueued()
+}
+
+// write is the writer's goroutine.
+func (w *writeBehind) write() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for {
+		for !w.deferred && !w.closed {
+			w.changed.Wait()
+		}
+		if !w.deferred {
+			return
+		}
+		if err := w.writeQueued(); err != nil {
+			w.deferred = false
+			w.changed.Broadcast()
+			w.mu.Unlock()
+			w.role.Load().failed(err)
+			w.mu.Lock()
+		}
+	}
+}
+
+// writeQueued writes what is queued, at once; mu is held, but not while the disk works.
+func (w *writeBehind) writeQueued() error {
+	logs := w.queued[:len(w.queued):len(w.queued)]
+	w.writing = true
+	w.mu.Unlock()
+	err := w.LogStore.StoreLogs(logs)
+	w.mu.Lock()
+	w.writing = false
+	if err == nil {
+		w.bytes -= dataBytes(logs)
+		if w.queued = w.queued[len(logs):]; len(w.queued) == 0 {
+			w.queued, w.deferred = nil, false
+		}
+	}
+	w.changed.Broadcast()
+	return err
+}
+
+func dataBytes(logs []*raft.Log) (bytes int) {
+	for _, log := range logs {
+		bytes += len(log.Data)
+	}
+	return bytes
+}
+
+// awaitDurable returns true once no entry up to index is queued, false if ended becomes true before that.
+// Whoever makes it true calls wake.
+func (w *writeBehind) awaitDurable(index uint64, ended *atomic.Bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.queued) > 0 && index >= w.queued[0].Index && !ended.Load() {
+		w.changed.Wait()
+	}
+	return !ended.Load()
+}
+
+// wake makes those who wait for an entry look whether they still want it.
+func (w *writeBehind) wake() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.changed.Broadcast()
+}
+
+// GetLog implements raft.LogStore. Where Raft asks as a follower, to compare its entries with the leader's
+// and acknowledge those that it has, it gets only what is durable.
+func (w *writeBehind) GetLog(index uint64, log *raft.Log) error {
+	w.mu.Lock()
+	if len(w.queued) == 0 || index < w.queued[0].Index {
+		w.mu.Unlock()
+		return w.LogStore.GetLog(index, log)
+	}
+	defer w.mu.Unlock()
+	if !w.role.Load().leads() {
+		if err := w.drain(); err != nil {
+			return err
+		}
+		return w.LogStore.GetLog(index, log)
+	}
+	if last := w.queued[len(w.queued)-1].Index; index > last {
+		return raft.ErrLogNotFound
+	}
+	*log = *w.queued[index-w.queued[0].Index]
+	return nil
+}
+
+// FirstIndex implements raft.LogStore.
+func (w *writeBehind) FirstIndex() (uint64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	first, err := w.LogStore.FirstIndex()
+	if err == nil && first == 0 && len(w.queued) > 0 {
+		first = w.queued[0].Index
+	}
+	return first, err
+}
+
+// LastIndex implements raft.LogStore.
+func (w *writeBehind) LastIndex() (uint64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n := len(w.queued); n > 0 {
+		return w.queued[n-1].Index, nil
+	}
+	return w.LogStore.LastIndex()
+}
+
+// DeleteRange implements raft.LogStore. Queued entries that a new leader has others for are forgotten
+// without being written, so that a full disk is no obstacle to that.
+func (w *writeBehind) DeleteRange(min, max uint64) error {
+	w.mu.Lock()
+	for len(w.queued) > 0 && max >= w.queued[0].Index && (w.deferred || w.writing) {
+		w.changed.Wait()
+	}
+	err := w.forget(min, max)
+	w.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	return w.LogStore.DeleteRange(min, max)
+}
+
+func (w *writeBehind) forget(min, max uint64) error {
+	if len(w.queued) == 0 || max < w.queued[0].Index {
+		return nil
+	}
+	first, last := w.queued[0].Index, w.queued[len(w.queued)-1].Index
+	if max < last {
+		return errors.New("entries that are not written yet can't be deleted out of the midst of a log")
+	}
+	kept := 0
+	if min > first {
+		kept = int(min - first)
+	}
+	w.bytes -= dataBytes(w.queued[kept:])
+	if w.queued = w.queued[:kept:kept]; kept == 0 {
+		w.queued = nil
+	}
+	w.changed.Broadcast()
+	return nil
+}
