@@ -40,8 +40,9 @@ type Master struct {
 	cluster *raftstore.Cluster
 	id      raftstore.Identity
 	source  *pki.Source // of the client and API ports
-	client  net.Listener
-	api     net.Listener // nil where there is only the store
+	clients []boundListener
+	monitor []boundListener // for monitoring alone
+	api     net.Listener    // nil where there is only the store
 }
 
 // Run runs a master until ctx ends, then hands leadership over and stops. It creates, joins or restarts,
@@ -62,8 +63,11 @@ func Run(ctx context.Context, cfg Config) (err error) {
 // open takes the ports, then starts the store's member: a port that is taken must not be found out after
 // others count on this member.
 func (m *Master) open(ctx context.Context) (err error) {
-	if m.client, err = raftstore.Listen(m.cfg.ClientAddr); err != nil {
-		return fmt.Errorf("client port: %w", err)
+	if m.clients, err = bindAll("client", m.cfg.clientPlaces()); err != nil {
+		return err
+	}
+	if m.monitor, err = bindAll("metrics", m.cfg.MetricsListen); err != nil {
+		return err
 	}
 	if !m.cfg.StoreOnly {
 		if m.api, err = raftstore.Listen(m.cfg.APIAddr); err != nil {
@@ -92,10 +96,10 @@ func (m *Master) open(ctx context.Context) (err error) {
 
 // close stops the member last: everything else stands on it.
 func (m *Master) close() error {
-	for _, listener := range []net.Listener{m.client, m.api} {
-		if listener != nil {
-			_ = listener.Close() // closed already where it served
-		}
+	closeAll(m.clients)
+	closeAll(m.monitor)
+	if m.api != nil {
+		_ = m.api.Close() // closed already where it served
 	}
 	if m.cluster == nil {
 		return nil
@@ -140,7 +144,14 @@ func (m *Master) serve(ctx context.Context) error {
 			return nil
 		})
 	}
-	parts.Go(func() error { return m.newClientPort(objects, who).serve(ctx, m.client) })
+	clients, err := m.newClientPort(objects, who, metrics, metricsHandler)
+	if err != nil {
+		return err
+	}
+	parts.Go(func() error { return clients.serve(ctx, m.clients) })
+	if len(m.monitor) > 0 {
+		parts.Go(func() error { return clients.serveMonitoring(ctx, m.monitor) })
+	}
 	parts.Go(func() error { return m.announce(ctx, objects) })
 	return parts.Wait()
 }

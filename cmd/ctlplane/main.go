@@ -58,6 +58,7 @@ etcd's API, a Kubernetes API server on it, scheduler, controllers and nodes.
 	root.PersistentFlags().String("data-dir", "", "where this machine's state is kept (default "+defaultDataDir()+")")
 	root.AddCommand(newInit(), newJoin(), newEtcd(), newDev(), newDemo(), newStatus(), newToken(), newImage(), newBench(), newKV(), newVersion())
 	addKubectl(root)
+	addStoreVerbs(root)
 	return root
 }
 

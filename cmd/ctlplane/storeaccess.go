@@ -1,0 +1,131 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
+)
+
+// outputFormats are those that etcdctl's commands print in.
+var outputFormats = []string{"simple", "json", "fields", "table", "protobuf"}
+
+// addStoreFlags adds the flags that say which store a command talks to, how, and how its answers are printed. They are those
+// of etcdctl; pointAtCluster fills in what was not given.
+func addStoreFlags(command *cobra.Command) {
+	flags := command.PersistentFlags()
+	flags.StringSlice("endpoints", nil, "the masters' client ports (default: the cluster's)")
+	flags.String("cacert", "", "verify servers with this CA file (default: the cluster's)")
+	flags.String("cert", "", "client certificate file (default: the admin's)")
+	flags.String("key", "", "client key file (default: the admin's)")
+	flags.Bool("insecure-transport", false, "talk to the client port in plain text")
+	flags.Bool("insecure-skip-tls-verify", false, "do not verify the server's certificate (for tests only)")
+	flags.StringP("write-out", "w", "simple", "output format: "+strings.Join(outputFormats, ", "))
+	flags.Bool("hex", false, "print byte strings in hexadecimal")
+	flags.Duration("dial-timeout", 2*time.Second, "how long to try to connect")
+	flags.Duration("command-timeout", 5*time.Second, "how long a short command may take")
+	flags.Duration("keepalive-time", 2*time.Second, "time between keepalives of the connection")
+	flags.Duration("keepalive-timeout", 6*time.Second, "how long a keepalive may stay unanswered")
+	flags.Int("max-request-bytes", 0, "largest request (0: 2 MiB)")
+	flags.Int("max-recv-bytes", 0, "largest answer (0: no limit)")
+	flags.String("user", "", "user of the store: its name, whose password is asked for, or name:password")
+	flags.String("password", "", "password of --user")
+	flags.String("auth-jwt-token", "", "token, instead of --user")
+	flags.Bool("debug", false, "log what the client does")
+	// The commands look these up; finding servers by DNS is not offered.
+	for _, name := range []string{"discovery-srv", "discovery-srv-name"} {
+		flags.String(name, "", "")
+		_ = flags.MarkHidden(name)
+	}
+	flags.Bool("insecure-discovery", true, "")
+	_ = flags.MarkHidden("insecure-discovery")
+	_ = command.RegisterFlagCompletionFunc("write-out", cobra.FixedCompletions(outputFormats, cobra.ShellCompDirectiveNoFileComp))
+}
+
+// pointAtCluster fills in the connection flags that were not given: from etcdctl's variables, and from the cluster's
+// kubeconfig unless another store was named.
+func pointAtCluster(cmd *cobra.Command, _ []string) error {
+	flags := cmd.Flags()
+	if err := fromEtcdctlVariables(flags); err != nil {
+		return err
+	}
+	if format := flags.Lookup("write-out"); format != nil && !knownFormat(format.Value.String()) {
+		return fmt.Errorf("unknown output format %q: use one of %s", format.Value, strings.Join(outputFormats, ", "))
+	}
+	if flags.Changed("endpoints") {
+		return nil
+	}
+	access, err := clusterAccess(cmd)
+	if err != nil {
+		return fmt.Errorf("%w; or name the store's client port with --endpoints", err)
+	}
+	if err := flags.Set("endpoints", strings.Join(access.Endpoints, ",")); err != nil {
+		return err
+	}
+	if access.Insecure {
+		return flags.Set("insecure-transport", "true")
+	}
+	for name, content := range map[string][]byte{"cacert": access.CA, "cert": access.Cert, "key": access.Key} {
+		if flags.Changed(name) {
+			continue
+		}
+		path, err := memoryFile(name, content)
+		if err != nil {
+			return err
+		}
+		if err := flags.Set(name, path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func knownFormat(format string) bool {
+	for _, known := range outputFormats {
+		if format == known {
+			return true
+		}
+	}
+	return false
+}
+
+// etcdctlPrefix begins the variables that stand for etcdctl's flags.
+const etcdctlPrefix = "ETCDCTL_"
+
+// fromEtcdctlVariables sets the flags that were not given from etcdctl's variables: ETCDCTL_ENDPOINTS for --endpoints. It takes the
+// variables out of the environment, where etcdctl's own code would refuse those that a flag overrides.
+func fromEtcdctlVariables(flags *pflag.FlagSet) (err error) {
+	flags.VisitAll(func(flag *pflag.Flag) {
+		name := etcdctlPrefix + strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_"))
+		value, ok := os.LookupEnv(name)
+		if !ok {
+			return
+		}
+		_ = os.Unsetenv(name)
+		if value == "" || flag.Changed || err != nil {
+			return
+		}
+		if failed := flags.Set(flag.Name, value); failed != nil {
+			err = fmt.Errorf("%s: %w", name, failed)
+		}
+	})
+	_ = os.Unsetenv(etcdctlPrefix + "API") // there is no other than 3
+	return err
+}
+
+// memoryFile makes a file that this process alone can open and that is never on disk: the commands take
+// certificates as files, the kubeconfig has them inside. It lives as long as the process.
+func memoryFile(name string, content []byte) (string, error) {
+	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
+	if err != nil {
+		return "", fmt.Errorf("memory file: %w", err)
+	}
+	if _, err := unix.Write(fd, content); err != nil {
+		return "", fmt.Errorf("memory file: %w", err)
+	}
+	return fmt.Sprintf("/proc/self/fd/%d", fd), nil
+}

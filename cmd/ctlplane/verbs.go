@@ -1,0 +1,91 @@
+package main
+
+import (
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"go.etcd.io/etcd/etcdctl/v3/ctlv3/command"
+)
+
+// storeVerbs are etcdctl's commands that stand directly under the root, with what each is for.
+func storeVerbs() map[*cobra.Command]string {
+	return map[*cobra.Command]string{
+		command.NewUserCommand():       "Add, change and list the store's users",
+		command.NewRoleCommand():       "Add, change and list the store's roles and what they may do",
+		command.NewLockCommand():       "Hold a named lock, for as long as a command runs",
+		command.NewElectCommand():      "Take part in an election, or watch it",
+		command.NewAlarmCommand():      "List the store's alarms, or take them back",
+		command.NewMemberCommand():     "Add, remove, promote and list the store's members",
+		command.NewEndpointCommand():   "Show how the store's members are: health, status, hashes of the history",
+		command.NewMoveLeaderCommand(): "Hand leadership over to another member",
+		command.NewDefragCommand():     "Give disk space back at once, without stopping anything",
+		command.NewMakeMirrorCommand(): "Copy keys to another store, and keep the copy up to date",
+		command.NewCheckCommand():      "Check how fast the store is, and what data costs",
+		command.NewDowngradeCommand():  "Check and prepare a downgrade, as etcd has it",
+	}
+}
+
+// addStoreVerbs puts etcdctl's other commands under root, pointed at the cluster. Its `auth` joins kubectl's, which must be
+// there.
+func addStoreVerbs(root *cobra.Command) {
+	for verb, short := range storeVerbs() {
+		verb.GroupID, verb.Short = groupStore, short
+		asStoreVerb(verb)
+		root.AddCommand(verb)
+	}
+	for _, objects := range root.Commands() {
+		if objects.Name() != "auth" {
+			continue
+		}
+		objects.Short = "Inspect authorization; turn the store's users on and off"
+		objects.Long += "\n\nAnd the store's own users and roles: enable, disable, status."
+		objects.AddGroup(&cobra.Group{ID: groupStore, Title: "Users of the key-value store:"})
+		donor := command.NewAuthCommand()
+		for _, verb := range donor.Commands() {
+			donor.RemoveCommand(verb)
+			verb.GroupID = groupStore
+			asStoreVerb(verb)
+			objects.AddCommand(verb)
+		}
+	}
+}
+
+// asStoreVerb makes a command of etcdctl's one of ours.
+func asStoreVerb(verb *cobra.Command) {
+	addStoreFlags(verb)
+	verb.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {
+		if cmd.HasSubCommands() {
+			return nil // it prints its help
+		}
+		// These commands don't look at our context: an interrupt must end them, as it ends etcdctl.
+		signal.Reset(os.Interrupt, syscall.SIGTERM)
+		return pointAtCluster(cmd, args)
+	}
+	rename(verb)
+	refuseUnknown(verb)
+}
+
+// rename has the texts of a command and those below it call the program by its name.
+func rename(verb *cobra.Command) {
+	for _, text := range []*string{&verb.Short, &verb.Long, &verb.Example} {
+		*text = strings.ReplaceAll(*text, "etcdctl", "ctlplane")
+	}
+	for _, below := range verb.Commands() {
+		rename(below)
+	}
+}
+
+// refuseUnknown makes commands that only have others below them refuse a word that is none, where cobra would print the help and
+// succeed.
+func refuseUnknown(verb *cobra.Command) {
+	if verb.HasSubCommands() && !verb.Runnable() {
+		verb.Args = cobra.NoArgs
+		verb.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	for _, below := range verb.Commands() {
+		refuseUnknown(below)
+	}
+}

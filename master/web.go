@@ -1,0 +1,36 @@
+package master
+
+import (
+	"net/http"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/web"
+	"github.com/ctlplane/ctlplane/raftstore"
+)
+
+// webConfig is what is served over HTTP, but for the gateway.
+func (m *Master) webConfig(metrics prometheus.Registerer, metricsHandler http.Handler) web.Config {
+	return web.Config{
+		Store: storeHealth{m.cluster.Member}, Metrics: metricsHandler, HealthMetrics: web.NewHealthMetrics(metrics),
+		Pprof:  m.cfg.HTTP.Pprof,
+		Access: web.Access{CORS: m.cfg.HTTP.CORS, Hosts: m.cfg.HTTP.HostWhitelist},
+		Logger: m.cfg.Logger,
+	}
+}
+
+// storeHealth is the member as health checks see it.
+type storeHealth struct{ *raftstore.Member }
+
+var _ web.Store = storeHealth{}
+
+// HasLeader implements web.Store.
+func (s storeHealth) HasLeader() bool { return s.Status().Leader != 0 }
+
+// IsLearner implements web.Store.
+func (s storeHealth) IsLearner() bool { return s.Status().IsLearner }
+
+// Alarms implements web.Store.
+func (s storeHealth) Alarms() []*pb.AlarmMember { return nil }
