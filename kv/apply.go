@@ -144,6 +144,7 @@ func (w *writer) commit() error {
 	compacted := published.compact > s.current.Load().compact
 	s.current.Store(&published)
 	s.hub.publish(w.revisions)
+	s.counters.add(w.counted)
 	s.leases.commit(w.leaseChanges)
 	s.members.commit(w.memberChanges)
 	s.progress.advance(published.applied)
@@ -153,4 +154,3 @@ func (w *writer) commit() error {
 	s.apply.headers.rotate()
 	return nil
 }
-	s.counters.add(w.counted)

@@ -152,6 +152,7 @@ func (h *hub) deliver(r revisionEvents) int {
 			h.demote(w, r.revision)
 		}
 		handed += len(w.pending)
+		h.delivered += uint64(len(w.pending))
 		clear(w.pending)
 		w.pending, h.matched[i] = w.pending[:0], nil
 	}
@@ -162,7 +163,6 @@ func (h *hub) deliver(r revisionEvents) int {
 // demote makes a live watcher catch up from revision on.
 func (h *hub) demote(w *watcher, revision int64) {
 	if w.stream.demote(w, revision) {
-		h.delivered += uint64(len(w.pending))
 		h.index.remove(w)
 	}
 }
@@ -181,9 +181,9 @@ func (h *hub) metrics(m *Metrics) {
 	live := h.index.size
 	for s := range h.streams {
 		m.Watchers += s.size()
+		m.PendingEvents += s.pending()
 	}
 	h.mu.Unlock()
 	m.SlowWatchers = m.Watchers - live
 	m.WatchTailBytes = h.tail.size()
 }
-		m.PendingEvents += s.pending()

@@ -77,10 +77,11 @@ func (t *leaseTable) commit(changes []leaseChange) {
 	for _, c := range changes {
 		if c.ttl == 0 {
 			delete(t.granted, c.id)
+			t.revokes++
 		} else {
 			t.granted[c.id] = c.ttl
-		}
 			t.grants++
+		}
 		switch {
 		case t.observer == nil:
 		case c.ttl == 0:

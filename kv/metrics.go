@@ -1,5 +1,7 @@
 package kv
 
+import "sync/atomic"
+
 // Metrics are figures about a store. Sizes are bytes.
 type Metrics struct {
 	// Keys is the number of living keys, LiveBytes the size of their keys and values.
@@ -22,8 +24,6 @@ type Metrics struct {
 	// background compactions; ReadAmplification is the tables that a read may have to look into.
 	Compactions       int64
 	ReadAmplification int
-}
-
 
 	// What the store did since it was opened. Operations of transactions count as well as those that stand alone, but for
 	// reads, of which only the latter do.
@@ -47,6 +47,8 @@ func (c *counters) add(o operations) {
 	c.puts.Add(o.puts)
 	c.deletes.Add(o.deletes)
 	c.txns.Add(o.txns)
+}
+
 // Metrics returns the present figures. Those of Pebble are zero once the store is closed.
 func (s *Store) Metrics() Metrics {
 	st := s.current.Load()
@@ -58,11 +60,11 @@ func (s *Store) Metrics() Metrics {
 	s.leases.mu.RLock()
 	m.Leases, m.LeaseGrants, m.LeaseRevokes = len(s.leases.granted), s.leases.grants, s.leases.revokes
 	s.leases.mu.RUnlock()
-	s.hub.metrics(&m)
-	release, err := s.use()
 	c := &s.counters
 	m.Ranges, m.Puts, m.Deletes, m.Txns = c.ranges.Load(), c.puts.Load(), c.deletes.Load(), c.txns.Load()
 	m.CompactedVersions = c.compacted.Load()
+	s.hub.metrics(&m)
+	release, err := s.use()
 	if err != nil {
 		return m
 	}

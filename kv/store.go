@@ -34,16 +34,14 @@ type Store struct {
 		headers *headerCache
 		scratch []byte
 	}
-	current   atomic.Pointer[state]
-	progress  applyProgress
-	flushed   flushedIndex
-	leases    leaseTable
-	members   memberTable
-	downgrade downgradeTarget
-	alarms    alarmTable
-	hub       *hub
-	counters  counters
-	compact   *compactor
+	current  atomic.Pointer[state]
+	progress applyProgress
+	flushed  flushedIndex
+	leases   leaseTable
+	members  memberTable
+	hub      *hub
+	counters counters
+	compact  *compactor
 
 	closing chan struct{}
 	closed  sync.Once

@@ -207,6 +207,13 @@ func (s *WatchStream) size() int {
 	return len(s.watches)
 }
 
+// pending is how many events wait to be taken.
+func (s *WatchStream) pending() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.queued
+}
+
 // enqueue puts events of one revision that w wants on its queue, all or none: it returns false if there is
 // no room.
 func (s *WatchStream) enqueue(w *watcher, events []*event) bool {
@@ -223,13 +230,6 @@ func (s *WatchStream) enqueue(w *watcher, events []*event) bool {
 	s.makeReady(w)
 	return true
 }
-// pending is how many events wait to be taken.
-func (s *WatchStream) pending() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.queued
-}
-
 
 // demote makes w catch up from revision on. It returns false if w is not live.
 func (s *WatchStream) demote(w *watcher, revision int64) bool {
