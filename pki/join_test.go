@@ -222,8 +222,10 @@ func TestNodeTokenMakesNoMaster(t *testing.T) {
 
 func TestBadNameIsRefused(t *testing.T) {
 	c := newCluster(t)
-	_, err := join(t, c.address, mustToken(t, testSecret), RoleMaster, "No_Name")
+	_, err := join(t, c.address, mustToken(t, testSecret), RoleNode, "No_Name")
 	wantRefusal(t, err, JoinRefused, "lower-case")
+	_, err = join(t, c.address, mustToken(t, testSecret), RoleMaster, "a=b")
+	wantRefusal(t, err, JoinRefused, "printable")
 }
 
 func TestAcceptorsRefusalReachesTheJoiner(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"math/big"
 	"net"
+	"strings"
 	"time"
 )
 
@@ -107,11 +108,19 @@ func (leaf Leaf) template(serial *big.Int, now, limit time.Time) *x509.Certifica
 	for _, host := range leaf.Hosts {
 		if ip := net.ParseIP(host); ip != nil {
 			cert.IPAddresses = append(cert.IPAddresses, ip)
-		} else if host != "" {
+		} else if isDNSName(host) {
 			cert.DNSNames = append(cert.DNSNames, host)
 		}
 	}
 	return cert
+}
+
+// isDNSName tells whether a certificate may name a host: a member's name need not be one.
+func isDNSName(host string) bool {
+	strange := func(r rune) bool {
+		return !(r == '-' || r == '_' || r == '.' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z')
+	}
+	return host != "" && host[0] != '.' && !strings.ContainsFunc(host, strange) && !strings.Contains(host, "..")
 }
 
 // IssuePair makes a key and signs its certificate; both are PEM.

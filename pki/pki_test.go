@@ -223,3 +223,34 @@ func TestValidateName(t *testing.T) {
 		}
 	}
 }
+
+func TestValidateMemberName(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"infra0": true, "No_Name": true, "ip-10-0-0-1.ec2.internal": true, "größe 2": true, strings.Repeat("x", 255): true,
+		"": false, "a=b": false, "a,b": false, "a\nb": false, "\xff": false, strings.Repeat("x", 256): false,
+	} {
+		if err := ValidateMemberName(name); (err == nil) != ok {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+// TestAnyMemberNameHasACertificate keeps names that are no host names out of what a certificate may serve as.
+func TestAnyMemberNameHasACertificate(t *testing.T) {
+	ca, err := NewCA("test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"größe 2", ".x", "a..b", "No_Name"} {
+		leaf := ServerLeaf(name, name, "localhost")
+		first, err := ca.EnsureLeaf(dir, "server", leaf, time.Now())
+		if err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+		again, err := ca.EnsureLeaf(dir, "server", leaf, time.Now())
+		if err != nil || !again.Certificate().Leaf.Equal(first.Certificate().Leaf) {
+			t.Errorf("%q: the certificate was not kept: %v", name, err)
+		}
+	}
+}

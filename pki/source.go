@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"os"
 	"path/filepath"
 	"sync"
@@ -87,7 +88,7 @@ func (ca *CA) stillGood(cert *tls.Certificate, leaf Leaf, now time.Time) bool {
 		return false
 	}
 	for _, host := range leaf.Hosts {
-		if host != "" && cert.Leaf.VerifyHostname(host) != nil {
+		if (net.ParseIP(host) != nil || isDNSName(host)) && cert.Leaf.VerifyHostname(host) != nil {
 			return false
 		}
 	}
