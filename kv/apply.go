@@ -111,6 +111,8 @@ func (w *writer) execute(c *Command) (proto.Message, error) {
 		return result(w.grant(c.LeaseGrant))
 	case c.LeaseRevoke != nil:
 		return result(w.revoke(c.LeaseRevoke))
+	case c.Downgrade != nil:
+		return result(w.announceDowngrade(c.Downgrade))
 	}
 	return result(w.updateMember(c.Member))
 }
@@ -147,6 +149,7 @@ func (w *writer) commit() error {
 	s.counters.add(w.counted)
 	s.leases.commit(w.leaseChanges)
 	s.members.commit(w.memberChanges)
+	s.downgrade.commit(w.downgrade)
 	s.progress.advance(published.applied)
 	if compacted {
 		s.compact.wake()

@@ -19,6 +19,8 @@ type Command struct {
 	LeaseGrant  *pb.LeaseGrantRequest
 	LeaseRevoke *pb.LeaseRevokeRequest
 	Member      *MemberUpdate
+	// Downgrade announces a downgrade (ENABLE), or takes that back (CANCEL).
+	Downgrade *pb.DowngradeRequest
 }
 
 // The first byte of an encoded command. The numbers are in the Raft log: never renumber.
@@ -30,6 +32,7 @@ const (
 	tagLeaseGrant  = 5
 	tagLeaseRevoke = 6
 	tagMember      = 7
+	tagDowngrade   = 20
 )
 
 // Append appends the encoded command to dst: a tag byte, then the message. The length is not part of it;
@@ -58,6 +61,8 @@ func (c *Command) message() (byte, proto.Message) {
 		return tagCompact, c.Compact
 	case c.LeaseGrant != nil:
 		return tagLeaseGrant, c.LeaseGrant
+	case c.Downgrade != nil:
+		return tagDowngrade, c.Downgrade
 	default:
 		return tagLeaseRevoke, c.LeaseRevoke
 	}
@@ -68,7 +73,7 @@ func (c *Command) one() error {
 	n := 0
 	for _, set := range [...]bool{
 		c.Put != nil, c.DeleteRange != nil, c.Txn != nil, c.Compact != nil,
-		c.LeaseGrant != nil, c.LeaseRevoke != nil, c.Member != nil,
+		c.LeaseGrant != nil, c.LeaseRevoke != nil, c.Member != nil, c.Downgrade != nil,
 	} {
 		if set {
 			n++
@@ -106,6 +111,9 @@ func DecodeCommand(b []byte) (Command, error) {
 	case tagLeaseRevoke:
 		c.LeaseRevoke = new(pb.LeaseRevokeRequest)
 		m = c.LeaseRevoke
+	case tagDowngrade:
+		c.Downgrade = new(pb.DowngradeRequest)
+		m = c.Downgrade
 	case tagMember:
 		return decodeMemberCommand(b[1:])
 	default:

@@ -27,6 +27,8 @@ const (
 	ErrMemberNotFound
 	ErrMemberRemoved
 	ErrInvalidCommand
+	ErrDowngradeInProcess
+	ErrNoDowngrade
 )
 
 var errorTexts = [...]string{
@@ -48,6 +50,9 @@ var errorTexts = [...]string{
 	ErrMemberNotFound:    "etcdserver: member not found",
 	ErrMemberRemoved:     "etcdserver: member was removed and its ID can't be used again",
 	ErrInvalidCommand:    "etcdserver: malformed command",
+
+	ErrDowngradeInProcess: "etcdserver: cluster has a downgrade job in progress",
+	ErrNoDowngrade:        "etcdserver: no inflight downgrade job",
 }
 
 // Error returns etcd's text for the code.

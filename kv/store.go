@@ -34,14 +34,15 @@ type Store struct {
 		headers *headerCache
 		scratch []byte
 	}
-	current  atomic.Pointer[state]
-	progress applyProgress
-	flushed  flushedIndex
-	leases   leaseTable
-	members  memberTable
-	hub      *hub
-	counters counters
-	compact  *compactor
+	current   atomic.Pointer[state]
+	progress  applyProgress
+	flushed   flushedIndex
+	leases    leaseTable
+	members   memberTable
+	downgrade downgradeTarget
+	hub       *hub
+	counters  counters
+	compact   *compactor
 
 	closing chan struct{}
 	closed  sync.Once
@@ -99,6 +100,9 @@ func (s *Store) load() error {
 	}
 	if err := s.members.load(s.db); err != nil {
 		return fmt.Errorf("kv: can't read the members of %s: %w", s.options.Dir, err)
+	}
+	if err := s.downgrade.load(s.db); err != nil {
+		return fmt.Errorf("kv: can't read the announced downgrade of %s: %w", s.options.Dir, err)
 	}
 	s.compact, err = newCompactor(s)
 	return err

@@ -8,8 +8,9 @@ import (
 
 const (
 	// MaxTxnOps bounds the operations of a transaction: the longest of its compares, success and failure
-	// lists, plus that of the transactions nested in it.
-	MaxTxnOps = 128
+	// lists, plus that of the transactions nested in it. It is what a cluster can agree on; what clients may ask for
+	// is less, and settled at the door.
+	MaxTxnOps = 16384
 	// MaxLeaseTTL is the longest time to live of a lease, in seconds.
 	MaxLeaseTTL = 9_000_000_000
 	// MinLeaseTTL is the shortest time to live of a lease, in seconds; a shorter one is raised to it. A
@@ -36,6 +37,8 @@ func (c *Command) Validate() error {
 		return validateLeaseGrant(c.LeaseGrant)
 	case c.Member != nil:
 		return c.Member.validate()
+	case c.Downgrade != nil:
+		return validateDowngrade(c.Downgrade)
 	}
 	return nil
 }

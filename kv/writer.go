@@ -29,6 +29,7 @@ type writer struct {
 
 	leaseChanges  []leaseChange
 	memberChanges []memberChange
+	downgrade     *string // nil: as it was
 }
 
 // revisionEvents are all changes of one revision.

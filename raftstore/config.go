@@ -64,6 +64,18 @@ type Config struct {
 
 	// wrapLog stands between Raft and its log on disk, so that tests can make the disk slow or full.
 	wrapLog func(raft.LogStore) raft.LogStore
+	// MaxLearners bounds the members that were added as learners.
+	MaxLearners int
+	// LooseReconfig makes changes of the members that endanger the majority, which are refused otherwise.
+	LooseReconfig bool
+	// AutoCompaction forgets history by itself.
+	AutoCompaction AutoCompaction
+	// CorruptCheckInterval is how often the leader compares the members' histories; 0: never.
+	CorruptCheckInterval time.Duration
+	// InitialCorruptCheck has the member compare its history with the others' at its start, and fail if it
+	// is the one that differs.
+	InitialCorruptCheck bool
+
 	// lock is held on the data directory already, by Bootstrap; Open takes it over.
 	lock *os.File
 }
@@ -81,6 +93,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.SnapshotBytes, 256<<20)
 	setDefault(&c.SnapshotInterval, 5*time.Second)
 	setDefault(&c.LogCacheBytes, 32<<20)
+	setDefault(&c.MaxLearners, 1)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -108,6 +121,9 @@ func (c *Config) validate() error {
 		return errors.New("raftstore: no certificates")
 	case c.LogStore != LogStoreWAL && c.LogStore != LogStoreBoltDB:
 		return fmt.Errorf("unknown log store %q: choose %q or %q", c.LogStore, LogStoreWAL, LogStoreBoltDB)
+	}
+	if err := c.AutoCompaction.validate(); err != nil {
+		return err
 	}
 	return pki.ValidateName(c.Identity.Name)
 }

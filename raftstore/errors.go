@@ -24,6 +24,9 @@ var (
 	// ErrUnsafe is returned for a change of members that would endanger the group's majority.
 	ErrUnsafe = errors.New("the change would leave the group without a working majority: bring the other members back first")
 
+	// ErrCorrupt is why a member fails whose history differs from the others'.
+	ErrCorrupt = errors.New("the history in the data directory differs from that of the other members")
+
 	// errNotLeader is returned inside the package for a command that was not proposed since this member
 	// doesn't lead. It is safe to propose it again.
 	errNotLeader = errors.New("this member does not lead")

@@ -181,6 +181,8 @@ func newResponse(command *kv.Command) proto.Message {
 		return new(pb.LeaseGrantResponse)
 	case command.LeaseRevoke != nil:
 		return new(pb.LeaseRevokeResponse)
+	case command.Downgrade != nil:
+		return new(pb.DowngradeResponse)
 	default:
 		return new(pb.MemberUpdateResponse)
 	}

@@ -39,6 +39,8 @@ func (m *Member) completeHeader(response proto.Message) {
 		header = &r.Header
 	case *pb.LeaseLeasesResponse:
 		header = &r.Header
+	case *pb.DowngradeResponse:
+		header = &r.Header
 	case *pb.MemberUpdateResponse:
 		header = &r.Header
 	default:

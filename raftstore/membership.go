@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
@@ -32,11 +31,14 @@ const (
 // How members change:
 //
 //  1. A new member gets a fresh id from the leader and begins as a learner: it gets the log and has no vote.
-//  2. The leader makes it a voter once it has caught up, so that a slow newcomer never costs the majority.
+//  2. The leader makes it a voter once it has caught up, so that a slow newcomer never costs the majority; one that was
+//     added as a learner waits for PromoteMember.
 //  3. A machine that joins under the name of a member that is gone takes its place: the old id is removed
 //     first. While a member of that name answers, the newcomer is refused.
 //  4. A removed id never comes back; the state machine remembers it.
 //  5. One change at a time, and none that would leave the group without a majority that answers.
+//  6. A member that was added before it was started (ReserveMember) is a record without a name, and no part of the Raft
+//     group. The machine that joins from its peer address takes its id.
 
 // NewMember is what a machine says of itself that wants to be a member; addresses are host:port.
 type NewMember struct {
@@ -66,6 +68,9 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 	if err := m.LinearizableRead(ctx); err != nil {
 		return 0, err
 	}
+	if reserved, ok := m.reservation(member.PeerAddress); ok {
+		return m.takeReservation(ctx, reserved, member)
+	}
 	if err := m.makeRoom(ctx, member); err != nil {
 		return 0, err
 	}
@@ -85,7 +90,7 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 // makeRoom removes members whose place the newcomer takes, and refuses when they are alive.
 func (m *Member) makeRoom(ctx context.Context, newcomer NewMember) error {
 	for _, have := range m.machine.store.Load().Members() {
-		sameAddress := slices.Contains(have.PeerURLs, "https://"+newcomer.PeerAddress)
+		sameAddress := slices.Contains(hostPorts(have.PeerURLs), newcomer.PeerAddress)
 		if have.Name != newcomer.Name && !sameAddress {
 			continue
 		}
@@ -101,16 +106,29 @@ func (m *Member) makeRoom(ctx context.Context, newcomer NewMember) error {
 	return nil
 }
 
-// RemoveMember takes a member out of the group, for good, on the leader or through it.
+// RemoveMember takes a member out of the group, for good, on the leader or through it. Errors: kv.ErrMemberNotFound,
+// ErrNotEnoughStarted, ErrUnsafe, or those of Propose.
 func (m *Member) RemoveMember(ctx context.Context, id uint64) error {
 	return m.atLeader(ctx, func(ctx context.Context, now route) error {
 		if !now.here {
 			return m.peers.removeMember(ctx, now.leader, id)
 		}
-		m.joining.Lock()
-		defer m.joining.Unlock()
-		return m.removeLocked(ctx, id)
+		return m.removeHere(ctx, id)
 	})
+}
+
+func (m *Member) removeHere(ctx context.Context, id uint64) error {
+	m.joining.Lock()
+	defer m.joining.Unlock()
+	if err := m.LinearizableRead(ctx); err != nil {
+		return err
+	}
+	if record, ok := m.record(id); ok && !m.config.LooseReconfig && !m.isLearner(record) {
+		if voters, started := m.countStarted(m.MemberRecords(), id); started < majority(voters) {
+			return ErrNotEnoughStarted
+		}
+	}
+	return m.removeLocked(ctx, id)
 }
 
 // removeLocked removes a member; joining is held.
@@ -121,7 +139,7 @@ func (m *Member) removeLocked(ctx context.Context, id uint64) error {
 		return kv.ErrMemberNotFound
 	}
 	if inGroup {
-		if server.Suffrage == raft.Voter && !m.safeWithout(ctx, servers, server.ID) {
+		if server.Suffrage == raft.Voter && !m.config.LooseReconfig && !m.safeWithout(ctx, servers, server.ID) {
 			return ErrUnsafe
 		}
 		if err := m.raft.RemoveServer(server.ID, 0, changeTimeout).Error(); err != nil {
@@ -166,130 +184,6 @@ func (m *Member) alive(ctx context.Context, id raft.ServerID) bool {
 	defer cancel()
 	_, err := m.peers.progress(ctx, id)
 	return err == nil
-}
-
-// tendMembers gives learners a vote once they have caught up, and drops records that are left over from
-// changes which were cut off.
-func (m *Member) tendMembers(ctx context.Context) {
-	ticker := m.config.Clock.NewTicker(tendInterval)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ticker.C():
-		case <-ctx.Done():
-			return
-		}
-		if m.joining.TryLock() {
-			m.promoteLearners(ctx)
-			m.dropRecords(ctx)
-			m.joining.Unlock()
-		}
-	}
-}
-
-func (m *Member) promoteLearners(ctx context.Context) {
-	for _, server := range m.servers() {
-		if server.Suffrage == raft.Voter || !m.caughtUp(ctx, server.ID) {
-			continue
-		}
-		if err := m.raft.AddVoter(server.ID, server.Address, 0, changeTimeout).Error(); err != nil {
-			m.logger.Warn("a member that has caught up was not given a vote; trying again", "id", server.ID, "error", err)
-			continue
-		}
-		m.logger.Info("a member has caught up, and votes", "name", m.nameOf(server.ID), "id", server.ID)
-	}
-}
-
-func (m *Member) dropRecords(ctx context.Context) {
-	servers := m.servers()
-	for _, record := range m.MemberRecords() {
-		if _, ok := findServer(servers, serverID(record.ID)); ok || len(servers) == 0 {
-			continue
-		}
-		if err := m.writeRecord(ctx, kv.MemberRemove, kv.Member{ID: record.ID}); err != nil {
-			m.logger.Warn("the record of a member that is gone was not removed; trying again", "name", record.Name, "error", err)
-		}
-	}
-}
-
-func (m *Member) caughtUp(ctx context.Context, id raft.ServerID) bool {
-	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
-	defer cancel()
-	progress, err := m.peers.progress(ctx, id)
-	if err != nil {
-		return false
-	}
-	commit := m.raft.CommitIndex()
-	return progress.LastIndex+promoteLag >= commit && progress.AppliedIndex+promoteLag >= commit
-}
-
-// Members lists the group's members, linearizably.
-func (m *Member) Members(ctx context.Context) ([]*pb.Member, error) {
-	if err := m.LinearizableRead(ctx); err != nil {
-		return nil, err
-	}
-	servers := m.servers()
-	var members []*pb.Member
-	for _, record := range m.machine.store.Load().Members() {
-		server, ok := findServer(servers, serverID(record.ID))
-		if !ok {
-			continue // being added, or being removed
-		}
-		members = append(members, &pb.Member{
-			ID: record.ID, Name: record.Name, PeerURLs: record.PeerURLs, ClientURLs: record.ClientURLs,
-			IsLearner: server.Suffrage != raft.Voter,
-		})
-	}
-	return members, nil
-}
-
-// keepRecord writes this member's own record when it is missing or has changed: after the group was
-// created, or after a restart with other addresses.
-func (m *Member) keepRecord(ctx context.Context) {
-	for ctx.Err() == nil {
-		want := m.config.Identity.record()
-		if have, ok := m.record(want.ID); ok && sameRecord(have, want) {
-			return
-		}
-		command := kv.Command{Member: &kv.MemberUpdate{Operation: kv.MemberSet, Member: want}}
-		result, err := m.Propose(ctx, command)
-		if err == nil && (result.Err == nil || errors.Is(result.Err, kv.ErrMemberRemoved)) {
-			return
-		}
-		if errors.Is(err, ErrClosed) {
-			return
-		}
-		m.logger.Warn("this member's record was not written; trying again", "error", firstError(err, result.Err))
-		select {
-		case <-time.After(time.Second):
-		case <-ctx.Done():
-		}
-	}
-}
-
-// MemberRecords are the members' replicated records as this member has them, with their API addresses.
-func (m *Member) MemberRecords() []kv.Member { return m.machine.store.Load().Members() }
-
-func (m *Member) record(id uint64) (kv.Member, bool) {
-	for _, record := range m.machine.store.Load().Members() {
-		if record.ID == id {
-			return record, true
-		}
-	}
-	return kv.Member{}, false
-}
-
-func sameRecord(a, b kv.Member) bool {
-	return a.Name == b.Name && slices.Equal(a.PeerURLs, b.PeerURLs) &&
-		slices.Equal(a.ClientURLs, b.ClientURLs) && slices.Equal(a.APIURLs, b.APIURLs)
-}
-
-func (m *Member) writeRecord(ctx context.Context, operation kv.MemberOperation, record kv.Member) error {
-	result, err := m.Propose(ctx, kv.Command{Member: &kv.MemberUpdate{Operation: operation, Member: record}})
-	if err == nil && errors.Is(result.Err, kv.ErrMemberNotFound) && operation == kv.MemberRemove {
-		return nil // it had none
-	}
-	return firstError(err, result.Err)
 }
 
 // raftError tells which refusals of Raft mean that nothing was changed.

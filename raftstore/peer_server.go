@@ -150,12 +150,35 @@ func (s *peerServer) AddMember(ctx context.Context, r *peerpb.AddMemberRequest) 
 
 // RemoveMember implements peerpb.PeerServer.
 func (s *peerServer) RemoveMember(ctx context.Context, r *peerpb.RemoveMemberRequest) (*peerpb.RemoveMemberResponse, error) {
-	s.member.joining.Lock()
-	defer s.member.joining.Unlock()
-	if err := s.member.removeLocked(ctx, r.Id); err != nil {
+	if err := s.member.removeHere(ctx, r.Id); err != nil {
 		return nil, toStatus(err)
 	}
 	return &peerpb.RemoveMemberResponse{}, nil
+}
+
+// ReserveMember implements peerpb.PeerServer.
+func (s *peerServer) ReserveMember(ctx context.Context, r *peerpb.ReserveMemberRequest) (*peerpb.ReserveMemberResponse, error) {
+	id, err := s.member.reserveHere(ctx, r.PeerUrls, r.Learner)
+	if err != nil {
+		return nil, toStatus(err)
+	}
+	return &peerpb.ReserveMemberResponse{Id: id}, nil
+}
+
+// PromoteMember implements peerpb.PeerServer.
+func (s *peerServer) PromoteMember(ctx context.Context, r *peerpb.PromoteMemberRequest) (*peerpb.PromoteMemberResponse, error) {
+	if err := s.member.promoteHere(ctx, r.Id); err != nil {
+		return nil, toStatus(err)
+	}
+	return &peerpb.PromoteMemberResponse{}, nil
+}
+
+// UpdateMember implements peerpb.PeerServer.
+func (s *peerServer) UpdateMember(ctx context.Context, r *peerpb.UpdateMemberRequest) (*peerpb.UpdateMemberResponse, error) {
+	if err := s.member.updateHere(ctx, r.Id, r.PeerUrls); err != nil {
+		return nil, toStatus(err)
+	}
+	return &peerpb.UpdateMemberResponse{}, nil
 }
 
 // The errors that survive the way between members, and the gRPC codes that they travel as.
@@ -170,13 +193,21 @@ var statusErrors = []struct {
 	{codes.NotFound, kv.ErrMemberNotFound},
 }
 
-// statusRefused carries a *pki.JoinError.
-const statusRefused = codes.InvalidArgument
+const (
+	// statusRefused carries a *pki.JoinError, statusMembership one of membershipErrors, told by its text.
+	statusRefused    = codes.InvalidArgument
+	statusMembership = codes.OutOfRange
+)
 
 func toStatus(err error) error {
 	for _, known := range statusErrors {
 		if errors.Is(err, known.err) {
 			return status.Error(known.code, err.Error())
+		}
+	}
+	for _, known := range membershipErrors {
+		if errors.Is(err, known) {
+			return status.Error(statusMembership, known.Error())
 		}
 	}
 	var refusal *pki.JoinError
@@ -194,6 +225,13 @@ func fromStatus(err error) error {
 	for _, known := range statusErrors {
 		if s.Code() == known.code {
 			return known.err
+		}
+	}
+	if s.Code() == statusMembership {
+		for _, known := range membershipErrors {
+			if s.Message() == known.Error() {
+				return known
+			}
 		}
 	}
 	if s.Code() == statusRefused {

@@ -209,6 +209,40 @@ func (p *peerConns) removeMember(ctx context.Context, leader raft.ServerID, id u
 	return nil
 }
 
+func (p *peerConns) reserveMember(ctx context.Context, leader raft.ServerID, peerURLs []string, learner bool) (uint64, error) {
+	client, err := p.client(ctx, leader)
+	if err != nil {
+		return 0, err
+	}
+	response, err := client.ReserveMember(ctx, &peerpb.ReserveMemberRequest{PeerUrls: peerURLs, Learner: learner})
+	if err != nil {
+		return 0, changeError(err)
+	}
+	return response.Id, nil
+}
+
+func (p *peerConns) promoteMember(ctx context.Context, leader raft.ServerID, id uint64) error {
+	client, err := p.client(ctx, leader)
+	if err != nil {
+		return err
+	}
+	if _, err = client.PromoteMember(ctx, &peerpb.PromoteMemberRequest{Id: id}); err != nil {
+		return changeError(err)
+	}
+	return nil
+}
+
+func (p *peerConns) updateMember(ctx context.Context, leader raft.ServerID, id uint64, peerURLs []string) error {
+	client, err := p.client(ctx, leader)
+	if err != nil {
+		return err
+	}
+	if _, err = client.UpdateMember(ctx, &peerpb.UpdateMemberRequest{Id: id, PeerUrls: peerURLs}); err != nil {
+		return changeError(err)
+	}
+	return nil
+}
+
 // changeError is the error of a request that changes something: when the connection was lost after it was
 // sent, nobody knows whether it was done.
 func changeError(err error) error {

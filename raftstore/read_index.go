@@ -138,20 +138,28 @@ func (m *Member) leaderReadIndex(ctx context.Context) (uint64, error) {
 	}
 	index := m.raft.CommitIndex()
 	if m.hasLearners() {
-		// Raft counts what learners acknowledge as if it proved leadership. Committing an entry doesn't.
-		future := m.raft.Apply(newEntry(1), 0)
-		if err := future.Error(); err != nil {
-			return 0, errNotLeader
-		}
-		return future.Index(), nil
+		return m.commitIndexed()
 	}
 	if err := m.raft.VerifyLeader().Error(); err != nil {
 		return 0, errNotLeader
+	}
+	if m.hasLearners() { // one that came in between may have been counted
+		return m.commitIndexed()
 	}
 	if m.raft.State() != raft.Leader || m.raft.CurrentTerm() != term {
 		return 0, errNotLeader
 	}
 	return index, nil
+}
+
+// commitIndexed proves that this member leads by committing an entry, and answers its index. Raft's own proof counts what
+// learners acknowledge; a commit counts voters alone.
+func (m *Member) commitIndexed() (uint64, error) {
+	future := m.raft.Apply(newEntry(1), 0)
+	if err := future.Error(); err != nil {
+		return 0, errNotLeader
+	}
+	return future.Index(), nil
 }
 
 // waitForFirstEntry returns once this leader has applied an entry of its own term: before, its commit index

@@ -800,6 +800,398 @@ func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
 	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{14}
 }
 
+type ReserveMemberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	PeerUrls      []string               `protobuf:"bytes,1,rep,name=peer_urls,json=peerUrls,proto3" json:"peer_urls,omitempty"`
+	Learner       bool                   `protobuf:"varint,2,opt,name=learner,proto3" json:"learner,omitempty"` // it stays a learner until it is promoted by request
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReserveMemberRequest) Reset() {
+	*x = ReserveMemberRequest{}
+	mi := &file_api_peerpb_peer_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReserveMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReserveMemberRequest) ProtoMessage() {}
+
+func (x *ReserveMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_peerpb_peer_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReserveMemberRequest.ProtoReflect.Descriptor instead.
+func (*ReserveMemberRequest) Descriptor() ([]byte, []int) {
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ReserveMemberRequest) GetPeerUrls() []string {
+	if x != nil {
+		return x.PeerUrls
+	}
+	return nil
+}
+
+func (x *ReserveMemberRequest) GetLearner() bool {
+	if x != nil {
+		return x.Learner
+	}
+	return false
+}
+
+type ReserveMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReserveMemberResponse) Reset() {
+	*x = ReserveMemberResponse{}
+	mi := &file_api_peerpb_peer_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReserveMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReserveMemberResponse) ProtoMessage() {}
+
+func (x *ReserveMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_peerpb_peer_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReserveMemberResponse.ProtoReflect.Descriptor instead.
+func (*ReserveMemberResponse) Descriptor() ([]byte, []int) {
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *ReserveMemberResponse) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+type PromoteMemberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteMemberRequest) Reset() {
+	*x = PromoteMemberRequest{}
+	mi := &file_api_peerpb_peer_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteMemberRequest) ProtoMessage() {}
+
+func (x *PromoteMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_peerpb_peer_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteMemberRequest.ProtoReflect.Descriptor instead.
+func (*PromoteMemberRequest) Descriptor() ([]byte, []int) {
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *PromoteMemberRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+type PromoteMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PromoteMemberResponse) Reset() {
+	*x = PromoteMemberResponse{}
+	mi := &file_api_peerpb_peer_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PromoteMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PromoteMemberResponse) ProtoMessage() {}
+
+func (x *PromoteMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_peerpb_peer_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PromoteMemberResponse.ProtoReflect.Descriptor instead.
+func (*PromoteMemberResponse) Descriptor() ([]byte, []int) {
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{18}
+}
+
+type UpdateMemberRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
+	PeerUrls      []string               `protobuf:"bytes,2,rep,name=peer_urls,json=peerUrls,proto3" json:"peer_urls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateMemberRequest) Reset() {
+	*x = UpdateMemberRequest{}
+	mi := &file_api_peerpb_peer_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateMemberRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateMemberRequest) ProtoMessage() {}
+
+func (x *UpdateMemberRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_peerpb_peer_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateMemberRequest.ProtoReflect.Descriptor instead.
+func (*UpdateMemberRequest) Descriptor() ([]byte, []int) {
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *UpdateMemberRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *UpdateMemberRequest) GetPeerUrls() []string {
+	if x != nil {
+		return x.PeerUrls
+	}
+	return nil
+}
+
+type UpdateMemberResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateMemberResponse) Reset() {
+	*x = UpdateMemberResponse{}
+	mi := &file_api_peerpb_peer_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateMemberResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateMemberResponse) ProtoMessage() {}
+
+func (x *UpdateMemberResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_peerpb_peer_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateMemberResponse.ProtoReflect.Descriptor instead.
+func (*UpdateMemberResponse) Descriptor() ([]byte, []int) {
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{20}
+}
+
+type HashKVRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`                             // up to which the history is hashed; 0: all that there is
+	AppliedIndex  uint64                 `protobuf:"varint,2,opt,name=applied_index,json=appliedIndex,proto3" json:"applied_index,omitempty"` // the answer waits until the member has applied this entry
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HashKVRequest) Reset() {
+	*x = HashKVRequest{}
+	mi := &file_api_peerpb_peer_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashKVRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashKVRequest) ProtoMessage() {}
+
+func (x *HashKVRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_peerpb_peer_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashKVRequest.ProtoReflect.Descriptor instead.
+func (*HashKVRequest) Descriptor() ([]byte, []int) {
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *HashKVRequest) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *HashKVRequest) GetAppliedIndex() uint64 {
+	if x != nil {
+		return x.AppliedIndex
+	}
+	return 0
+}
+
+type HashKVResponse struct {
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	Id              uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // the member's own
+	Hash            uint32                 `protobuf:"varint,2,opt,name=hash,proto3" json:"hash,omitempty"`
+	Revision        int64                  `protobuf:"varint,3,opt,name=revision,proto3" json:"revision,omitempty"`
+	CompactRevision int64                  `protobuf:"varint,4,opt,name=compact_revision,json=compactRevision,proto3" json:"compact_revision,omitempty"` // hashes compare only where this is the same
+	Error           uint32                 `protobuf:"varint,5,opt,name=error,proto3" json:"error,omitempty"`                                            // kv.ErrorCode
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *HashKVResponse) Reset() {
+	*x = HashKVResponse{}
+	mi := &file_api_peerpb_peer_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HashKVResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HashKVResponse) ProtoMessage() {}
+
+func (x *HashKVResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_peerpb_peer_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HashKVResponse.ProtoReflect.Descriptor instead.
+func (*HashKVResponse) Descriptor() ([]byte, []int) {
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *HashKVResponse) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *HashKVResponse) GetHash() uint32 {
+	if x != nil {
+		return x.Hash
+	}
+	return 0
+}
+
+func (x *HashKVResponse) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *HashKVResponse) GetCompactRevision() int64 {
+	if x != nil {
+		return x.CompactRevision
+	}
+	return 0
+}
+
+func (x *HashKVResponse) GetError() uint32 {
+	if x != nil {
+		return x.Error
+	}
+	return 0
+}
+
 var File_api_peerpb_peer_proto protoreflect.FileDescriptor
 
 const file_api_peerpb_peer_proto_rawDesc = "" +
@@ -850,7 +1242,28 @@ const file_api_peerpb_peer_proto_rawDesc = "" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\"%\n" +
 	"\x13RemoveMemberRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\"\x16\n" +
-	"\x14RemoveMemberResponse2\xe7\x04\n" +
+	"\x14RemoveMemberResponse\"M\n" +
+	"\x14ReserveMemberRequest\x12\x1b\n" +
+	"\tpeer_urls\x18\x01 \x03(\tR\bpeerUrls\x12\x18\n" +
+	"\alearner\x18\x02 \x01(\bR\alearner\"'\n" +
+	"\x15ReserveMemberResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"&\n" +
+	"\x14PromoteMemberRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"\x17\n" +
+	"\x15PromoteMemberResponse\"B\n" +
+	"\x13UpdateMemberRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1b\n" +
+	"\tpeer_urls\x18\x02 \x03(\tR\bpeerUrls\"\x16\n" +
+	"\x14UpdateMemberResponse\"P\n" +
+	"\rHashKVRequest\x12\x1a\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12#\n" +
+	"\rapplied_index\x18\x02 \x01(\x04R\fappliedIndex\"\x91\x01\n" +
+	"\x0eHashKVResponse\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04hash\x18\x02 \x01(\rR\x04hash\x12\x1a\n" +
+	"\brevision\x18\x03 \x01(\x03R\brevision\x12)\n" +
+	"\x10compact_revision\x18\x04 \x01(\x03R\x0fcompactRevision\x12\x14\n" +
+	"\x05error\x18\x05 \x01(\rR\x05error2\xd7\a\n" +
 	"\x04Peer\x12R\n" +
 	"\aForward\x12 .ctlplane.peer.v1.ForwardRequest\x1a!.ctlplane.peer.v1.ForwardResponse(\x010\x01\x12T\n" +
 	"\tReadIndex\x12\".ctlplane.peer.v1.ReadIndexRequest\x1a#.ctlplane.peer.v1.ReadIndexResponse\x12T\n" +
@@ -859,7 +1272,11 @@ const file_api_peerpb_peer_proto_rawDesc = "" +
 	"TimeToLive\x12#.ctlplane.peer.v1.TimeToLiveRequest\x1a$.ctlplane.peer.v1.TimeToLiveResponse\x12Q\n" +
 	"\bProgress\x12!.ctlplane.peer.v1.ProgressRequest\x1a\".ctlplane.peer.v1.ProgressResponse\x12T\n" +
 	"\tAddMember\x12\".ctlplane.peer.v1.AddMemberRequest\x1a#.ctlplane.peer.v1.AddMemberResponse\x12]\n" +
-	"\fRemoveMember\x12%.ctlplane.peer.v1.RemoveMemberRequest\x1a&.ctlplane.peer.v1.RemoveMemberResponseB)Z'github.com/ctlplane/ctlplane/api/peerpbb\x06proto3"
+	"\fRemoveMember\x12%.ctlplane.peer.v1.RemoveMemberRequest\x1a&.ctlplane.peer.v1.RemoveMemberResponse\x12`\n" +
+	"\rReserveMember\x12&.ctlplane.peer.v1.ReserveMemberRequest\x1a'.ctlplane.peer.v1.ReserveMemberResponse\x12`\n" +
+	"\rPromoteMember\x12&.ctlplane.peer.v1.PromoteMemberRequest\x1a'.ctlplane.peer.v1.PromoteMemberResponse\x12]\n" +
+	"\fUpdateMember\x12%.ctlplane.peer.v1.UpdateMemberRequest\x1a&.ctlplane.peer.v1.UpdateMemberResponse\x12K\n" +
+	"\x06HashKV\x12\x1f.ctlplane.peer.v1.HashKVRequest\x1a .ctlplane.peer.v1.HashKVResponseB)Z'github.com/ctlplane/ctlplane/api/peerpbb\x06proto3"
 
 var (
 	file_api_peerpb_peer_proto_rawDescOnce sync.Once
@@ -874,24 +1291,32 @@ func file_api_peerpb_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_api_peerpb_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_api_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_api_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
 var file_api_peerpb_peer_proto_goTypes = []any{
-	(CommandResult_Outcome)(0),   // 0: ctlplane.peer.v1.CommandResult.Outcome
-	(*ForwardRequest)(nil),       // 1: ctlplane.peer.v1.ForwardRequest
-	(*ForwardResponse)(nil),      // 2: ctlplane.peer.v1.ForwardResponse
-	(*CommandResult)(nil),        // 3: ctlplane.peer.v1.CommandResult
-	(*ReadIndexRequest)(nil),     // 4: ctlplane.peer.v1.ReadIndexRequest
-	(*ReadIndexResponse)(nil),    // 5: ctlplane.peer.v1.ReadIndexResponse
-	(*KeepAliveRequest)(nil),     // 6: ctlplane.peer.v1.KeepAliveRequest
-	(*KeepAliveResponse)(nil),    // 7: ctlplane.peer.v1.KeepAliveResponse
-	(*TimeToLiveRequest)(nil),    // 8: ctlplane.peer.v1.TimeToLiveRequest
-	(*TimeToLiveResponse)(nil),   // 9: ctlplane.peer.v1.TimeToLiveResponse
-	(*ProgressRequest)(nil),      // 10: ctlplane.peer.v1.ProgressRequest
-	(*ProgressResponse)(nil),     // 11: ctlplane.peer.v1.ProgressResponse
-	(*AddMemberRequest)(nil),     // 12: ctlplane.peer.v1.AddMemberRequest
-	(*AddMemberResponse)(nil),    // 13: ctlplane.peer.v1.AddMemberResponse
-	(*RemoveMemberRequest)(nil),  // 14: ctlplane.peer.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil), // 15: ctlplane.peer.v1.RemoveMemberResponse
+	(CommandResult_Outcome)(0),    // 0: ctlplane.peer.v1.CommandResult.Outcome
+	(*ForwardRequest)(nil),        // 1: ctlplane.peer.v1.ForwardRequest
+	(*ForwardResponse)(nil),       // 2: ctlplane.peer.v1.ForwardResponse
+	(*CommandResult)(nil),         // 3: ctlplane.peer.v1.CommandResult
+	(*ReadIndexRequest)(nil),      // 4: ctlplane.peer.v1.ReadIndexRequest
+	(*ReadIndexResponse)(nil),     // 5: ctlplane.peer.v1.ReadIndexResponse
+	(*KeepAliveRequest)(nil),      // 6: ctlplane.peer.v1.KeepAliveRequest
+	(*KeepAliveResponse)(nil),     // 7: ctlplane.peer.v1.KeepAliveResponse
+	(*TimeToLiveRequest)(nil),     // 8: ctlplane.peer.v1.TimeToLiveRequest
+	(*TimeToLiveResponse)(nil),    // 9: ctlplane.peer.v1.TimeToLiveResponse
+	(*ProgressRequest)(nil),       // 10: ctlplane.peer.v1.ProgressRequest
+	(*ProgressResponse)(nil),      // 11: ctlplane.peer.v1.ProgressResponse
+	(*AddMemberRequest)(nil),      // 12: ctlplane.peer.v1.AddMemberRequest
+	(*AddMemberResponse)(nil),     // 13: ctlplane.peer.v1.AddMemberResponse
+	(*RemoveMemberRequest)(nil),   // 14: ctlplane.peer.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),  // 15: ctlplane.peer.v1.RemoveMemberResponse
+	(*ReserveMemberRequest)(nil),  // 16: ctlplane.peer.v1.ReserveMemberRequest
+	(*ReserveMemberResponse)(nil), // 17: ctlplane.peer.v1.ReserveMemberResponse
+	(*PromoteMemberRequest)(nil),  // 18: ctlplane.peer.v1.PromoteMemberRequest
+	(*PromoteMemberResponse)(nil), // 19: ctlplane.peer.v1.PromoteMemberResponse
+	(*UpdateMemberRequest)(nil),   // 20: ctlplane.peer.v1.UpdateMemberRequest
+	(*UpdateMemberResponse)(nil),  // 21: ctlplane.peer.v1.UpdateMemberResponse
+	(*HashKVRequest)(nil),         // 22: ctlplane.peer.v1.HashKVRequest
+	(*HashKVResponse)(nil),        // 23: ctlplane.peer.v1.HashKVResponse
 }
 var file_api_peerpb_peer_proto_depIdxs = []int32{
 	3,  // 0: ctlplane.peer.v1.ForwardResponse.results:type_name -> ctlplane.peer.v1.CommandResult
@@ -903,15 +1328,23 @@ var file_api_peerpb_peer_proto_depIdxs = []int32{
 	10, // 6: ctlplane.peer.v1.Peer.Progress:input_type -> ctlplane.peer.v1.ProgressRequest
 	12, // 7: ctlplane.peer.v1.Peer.AddMember:input_type -> ctlplane.peer.v1.AddMemberRequest
 	14, // 8: ctlplane.peer.v1.Peer.RemoveMember:input_type -> ctlplane.peer.v1.RemoveMemberRequest
-	2,  // 9: ctlplane.peer.v1.Peer.Forward:output_type -> ctlplane.peer.v1.ForwardResponse
-	5,  // 10: ctlplane.peer.v1.Peer.ReadIndex:output_type -> ctlplane.peer.v1.ReadIndexResponse
-	7,  // 11: ctlplane.peer.v1.Peer.KeepAlive:output_type -> ctlplane.peer.v1.KeepAliveResponse
-	9,  // 12: ctlplane.peer.v1.Peer.TimeToLive:output_type -> ctlplane.peer.v1.TimeToLiveResponse
-	11, // 13: ctlplane.peer.v1.Peer.Progress:output_type -> ctlplane.peer.v1.ProgressResponse
-	13, // 14: ctlplane.peer.v1.Peer.AddMember:output_type -> ctlplane.peer.v1.AddMemberResponse
-	15, // 15: ctlplane.peer.v1.Peer.RemoveMember:output_type -> ctlplane.peer.v1.RemoveMemberResponse
-	9,  // [9:16] is the sub-list for method output_type
-	2,  // [2:9] is the sub-list for method input_type
+	16, // 9: ctlplane.peer.v1.Peer.ReserveMember:input_type -> ctlplane.peer.v1.ReserveMemberRequest
+	18, // 10: ctlplane.peer.v1.Peer.PromoteMember:input_type -> ctlplane.peer.v1.PromoteMemberRequest
+	20, // 11: ctlplane.peer.v1.Peer.UpdateMember:input_type -> ctlplane.peer.v1.UpdateMemberRequest
+	22, // 12: ctlplane.peer.v1.Peer.HashKV:input_type -> ctlplane.peer.v1.HashKVRequest
+	2,  // 13: ctlplane.peer.v1.Peer.Forward:output_type -> ctlplane.peer.v1.ForwardResponse
+	5,  // 14: ctlplane.peer.v1.Peer.ReadIndex:output_type -> ctlplane.peer.v1.ReadIndexResponse
+	7,  // 15: ctlplane.peer.v1.Peer.KeepAlive:output_type -> ctlplane.peer.v1.KeepAliveResponse
+	9,  // 16: ctlplane.peer.v1.Peer.TimeToLive:output_type -> ctlplane.peer.v1.TimeToLiveResponse
+	11, // 17: ctlplane.peer.v1.Peer.Progress:output_type -> ctlplane.peer.v1.ProgressResponse
+	13, // 18: ctlplane.peer.v1.Peer.AddMember:output_type -> ctlplane.peer.v1.AddMemberResponse
+	15, // 19: ctlplane.peer.v1.Peer.RemoveMember:output_type -> ctlplane.peer.v1.RemoveMemberResponse
+	17, // 20: ctlplane.peer.v1.Peer.ReserveMember:output_type -> ctlplane.peer.v1.ReserveMemberResponse
+	19, // 21: ctlplane.peer.v1.Peer.PromoteMember:output_type -> ctlplane.peer.v1.PromoteMemberResponse
+	21, // 22: ctlplane.peer.v1.Peer.UpdateMember:output_type -> ctlplane.peer.v1.UpdateMemberResponse
+	23, // 23: ctlplane.peer.v1.Peer.HashKV:output_type -> ctlplane.peer.v1.HashKVResponse
+	13, // [13:24] is the sub-list for method output_type
+	2,  // [2:13] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -928,7 +1361,7 @@ func file_api_peerpb_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_peerpb_peer_proto_rawDesc), len(file_api_peerpb_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   15,
+			NumMessages:   23,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -22,13 +22,17 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	Peer_Forward_FullMethodName      = "/ctlplane.peer.v1.Peer/Forward"
-	Peer_ReadIndex_FullMethodName    = "/ctlplane.peer.v1.Peer/ReadIndex"
-	Peer_KeepAlive_FullMethodName    = "/ctlplane.peer.v1.Peer/KeepAlive"
-	Peer_TimeToLive_FullMethodName   = "/ctlplane.peer.v1.Peer/TimeToLive"
-	Peer_Progress_FullMethodName     = "/ctlplane.peer.v1.Peer/Progress"
-	Peer_AddMember_FullMethodName    = "/ctlplane.peer.v1.Peer/AddMember"
-	Peer_RemoveMember_FullMethodName = "/ctlplane.peer.v1.Peer/RemoveMember"
+	Peer_Forward_FullMethodName       = "/ctlplane.peer.v1.Peer/Forward"
+	Peer_ReadIndex_FullMethodName     = "/ctlplane.peer.v1.Peer/ReadIndex"
+	Peer_KeepAlive_FullMethodName     = "/ctlplane.peer.v1.Peer/KeepAlive"
+	Peer_TimeToLive_FullMethodName    = "/ctlplane.peer.v1.Peer/TimeToLive"
+	Peer_Progress_FullMethodName      = "/ctlplane.peer.v1.Peer/Progress"
+	Peer_AddMember_FullMethodName     = "/ctlplane.peer.v1.Peer/AddMember"
+	Peer_RemoveMember_FullMethodName  = "/ctlplane.peer.v1.Peer/RemoveMember"
+	Peer_ReserveMember_FullMethodName = "/ctlplane.peer.v1.Peer/ReserveMember"
+	Peer_PromoteMember_FullMethodName = "/ctlplane.peer.v1.Peer/PromoteMember"
+	Peer_UpdateMember_FullMethodName  = "/ctlplane.peer.v1.Peer/UpdateMember"
+	Peer_HashKV_FullMethodName        = "/ctlplane.peer.v1.Peer/HashKV"
 )
 
 // PeerClient is the client API for Peer service.
@@ -50,6 +54,14 @@ type PeerClient interface {
 	AddMember(ctx context.Context, in *AddMemberRequest, opts ...grpc.CallOption) (*AddMemberResponse, error)
 	// RemoveMember takes a server out of the group; its id never returns.
 	RemoveMember(ctx context.Context, in *RemoveMemberRequest, opts ...grpc.CallOption) (*RemoveMemberResponse, error)
+	// ReserveMember gives an id to a machine that will join later, from the address given.
+	ReserveMember(ctx context.Context, in *ReserveMemberRequest, opts ...grpc.CallOption) (*ReserveMemberResponse, error)
+	// PromoteMember gives a learner a vote.
+	PromoteMember(ctx context.Context, in *PromoteMemberRequest, opts ...grpc.CallOption) (*PromoteMemberResponse, error)
+	// UpdateMember changes where a member is reached by its peers.
+	UpdateMember(ctx context.Context, in *UpdateMemberRequest, opts ...grpc.CallOption) (*UpdateMemberResponse, error)
+	// HashKV answers the checksum of the history that the member that is asked has, for comparison.
+	HashKV(ctx context.Context, in *HashKVRequest, opts ...grpc.CallOption) (*HashKVResponse, error)
 }
 
 type peerClient struct {
@@ -133,6 +145,46 @@ func (c *peerClient) RemoveMember(ctx context.Context, in *RemoveMemberRequest, 
 	return out, nil
 }
 
+func (c *peerClient) ReserveMember(ctx context.Context, in *ReserveMemberRequest, opts ...grpc.CallOption) (*ReserveMemberResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReserveMemberResponse)
+	err := c.cc.Invoke(ctx, Peer_ReserveMember_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerClient) PromoteMember(ctx context.Context, in *PromoteMemberRequest, opts ...grpc.CallOption) (*PromoteMemberResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PromoteMemberResponse)
+	err := c.cc.Invoke(ctx, Peer_PromoteMember_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerClient) UpdateMember(ctx context.Context, in *UpdateMemberRequest, opts ...grpc.CallOption) (*UpdateMemberResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(UpdateMemberResponse)
+	err := c.cc.Invoke(ctx, Peer_UpdateMember_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *peerClient) HashKV(ctx context.Context, in *HashKVRequest, opts ...grpc.CallOption) (*HashKVResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(HashKVResponse)
+	err := c.cc.Invoke(ctx, Peer_HashKV_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // PeerServer is the server API for Peer service.
 // All implementations must embed UnimplementedPeerServer
 // for forward compatibility.
@@ -152,6 +204,14 @@ type PeerServer interface {
 	AddMember(context.Context, *AddMemberRequest) (*AddMemberResponse, error)
 	// RemoveMember takes a server out of the group; its id never returns.
 	RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error)
+	// ReserveMember gives an id to a machine that will join later, from the address given.
+	ReserveMember(context.Context, *ReserveMemberRequest) (*ReserveMemberResponse, error)
+	// PromoteMember gives a learner a vote.
+	PromoteMember(context.Context, *PromoteMemberRequest) (*PromoteMemberResponse, error)
+	// UpdateMember changes where a member is reached by its peers.
+	UpdateMember(context.Context, *UpdateMemberRequest) (*UpdateMemberResponse, error)
+	// HashKV answers the checksum of the history that the member that is asked has, for comparison.
+	HashKV(context.Context, *HashKVRequest) (*HashKVResponse, error)
 	mustEmbedUnimplementedPeerServer()
 }
 
@@ -182,6 +242,18 @@ func (UnimplementedPeerServer) AddMember(context.Context, *AddMemberRequest) (*A
 }
 func (UnimplementedPeerServer) RemoveMember(context.Context, *RemoveMemberRequest) (*RemoveMemberResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method RemoveMember not implemented")
+}
+func (UnimplementedPeerServer) ReserveMember(context.Context, *ReserveMemberRequest) (*ReserveMemberResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReserveMember not implemented")
+}
+func (UnimplementedPeerServer) PromoteMember(context.Context, *PromoteMemberRequest) (*PromoteMemberResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method PromoteMember not implemented")
+}
+func (UnimplementedPeerServer) UpdateMember(context.Context, *UpdateMemberRequest) (*UpdateMemberResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method UpdateMember not implemented")
+}
+func (UnimplementedPeerServer) HashKV(context.Context, *HashKVRequest) (*HashKVResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method HashKV not implemented")
 }
 func (UnimplementedPeerServer) mustEmbedUnimplementedPeerServer() {}
 func (UnimplementedPeerServer) testEmbeddedByValue()              {}
@@ -319,6 +391,78 @@ func _Peer_RemoveMember_Handler(srv interface{}, ctx context.Context, dec func(i
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Peer_ReserveMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReserveMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).ReserveMember(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_ReserveMember_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).ReserveMember(ctx, req.(*ReserveMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peer_PromoteMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(PromoteMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).PromoteMember(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_PromoteMember_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).PromoteMember(ctx, req.(*PromoteMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peer_UpdateMember_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(UpdateMemberRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).UpdateMember(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_UpdateMember_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).UpdateMember(ctx, req.(*UpdateMemberRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _Peer_HashKV_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(HashKVRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(PeerServer).HashKV(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Peer_HashKV_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(PeerServer).HashKV(ctx, req.(*HashKVRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Peer_ServiceDesc is the grpc.ServiceDesc for Peer service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -349,6 +493,22 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "RemoveMember",
 			Handler:    _Peer_RemoveMember_Handler,
+		},
+		{
+			MethodName: "ReserveMember",
+			Handler:    _Peer_ReserveMember_Handler,
+		},
+		{
+			MethodName: "PromoteMember",
+			Handler:    _Peer_PromoteMember_Handler,
+		},
+		{
+			MethodName: "UpdateMember",
+			Handler:    _Peer_UpdateMember_Handler,
+		},
+		{
+			MethodName: "HashKV",
+			Handler:    _Peer_HashKV_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -136,6 +136,36 @@ func (b *localBackend) Members(context.Context) ([]*pb.Member, error) {
 	return []*pb.Member{{ID: localID, Name: "a", PeerURLs: []string{"http://127.0.0.1:2380"}, ClientURLs: []string{"http://127.0.0.1:2379"}}}, nil
 }
 
+func (b *localBackend) MembersHere() []*pb.Member {
+	members, _ := b.Members(context.Background())
+	return members
+}
+
+// A store without replication has one member for good.
+func (b *localBackend) ReserveMember(context.Context, []string, bool) (uint64, error) {
+	return 0, raftstore.ErrUnsafe
+}
+func (b *localBackend) RemoveMember(context.Context, uint64) error { return raftstore.ErrUnsafe }
+func (b *localBackend) UpdateMember(context.Context, uint64, []string) error {
+	return kv.ErrMemberNotFound
+}
+func (b *localBackend) PromoteMember(context.Context, uint64) error { return kv.ErrMemberNotFound }
+func (b *localBackend) MoveLeader(context.Context, uint64) error    { return raftstore.ErrBadTransferee }
+
+func (b *localBackend) HashKV(ctx context.Context, revision int64) (kv.Hash, error) {
+	return b.store.HashKV(ctx, revision)
+}
+func (b *localBackend) Hash(ctx context.Context) (kv.Hash, error) { return b.store.Hash(ctx) }
+func (b *localBackend) Defragment(ctx context.Context) error      { return b.store.Defragment(ctx) }
+
+func (b *localBackend) Downgrade(_ context.Context, r *pb.DowngradeRequest) (*pb.DowngradeResponse, error) {
+	return applied[*pb.DowngradeResponse](b, kv.Command{Downgrade: r})
+}
+
+func (b *localBackend) DowngradeInfo() *pb.DowngradeInfo {
+	return &pb.DowngradeInfo{TargetVersion: b.store.DowngradeTarget()}
+}
+
 func (b *localBackend) Status() raftstore.Status {
 	m := b.store.Metrics()
 	return raftstore.Status{Leader: b.leader.Load(), Term: 1, CommitIndex: m.AppliedIndex, AppliedIndex: m.AppliedIndex, DBSize: m.DiskBytes, DBSizeInUse: m.InUseBytes}

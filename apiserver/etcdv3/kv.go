@@ -4,17 +4,14 @@ import (
 	"context"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/protobuf/proto"
 )
-
-// maxRequestBytes bounds one write: what is larger doesn't belong in a replicated log.
-const maxRequestBytes = 3 << 19 // 1.5 MiB
 
 // kvServer is etcd's KV service.
 type kvServer struct {
 	pb.UnimplementedKVServer
 	store KV
+	// What a client may ask for at most.
+	maxBytes, maxTxnOps int
 }
 
 func (s *kvServer) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
@@ -22,22 +19,22 @@ func (s *kvServer) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResp
 }
 
 func (s *kvServer) Put(ctx context.Context, r *pb.PutRequest) (*pb.PutResponse, error) {
-	if len(r.Key)+len(r.Value) > maxRequestBytes {
-		return nil, rpctypes.ErrGRPCRequestTooLarge
+	if err := checkSize(len(r.Key)+len(r.Value), s.maxBytes); err != nil {
+		return nil, err
 	}
 	return answer(s.store.Put(ctx, r))
 }
 
 func (s *kvServer) DeleteRange(ctx context.Context, r *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error) {
-	if len(r.Key)+len(r.RangeEnd) > maxRequestBytes {
-		return nil, rpctypes.ErrGRPCRequestTooLarge
+	if err := checkSize(len(r.Key)+len(r.RangeEnd), s.maxBytes); err != nil {
+		return nil, err
 	}
 	return answer(s.store.DeleteRange(ctx, r))
 }
 
 func (s *kvServer) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
-	if proto.Size(r) > maxRequestBytes {
-		return nil, rpctypes.ErrGRPCRequestTooLarge
+	if err := checkTxn(r, s.maxBytes, s.maxTxnOps); err != nil {
+		return nil, err
 	}
 	return answer(s.store.Txn(ctx, r))
 }

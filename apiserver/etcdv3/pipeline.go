@@ -134,7 +134,7 @@ func (w *write) propose(ctx context.Context, op *writepb.WriteOp) {
 		w.put.Key, w.put.Value, w.put.Lease = op.Key, op.Value, op.Lease
 		c.Put = &w.put
 	}
-	if len(op.Key)+len(op.Value) > maxRequestBytes {
+	if len(op.Key)+len(op.Value) > DefaultMaxRequestBytes {
 		w.fail(rpctypes.ErrGRPCRequestTooLarge)
 	} else if err := c.Validate(); err != nil {
 		w.fail(toStatus(err))

@@ -52,7 +52,7 @@ func TestPipelineWrites(t *testing.T) {
 	}{
 		"empty key":     {p.Put(nil, []byte("v")), rpctypes.ErrGRPCEmptyKey},
 		"unknown lease": {p.PutLease([]byte("k"), nil, 99), rpctypes.ErrGRPCLeaseNotFound},
-		"over 1.5 MiB":  {p.Put([]byte("k"), make([]byte, maxRequestBytes)), rpctypes.ErrGRPCRequestTooLarge},
+		"over 1.5 MiB":  {p.Put([]byte("k"), make([]byte, DefaultMaxRequestBytes)), rpctypes.ErrGRPCRequestTooLarge},
 	} {
 		if _, err := test.pending.Wait(t.Context()); !errors.Is(err, test.want) {
 			t.Errorf("%s: %v", name, err)

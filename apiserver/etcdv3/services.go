@@ -45,12 +45,6 @@ type Watches interface {
 	Header() *pb.ResponseHeader
 }
 
-// Membership tells who is in the cluster and how this member is.
-type Membership interface {
-	Members(context.Context) ([]*pb.Member, error)
-	Status() raftstore.Status
-}
-
 // Proposer takes writes without waiting for them.
 type Proposer interface {
 	// ProposeAsync has a command committed and applied, in the order of the calls, and calls done once with the outcome,
@@ -64,6 +58,9 @@ type Backend interface {
 	Leases
 	Watches
 	Membership
+	MemberChanges
+	Hashes
+	Upkeep
 	Proposer
 }
 
@@ -73,6 +70,8 @@ var _ Backend = (*raftstore.Member)(nil)
 type Options struct {
 	Logger *slog.Logger     // nil: nothing is logged
 	Clock  clock.WithTicker // nil: the real one
+	// MaxRequestBytes bounds one write, MaxTxnOps the operations of a transaction; 0 are etcd's defaults.
+	MaxRequestBytes, MaxTxnOps int
 }
 
 func (o Options) withDefaults() Options {
@@ -82,6 +81,12 @@ func (o Options) withDefaults() Options {
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
 	}
+	if o.MaxRequestBytes == 0 {
+		o.MaxRequestBytes = DefaultMaxRequestBytes
+	}
+	if o.MaxTxnOps == 0 {
+		o.MaxTxnOps = DefaultMaxTxnOps
+	}
 	return o
 }
 
@@ -89,11 +94,11 @@ func (o Options) withDefaults() Options {
 // ServerOptions.
 func Register(srv grpc.ServiceRegistrar, b Backend, o Options) {
 	o = o.withDefaults()
-	pb.RegisterKVServer(srv, &kvServer{store: b})
+	pb.RegisterKVServer(srv, &kvServer{store: b, maxBytes: o.MaxRequestBytes, maxTxnOps: o.MaxTxnOps})
 	pb.RegisterWatchServer(srv, &watchServer{store: b, log: o.Logger, clock: o.Clock})
 	pb.RegisterLeaseServer(srv, &leaseServer{store: b})
 	pb.RegisterClusterServer(srv, &clusterServer{store: b})
-	pb.RegisterMaintenanceServer(srv, &maintenanceServer{store: b})
+	pb.RegisterMaintenanceServer(srv, &maintenanceServer{store: b, log: o.Logger})
 	pb.RegisterAuthServer(srv, pb.UnimplementedAuthServer{})
 	healthpb.RegisterHealthServer(srv, health.NewServer())
 	writepb.RegisterPipelineServer(srv, newPipelineServer(b))

@@ -60,13 +60,13 @@ func (ws *watchStream) sendEvents(e kv.WatchEvents) error {
 		resp.Canceled, resp.CompactRevision = true, e.CompactRevision
 	}
 	w.quiet = false
-	if w.fragment && proto.Size(resp) > maxRequestBytes {
+	if w.fragment && proto.Size(resp) > DefaultMaxRequestBytes {
 		return ws.sendFragments(resp)
 	}
 	return ws.grpc.Send(resp)
 }
 
-// sendFragments sends resp in messages of at most maxRequestBytes, as far as single events allow.
+// sendFragments sends resp in messages of at most DefaultMaxRequestBytes, as far as single events allow.
 func (ws *watchStream) sendFragments(resp *pb.WatchResponse) error {
 	for rest := resp.Events; len(rest) > 0; {
 		n := fragmentLen(rest)
@@ -85,7 +85,7 @@ func fragmentLen(events []*mvccpb.Event) int {
 	size := perMessage
 	for i, e := range events {
 		size += proto.Size(e) + perEvent
-		if i > 0 && size > maxRequestBytes {
+		if i > 0 && size > DefaultMaxRequestBytes {
 			return i
 		}
 	}

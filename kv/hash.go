@@ -1,0 +1,137 @@
+package kv
+
+import (
+	"context"
+	"encoding/binary"
+	"hash/crc32"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// Hash is a checksum (CRC-32C) by which members find out whether they hold the same. It does not depend on how far a
+// member's background compaction has come, nor on anything else but the commands that were applied.
+type Hash struct {
+	Sum uint32
+	// Revision is up to where the history is in the sum. CompactRevision is that of the member when it made the sum: sums
+	// of the same content compare only where both are the same. It is 0 if nothing was compacted yet.
+	Revision, CompactRevision int64
+	// Current is the member's revision.
+	Current int64
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// hashed are the sections that Hash sums up beside the versions. The rest follows from them, or is of this member alone.
+var hashed = []byte{sectionAttachment, sectionLease}
+
+// HashKV sums up all versions up to a revision that a reader may ask for; 0 is the current one. The time that it takes is
+// in proportion to the data; nothing waits for it. Errors: ErrCompacted and ErrFutureRevision, ctx's error, ErrClosed, or
+// a disk failure.
+func (s *Store) HashKV(ctx context.Context, revision int64) (Hash, error) {
+	return s.hash(ctx, revision, nil)
+}
+
+// Hash is HashKV of all there is, with the leases and what hangs on them. It compares only between members that have
+// applied the same entries.
+func (s *Store) Hash(ctx context.Context) (Hash, error) { return s.hash(ctx, 0, hashed) }
+
+func (s *Store) hash(ctx context.Context, revision int64, sections []byte) (Hash, error) {
+	release, err := s.use()
+	if err != nil {
+		return Hash{}, err
+	}
+	defer release()
+	ctx, cancel := s.untilClosed(ctx)
+	defer cancel()
+	snapshot := s.db.NewSnapshot()
+	defer snapshot.Close()
+	at, err := snapshotState(snapshot)
+	if err != nil {
+		return Hash{}, err
+	}
+	switch {
+	case revision <= 0:
+		revision = at.revision
+	case revision < at.compact:
+		return Hash{}, ErrCompacted
+	case revision > at.revision:
+		return Hash{}, ErrFutureRevision
+	}
+	h := versionHasher{upto: revision, compact: at.compact}
+	if err := h.versions(ctx, snapshot); err != nil {
+		return Hash{}, err
+	}
+	for _, section := range sections {
+		if err := eachMeta(snapshot, section, h.write); err != nil {
+			return Hash{}, err
+		}
+	}
+	return Hash{Sum: h.sum, Revision: revision, CompactRevision: at.compact, Current: at.revision}, nil
+}
+
+// untilClosed returns a context that ends with ctx, or when the store is being closed.
+func (s *Store) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stopped := make(chan struct{})
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		select {
+		case <-s.closing:
+			cancel(ErrClosed)
+		case <-stopped:
+		}
+	}()
+	return ctx, func() {
+		close(stopped)
+		<-ended
+		cancel(nil)
+	}
+}
+
+// versionHasher sums up versions as they come from the database: key by key, the newest first.
+//
+// Invariant: what it leaves out is exactly what the compaction at compact removes sooner or later, so that the sum is the
+// same before, during and after that.
+type versionHasher struct {
+	upto, compact int64
+	sum           uint32
+
+	key    []byte
+	hidden bool // the versions of key that follow are needed by no revision that can be read
+}
+
+func (h *versionHasher) versions(ctx context.Context, reader pebble.Reader) error {
+	seen := 0
+	return eachMeta(reader, sectionVersion, func(k, v []byte) error {
+		if seen++; seen%1024 == 0 && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		key, revision, tombstone, ok := decodeVersionKey(k)
+		if !ok {
+			return errCorruptRecord
+		}
+		if string(key) != string(h.key) {
+			h.key, h.hidden = append(h.key[:0], key...), false
+		}
+		if revision > h.upto || h.hidden {
+			return nil
+		}
+		if revision <= h.compact {
+			h.hidden = true
+			if tombstone {
+				return nil
+			}
+		}
+		return h.write(k, v)
+	})
+}
+
+func (h *versionHasher) write(k, v []byte) error {
+	var length [binary.MaxVarintLen64]byte
+	h.sum = crc32.Update(h.sum, castagnoli, length[:binary.PutUvarint(length[:], uint64(len(k)))])
+	h.sum = crc32.Update(h.sum, castagnoli, k)
+	h.sum = crc32.Update(h.sum, castagnoli, length[:binary.PutUvarint(length[:], uint64(len(v)))])
+	h.sum = crc32.Update(h.sum, castagnoli, v)
+	return nil
+}

@@ -1,0 +1,72 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// HashKV is the checksum of the history of this member, up to a revision; 0: all that there is. Errors are those of
+// kv.Store.HashKV.
+func (m *Member) HashKV(ctx context.Context, revision int64) (hash kv.Hash, err error) {
+	err = m.machine.withStore(func(store *kv.Store) (err error) {
+		hash, err = store.HashKV(ctx, revision)
+		return err
+	})
+	return hash, err
+}
+
+// Hash is the checksum of all that this member has of the replicated state.
+func (m *Member) Hash(ctx context.Context) (hash kv.Hash, err error) {
+	err = m.machine.withStore(func(store *kv.Store) (err error) {
+		hash, err = store.Hash(ctx)
+		return err
+	})
+	return hash, err
+}
+
+// Defragment rewrites this member's database, in the background of everything else, and returns when that is done.
+func (m *Member) Defragment(ctx context.Context) error {
+	return m.machine.withStore(func(store *kv.Store) error { return store.Defragment(ctx) })
+}
+
+// HashKV implements peerpb.PeerServer.
+func (s *peerServer) HashKV(ctx context.Context, r *peerpb.HashKVRequest) (*peerpb.HashKVResponse, error) {
+	if err := s.member.machine.waitApplied(ctx, r.AppliedIndex); err != nil {
+		return nil, toStatus(err)
+	}
+	response := &peerpb.HashKVResponse{Id: s.member.config.Identity.MemberID}
+	hash, err := s.member.HashKV(ctx, r.Revision)
+	var code kv.ErrorCode
+	switch {
+	case errors.As(err, &code):
+		response.Error = uint32(code)
+	case err != nil:
+		return nil, toStatus(err)
+	}
+	response.Hash, response.Revision, response.CompactRevision = hash.Sum, hash.Revision, hash.CompactRevision
+	return response, nil
+}
+
+// hashKV asks another member, which answers once it has applied the entry at index.
+func (p *peerConns) hashKV(ctx context.Context, id raft.ServerID, revision int64, index uint64) (kv.Hash, error) {
+	client, err := p.client(ctx, id)
+	if err != nil {
+		return kv.Hash{}, err
+	}
+	response, err := client.HashKV(ctx, &peerpb.HashKVRequest{Revision: revision, AppliedIndex: index})
+	if err != nil {
+		return kv.Hash{}, fromStatus(err)
+	}
+	if serverID(response.Id) != id {
+		return kv.Hash{}, errUnreachable // another member has its address
+	}
+	if response.Error != 0 {
+		return kv.Hash{}, kv.ErrorCode(response.Error)
+	}
+	return kv.Hash{Sum: response.Hash, Revision: response.Revision, CompactRevision: response.CompactRevision}, nil
+}

@@ -1,0 +1,174 @@
+package raftstore
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"slices"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/pki"
+)
+
+// ReserveMember adds a member that has not started, as etcd's MemberAdd does, and returns its id: the machine that joins
+// from the first of the peer URLs gets that id. With learner set it stays a learner until PromoteMember. On the leader,
+// or through it. Errors are those of membership_errors.go, ErrUnsafe, or those of Propose.
+func (m *Member) ReserveMember(ctx context.Context, peerURLs []string, learner bool) (id uint64, err error) {
+	err = m.atLeader(ctx, func(ctx context.Context, now route) error {
+		if now.here {
+			id, err = m.reserveHere(ctx, peerURLs, learner)
+		} else {
+			id, err = m.peers.reserveMember(ctx, now.leader, peerURLs, learner)
+		}
+		return err
+	})
+	return id, err
+}
+
+func (m *Member) reserveHere(ctx context.Context, peerURLs []string, learner bool) (uint64, error) {
+	m.joining.Lock()
+	defer m.joining.Unlock()
+	if err := validatePeerURLs(peerURLs); err != nil {
+		return 0, err
+	}
+	if err := m.LinearizableRead(ctx); err != nil {
+		return 0, err
+	}
+	records := m.MemberRecords()
+	if err := m.mayAdd(ctx, records, learner); err != nil {
+		return 0, err
+	}
+	if urlTaken(records, 0, peerURLs) {
+		return 0, ErrPeerURLExists
+	}
+	record := kv.Member{ID: newID(), PeerURLs: peerURLs, IsLearner: learner}
+	if err := m.writeRecord(ctx, kv.MemberAdd, record); err != nil {
+		return 0, err
+	}
+	m.logger.Info("a member was added; it joins when it is started", "id", serverID(record.ID), "peer", peerURLs)
+	return record.ID, nil
+}
+
+// mayAdd holds etcd's rules for one more member.
+func (m *Member) mayAdd(ctx context.Context, records []kv.Member, learner bool) error {
+	if learner {
+		learners := 0
+		for _, record := range records {
+			if m.isLearner(record) {
+				learners++
+			}
+		}
+		if learners >= m.config.MaxLearners {
+			return ErrTooManyLearners
+		}
+	}
+	if m.config.LooseReconfig {
+		return nil
+	}
+	if !learner {
+		voters, started := m.countStarted(records, 0)
+		alone := voters == 1 && started == 1 // has to be able to grow
+		if !alone && started < majority(voters+1) {
+			return ErrNotEnoughStarted
+		}
+	}
+	if !m.safeWithout(ctx, m.servers(), "") {
+		return ErrUnsafe
+	}
+	return nil
+}
+
+// countStarted counts the members that vote, or will, but without, and those of them that were ever started.
+func (m *Member) countStarted(records []kv.Member, without uint64) (voters, started int) {
+	for _, record := range records {
+		if record.ID == without || m.isLearner(record) {
+			continue
+		}
+		voters++
+		if record.Name != "" {
+			started++
+		}
+	}
+	return voters, started
+}
+
+func majority(voters int) int { return voters/2 + 1 }
+
+// isLearner tells whether a member was added as a learner and not promoted. One that is only catching up is none.
+func (m *Member) isLearner(record kv.Member) bool {
+	server, inGroup := findServer(m.servers(), serverID(record.ID))
+	return record.IsLearner && !(inGroup && server.Suffrage == raft.Voter)
+}
+
+// reservation finds the member that was added for a machine at this address and has never been started.
+//
+// Once it votes its id is not given away again: a voter must not forget what it acknowledged.
+func (m *Member) reservation(peerAddress string) (kv.Member, bool) {
+	servers := m.servers()
+	for _, record := range m.MemberRecords() {
+		if record.Name != "" || !slices.Contains(hostPorts(record.PeerURLs), peerAddress) {
+			continue
+		}
+		if server, inGroup := findServer(servers, serverID(record.ID)); !inGroup || server.Suffrage != raft.Voter {
+			return record, true
+		}
+	}
+	return kv.Member{}, false
+}
+
+// takeReservation lets the machine in that a member was added for. It writes its name into the record by itself, once it
+// runs: until then it can ask again.
+func (m *Member) takeReservation(ctx context.Context, reserved kv.Member, member NewMember) (uint64, error) {
+	for _, have := range m.MemberRecords() {
+		if have.Name == member.Name && have.ID != reserved.ID {
+			return 0, pki.Refuse(pki.JoinRefused, "member %x has the name %q already: choose another --name, or remove that member", have.ID, member.Name)
+		}
+	}
+	future := m.raft.AddNonvoter(serverID(reserved.ID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
+	if err := future.Error(); err != nil {
+		return 0, raftError(err)
+	}
+	m.logger.Info("a member that was added has started, and catches up", "name", member.Name, "id", serverID(reserved.ID))
+	return reserved.ID, ctx.Err()
+}
+
+// validatePeerURLs holds etcd's rules for URLs, as far as they make sense for peers: host and port, nothing else.
+func validatePeerURLs(urls []string) error {
+	for _, text := range urls {
+		u, err := url.Parse(text)
+		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.Port() == "" || u.Path != "" {
+			return fmt.Errorf("%w: %q is not", ErrBadPeerURLs, text)
+		}
+	}
+	if len(urls) == 0 {
+		return ErrBadPeerURLs
+	}
+	return nil
+}
+
+// urlTaken tells whether a member other than except has one of the addresses. How the address is to be spoken to makes no
+// difference: between members there is always TLS.
+func urlTaken(records []kv.Member, except uint64, urls []string) bool {
+	wanted := hostPorts(urls)
+	for _, record := range records {
+		if record.ID == except {
+			continue
+		}
+		for _, have := range hostPorts(record.PeerURLs) {
+			if slices.Contains(wanted, have) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func hostPorts(urls []string) []string {
+	addresses := make([]string, len(urls))
+	for i := range urls {
+		addresses[i] = hostPort(urls[i : i+1])
+	}
+	return addresses
+}

@@ -1,0 +1,51 @@
+package raftstore
+
+import (
+	"context"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// UpdateMember changes where the other members reach a member, on the leader or through it. It changes nothing else: a
+// learner stays one. Errors: kv.ErrMemberNotFound, ErrPeerURLExists, ErrBadPeerURLs, or those of Propose.
+func (m *Member) UpdateMember(ctx context.Context, id uint64, peerURLs []string) error {
+	return m.atLeader(ctx, func(ctx context.Context, now route) error {
+		if now.here {
+			return m.updateHere(ctx, id, peerURLs)
+		}
+		return m.peers.updateMember(ctx, now.leader, id, peerURLs)
+	})
+}
+
+func (m *Member) updateHere(ctx context.Context, id uint64, peerURLs []string) error {
+	m.joining.Lock()
+	defer m.joining.Unlock()
+	if err := m.LinearizableRead(ctx); err != nil {
+		return err
+	}
+	record, ok := m.record(id)
+	if !ok {
+		return kv.ErrMemberNotFound
+	}
+	if err := validatePeerURLs(peerURLs); err != nil {
+		return err
+	}
+	if urlTaken(m.MemberRecords(), id, peerURLs) {
+		return ErrPeerURLExists
+	}
+	record.PeerURLs = peerURLs
+	if err := m.writeRecord(ctx, kv.MemberUpdateExisting, record); err != nil {
+		return err
+	}
+	if _, inGroup := findServer(m.servers(), serverID(id)); !inGroup {
+		return nil // it has not joined yet
+	}
+	// Of a server that is known this changes the address alone, whether it votes or not.
+	future := m.raft.AddNonvoter(serverID(id), raft.ServerAddress(hostPort(peerURLs)), 0, changeTimeout)
+	if err := future.Error(); err != nil {
+		return raftError(err)
+	}
+	return nil
+}
