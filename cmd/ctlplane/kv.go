@@ -24,6 +24,7 @@ func newKV() *cobra.Command {
 		command.NewWatchCommand(), command.NewLeaseCommand(), compaction,
 	} {
 		verb.GroupID = ""
+		rename(verb)
 		kv.AddCommand(verb)
 	}
 	asStoreVerb(kv)

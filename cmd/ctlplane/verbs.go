@@ -32,6 +32,7 @@ func storeVerbs() map[*cobra.Command]string {
 // there.
 func addStoreVerbs(root *cobra.Command) {
 	for verb, short := range storeVerbs() {
+		rename(verb)
 		verb.GroupID, verb.Short = groupStore, short
 		asStoreVerb(verb)
 		root.AddCommand(verb)
@@ -47,6 +48,7 @@ func addStoreVerbs(root *cobra.Command) {
 		for _, verb := range donor.Commands() {
 			donor.RemoveCommand(verb)
 			verb.GroupID = groupStore
+			rename(verb)
 			asStoreVerb(verb)
 			objects.AddCommand(verb)
 		}
@@ -64,7 +66,6 @@ func asStoreVerb(verb *cobra.Command) {
 		signal.Reset(os.Interrupt, syscall.SIGTERM)
 		return pointAtCluster(cmd, args)
 	}
-	rename(verb)
 	refuseUnknown(verb)
 }
 
