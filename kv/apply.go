@@ -154,6 +154,6 @@ func (w *writer) commit() error {
 	if compacted {
 		s.compact.wake()
 	}
-	s.apply.headers.rotate()
+	s.apply.headers.rotate(published.applied)
 	return nil
 }

@@ -4,13 +4,19 @@ package kv
 // replace. It is in two generations: when the young one is full it becomes the old one, and what is used
 // again comes back. It is bounded by bytes, because keys may be long. Only Apply uses it.
 //
-// Invariant: a header in the cache is that of the key's newest version, those written by the batch that is
-// being built included. It may be dropped only between batches, because a batch's own writes are nowhere
-// else until it is committed.
+// Invariants:
+//  1. A header in the cache is that of the key's newest version, those written by the batch that is being
+//     built included. It may be dropped only between batches, because a batch's own writes are nowhere
+//     else until it is committed.
+//  2. Every key that an entry after the index since has changed is in the cache. So once that index is
+//     flushed, a key that isn't here need not be looked for in the memory tables, which have no filters
+//     and are the dearest place to find nothing.
 type headerCache struct {
 	limit      int // bytes a generation, by headerBytes
 	bytes      int // of the young generation
 	young, old map[string]header
+
+	since, youngSince uint64
 }
 
 // headerBytes is about what a key of the usual length takes with its header, headerOverhead what one takes
@@ -20,8 +26,12 @@ const (
 	headerOverhead = 128
 )
 
-func newHeaderCache(headers int) *headerCache {
-	return &headerCache{limit: headers / 2 * headerBytes, young: make(map[string]header), old: map[string]header{}}
+// newHeaderCache makes an empty cache, after the entry at index applied.
+func newHeaderCache(headers int, applied uint64) *headerCache {
+	return &headerCache{
+		limit: headers / 2 * headerBytes, young: make(map[string]header), old: map[string]header{},
+		since: applied, youngSince: applied,
+	}
 }
 
 func (c *headerCache) get(key []byte) (header, bool) {
@@ -40,9 +50,16 @@ func (c *headerCache) set(key []byte, h header) {
 	}
 }
 
-// rotate makes room. It is called between batches.
-func (c *headerCache) rotate() {
+// rotate makes room. It is called between batches, when the entry at index applied is the last one.
+func (c *headerCache) rotate(applied uint64) {
 	if c.bytes >= c.limit {
 		c.old, c.young, c.bytes = c.young, make(map[string]header, len(c.young)), 0
+		c.since, c.youngSince = c.youngSince, applied
 	}
+}
+
+// coversUnflushed tells whether every key that isn't in the cache can be looked for in the tables on disk
+// alone.
+func (c *headerCache) coversUnflushed(s *Store) bool {
+	return c.since == 0 || s.FlushedIndex() >= c.since
 }

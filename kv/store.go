@@ -61,7 +61,7 @@ func Open(o Options) (*Store, error) {
 	if err := s.load(); err != nil {
 		return nil, errors.Join(err, s.closeDatabase())
 	}
-	s.apply.headers = newHeaderCache(o.CachedHeaders)
+	s.apply.headers = newHeaderCache(o.CachedHeaders, s.AppliedIndex())
 	s.hub = newHub(s, o.WatchTailBytes)
 	s.compact.start()
 	return s, nil

@@ -99,12 +99,9 @@ func (w *writer) header(key []byte) (header, error) {
 		return h, nil
 	}
 	if w.points == nil {
-		lower, upper := sectionBounds(sectionVersion)
-		it, err := w.store.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper, UseL6Filters: true})
-		if err != nil {
+		if err := w.openPoints(); err != nil {
 			return header{}, err
 		}
-		w.points = it
 	}
 	h, err := lookup(w.points, &w.scratch, key, w.state.revision, nil)
 	if err != nil {
@@ -112,6 +109,17 @@ func (w *writer) header(key []byte) (header, error) {
 	}
 	cache.set(key, h)
 	return h, nil
+}
+
+// openPoints opens the iterator for headers that are not cached. Where it can, it leaves out the memory
+// tables: what is in them is cached.
+func (w *writer) openPoints() (err error) {
+	lower, upper := sectionBounds(sectionVersion)
+	w.points, err = w.store.db.NewIter(&pebble.IterOptions{
+		LowerBound: lower, UpperBound: upper, UseL6Filters: true,
+		OnlyReadGuaranteedDurable: w.store.apply.headers.coversUnflushed(w.store),
+	})
+	return err
 }
 
 // value reads the value of the version with header h.
