@@ -68,6 +68,16 @@ func (h *hub) publish(revisions []revisionEvents) {
 	}
 }
 
+// enter adds a stream. It returns false if the hub was stopped.
+func (h *hub) enter(s *WatchStream) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if !h.stopped {
+		h.streams[s] = struct{}{}
+	}
+	return !h.stopped
+}
+
 // stop ends the dispatcher and all streams.
 func (h *hub) stop() {
 	close(h.done)

@@ -12,8 +12,8 @@ import (
 )
 
 // Range answers a range request from what is applied on this member. As in etcd the answer's count is of the
-// whole range whatever the limit, so the time that it takes is in proportion to the range; values beyond the
-// limit are not read, though. Errors are an ErrorCode (compacted or
+// whole range whatever the limit, so the time that it takes is in proportion to the range, but for who pages on from
+// an answer at its revision; values beyond the limit are not read, though. Errors are an ErrorCode (compacted or
 // future revision, or what ValidateRange finds), ctx's error, ErrClosed, or a disk failure.
 func (s *Store) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	if err := ValidateRange(r); err != nil {
@@ -27,7 +27,7 @@ func (s *Store) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRespons
 	s.counters.ranges.Add(1)
 	for {
 		at := s.current.Load()
-		resp, err := executeRange(ctx, s.db, r, at.revision, at.compact)
+		resp, err := s.counts.executeRange(ctx, s.db, r, at.revision, at.compact)
 		if err != nil {
 			return nil, err
 		}
@@ -50,22 +50,8 @@ func readRevision(r *pb.RangeRequest, current int64) int64 {
 
 // executeRange answers r from reader, which is at revision current and compacted at compact.
 func executeRange(ctx context.Context, reader pebble.Reader, r *pb.RangeRequest, current, compact int64) (*pb.RangeResponse, error) {
-	rev := readRevision(r, current)
-	switch {
-	case rev > current:
-		return nil, ErrFutureRevision
-	case rev < compact:
-		return nil, ErrCompacted
-	}
-	q := rangeQuery{request: r, header: &pb.ResponseHeader{Revision: current}}
-	var err error
-	keys := newKeyRange(r.Key, r.RangeEnd)
-	if keys.point {
-		err = q.point(reader, rev)
-	} else {
-		err = each(ctx, reader, keys, rev, q.visit)
-	}
-	if err != nil {
+	q := rangeQuery{request: r, header: &pb.ResponseHeader{Revision: current}, total: -1}
+	if err := q.run(ctx, reader, current, compact); err != nil {
 		return nil, err
 	}
 	return q.response(), nil
@@ -77,6 +63,22 @@ type rangeQuery struct {
 	header  *pb.ResponseHeader
 	kvs     []*mvccpb.KeyValue
 	count   int64
+	total   int64 // what count will come to, if that is known before; else negative
+}
+
+func (q *rangeQuery) run(ctx context.Context, reader pebble.Reader, current, compact int64) error {
+	r := q.request
+	rev := readRevision(r, current)
+	switch {
+	case rev > current:
+		return ErrFutureRevision
+	case rev < compact:
+		return ErrCompacted
+	}
+	if keys := newKeyRange(r.Key, r.RangeEnd); !keys.point {
+		return each(ctx, reader, keys, rev, q.visit)
+	}
+	return q.point(reader, rev)
 }
 
 // point looks a single key up, through the bloom filters.
@@ -106,6 +108,10 @@ func (q *rangeQuery) point(reader pebble.Reader, rev int64) error {
 
 func (q *rangeQuery) visit(s *scanner) (bool, error) {
 	r := q.request
+	if q.full() && q.total >= 0 {
+		q.count = q.total
+		return false, nil
+	}
 	q.count++
 	if r.CountOnly || q.full() {
 		return true, nil
@@ -121,15 +127,7 @@ func (q *rangeQuery) visit(s *scanner) (bool, error) {
 		q.kvs = append(q.kvs, h.keyValue(bytes.Clone(s.key), nil))
 		return true, nil
 	}
-	// One allocation for both.
-	b := make([]byte, len(s.key)+len(value))
-	n := copy(b, s.key)
-	copy(b[n:], value)
-	kv := h.keyValue(b[:n:n], nil)
-	if len(value) > 0 {
-		kv.Value = b[n:]
-	}
-	q.kvs = append(q.kvs, kv)
+	q.kvs = append(q.kvs, keyValueCopy(h, s.key, value))
 	return true, nil
 }
 

@@ -41,6 +41,7 @@ type Store struct {
 	members   memberTable
 	downgrade downgradeTarget
 	hub       *hub
+	counts    rangeCounts
 	counters  counters
 	compact   *compactor
 

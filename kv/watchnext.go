@@ -59,13 +59,18 @@ type turnResult struct {
 // Next returns the next events of one of the watches; the watches take turns. It blocks until there are
 // some, or until ctx or the stream ends. A revision's events of a watch come in one result, unless there
 // are thousands of them. Errors are ctx's, ErrStreamClosed, ErrClosed, or a disk failure.
-func (s *WatchStream) Next(ctx context.Context) (WatchEvents, error) {
+func (s *WatchStream) Next(ctx context.Context) (result WatchEvents, err error) {
 	t, err := s.next(ctx)
 	if err != nil {
 		return WatchEvents{}, err
 	}
 	w, events := t.watcher, s.reader.taken
-	result := WatchEvents{WatchID: w.id, Revision: t.revision, CompactRevision: t.compact}
+	defer func() {
+		if err != nil {
+			s.leave(t, 0)
+		}
+	}()
+	result = WatchEvents{WatchID: w.id, Revision: t.revision, CompactRevision: t.compact}
 	if len(events) > 0 {
 		result.Events = make([]*mvccpb.Event, len(events))
 	}
@@ -97,11 +102,11 @@ func (s *WatchStream) NextEncoded(ctx context.Context) (EncodedEvents, error) {
 	result.Repeated = w.prevKV == r.lastPrev && slices.Equal(r.taken, r.last)
 	if !result.Repeated {
 		if err := s.encodeTaken(w); err != nil {
+			s.leave(t, 0)
 			return EncodedEvents{}, err
 		}
 		if n := len(r.encoded); n < len(r.taken) {
-			r.left, r.leftOf = append(r.left, r.taken[n:]...), t
-			r.taken = r.taken[:n]
+			s.leave(t, n)
 			result.Revision = r.taken[n-1].kv.ModRevision
 		}
 		r.last, r.taken, r.lastPrev = r.taken, r.last, w.prevKV
@@ -142,8 +147,8 @@ func (s *WatchStream) encode(w *watcher, e *event) ([]byte, error) {
 
 // next takes the next turn that comes to something.
 func (s *WatchStream) next(ctx context.Context) (turnResult, error) {
-	if s.takeLeft() {
-		return s.reader.leftOf, nil
+	if left, err := s.takeLeft(); left || err != nil {
+		return s.reader.leftOf, err
 	}
 	for {
 		w, err := s.turn()
@@ -165,18 +170,28 @@ func (s *WatchStream) next(ctx context.Context) (turnResult, error) {
 	}
 }
 
+// leave keeps what was taken from the n-th event on for the next call.
+func (s *WatchStream) leave(t turnResult, n int) {
+	r := &s.reader
+	r.left, r.leftOf = append(r.left[:0], r.taken[n:]...), t
+	r.taken = r.taken[:n]
+}
+
 // takeLeft takes up what was left of the turn before, unless its watch is over.
-func (s *WatchStream) takeLeft() bool {
+func (s *WatchStream) takeLeft() (bool, error) {
 	r := &s.reader
 	if len(r.left) == 0 {
-		return false
+		return false, nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.err != nil {
+		return false, s.err
 	}
 	r.taken = append(r.taken[:0], r.left...)
 	clear(r.left)
 	r.left = r.left[:0]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return r.leftOf.watcher.state != watcherGone
+	return r.leftOf.watcher.state != watcherGone, nil
 }
 
 func (s *WatchStream) wait(ctx context.Context) error {

@@ -52,13 +52,7 @@ func (s *Store) NewWatchStream() *WatchStream {
 	ws := &WatchStream{
 		hub: s.hub, wake: make(chan struct{}, 1), done: make(chan struct{}), watches: map[int64]*watcher{},
 	}
-	s.hub.mu.Lock()
-	stopped := s.hub.stopped
-	if !stopped {
-		s.hub.streams[ws] = struct{}{}
-	}
-	s.hub.mu.Unlock()
-	if stopped {
+	if !s.hub.enter(ws) {
 		ws.end(ErrClosed)
 	}
 	return ws
@@ -158,16 +152,33 @@ func (s *WatchStream) Progress() (revision int64, synced bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	revision = s.hub.dispatched
-	if s.err != nil || len(s.reader.left) > 0 {
+	if s.err != nil {
 		return revision, false
 	}
 	for _, w := range s.watches {
-		// A watch that starts right after what was dispatched is one "from now": it has seen all there is.
-		if w.state != watcherLive || len(w.queue) > 0 || w.start > revision+1 {
+		if !s.synced(w, revision) {
 			return revision, false
 		}
 	}
 	return revision, true
+}
+
+// ProgressOf is Progress of one watch.
+func (s *WatchStream) ProgressOf(id int64) (revision int64, synced bool) {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.watches[id]
+	revision = s.hub.dispatched
+	return revision, w != nil && s.err == nil && s.synced(w, revision)
+}
+
+// synced tells whether Next has returned all that w wants up to revision, which is what was dispatched. A watch
+// that starts right after it is one "from now": it has seen all there is. mu is held.
+func (s *WatchStream) synced(w *watcher, revision int64) bool {
+	return w.state == watcherLive && len(w.queue) == 0 && w.start <= revision+1 &&
+		(len(s.reader.left) == 0 || s.reader.leftOf.watcher != w)
 }
 
 // Close ends all watches and makes Next return ErrStreamClosed.
@@ -178,6 +189,7 @@ func (s *WatchStream) Close() {
 	s.end(ErrStreamClosed)
 }
 
+// end ends the stream. With ErrClosed it is the store that ends: the watches stay, for another store to resume.
 func (s *WatchStream) end(err error) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
@@ -187,8 +199,12 @@ func (s *WatchStream) end(err error) {
 		return
 	}
 	s.err = err
-	for _, w := range s.watches {
-		s.drop(w)
+	if err == ErrClosed {
+		s.hub.suspend(s)
+	} else {
+		for _, w := range s.watches {
+			s.drop(w)
+		}
 	}
 	s.ready = nil
 	close(s.done)

@@ -269,12 +269,5 @@ func (m *Member) atLeader(ctx context.Context, ask func(context.Context, route) 
 	}
 }
 
-// NewWatchStream makes a stream of watches on this member's state. It ends with kv.ErrClosed when the state
-// is replaced by a snapshot from the leader: open another one, and watch on from the revision after the
-// last that was seen.
-func (m *Member) NewWatchStream() *kv.WatchStream {
-	return m.machine.store.Load().NewWatchStream()
-}
-
 // Revision is the revision of this member's state.
 func (m *Member) Revision() int64 { return m.machine.store.Load().Revision() }

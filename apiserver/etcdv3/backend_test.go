@@ -128,6 +128,10 @@ func (b *localBackend) LeaseLeases(context.Context) (*pb.LeaseLeasesResponse, er
 
 func (b *localBackend) NewWatchStream() *kv.WatchStream { return b.store.NewWatchStream() }
 
+func (b *localBackend) ResumeWatchStream(context.Context, *kv.WatchStream) (*kv.WatchStream, error) {
+	return nil, kv.ErrClosed // nothing takes the place of this store
+}
+
 func (b *localBackend) Header() *pb.ResponseHeader {
 	return &pb.ResponseHeader{ClusterId: 1, MemberId: localID, RaftTerm: 1, Revision: b.store.Revision()}
 }

@@ -3,7 +3,6 @@ package etcdv3
 import (
 	"context"
 	"io"
-	"log/slog"
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -11,7 +10,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
-	"k8s.io/utils/clock"
 
 	"github.com/ctlplane/ctlplane/api/writepb"
 	"github.com/ctlplane/ctlplane/kv"
@@ -35,6 +33,13 @@ func (s *fakeStream[Request, Response]) Recv() (*Request, error) {
 	r := s.requests[0]
 	s.requests = s.requests[1:]
 	return r, nil
+}
+
+func (s *fakeStream[Request, Response]) SendMsg(m any) error {
+	s.answers++
+	data, err := newCodec().Marshal(m)
+	data.Free()
+	return err
 }
 
 func (s *fakeStream[Request, Response]) Send(r *Response) error {
@@ -130,7 +135,7 @@ func FuzzWatch(f *testing.F) {
 		if first.GetCreateRequest() == nil {
 			cancel()
 		}
-		srv := &watchServer{store: b, log: slog.New(slog.DiscardHandler), clock: clock.RealClock{}}
+		srv := newWatchServer(b, Options{}.withDefaults())
 		if err := srv.Watch(stream); err == nil {
 			t.Error("the stream ended without a reason")
 		}

@@ -7,6 +7,7 @@ package etcdv3
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
@@ -41,6 +42,8 @@ type Leases interface {
 // Watches opens streams of events.
 type Watches interface {
 	NewWatchStream() *kv.WatchStream
+	// ResumeWatchStream takes over the watches of a stream that has ended with kv.ErrClosed, each where it was.
+	ResumeWatchStream(ctx context.Context, ended *kv.WatchStream) (*kv.WatchStream, error)
 	// Header is the header of a response that is made now: who answers, at which revision of its own, in which term.
 	Header() *pb.ResponseHeader
 }
@@ -70,6 +73,9 @@ var _ Backend = (*raftstore.Member)(nil)
 type Options struct {
 	Logger *slog.Logger     // nil: nothing is logged
 	Clock  clock.WithTicker // nil: the real one
+	// WatchProgressInterval is how often a quiet watch that asked for it is told how far it is; 0 is etcd's default, and
+	// less than 100 ms is 100 ms.
+	WatchProgressInterval time.Duration
 	// MaxRequestBytes bounds one write, MaxTxnOps the operations of a transaction; 0 are etcd's defaults.
 	MaxRequestBytes, MaxTxnOps int
 }
@@ -87,6 +93,10 @@ func (o Options) withDefaults() Options {
 	if o.MaxTxnOps == 0 {
 		o.MaxTxnOps = DefaultMaxTxnOps
 	}
+	if o.WatchProgressInterval == 0 {
+		o.WatchProgressInterval = DefaultWatchProgressInterval
+	}
+	o.WatchProgressInterval = max(o.WatchProgressInterval, minWatchProgressInterval)
 	return o
 }
 
@@ -95,7 +105,7 @@ func (o Options) withDefaults() Options {
 func Register(srv grpc.ServiceRegistrar, b Backend, o Options) {
 	o = o.withDefaults()
 	pb.RegisterKVServer(srv, &kvServer{store: b, maxBytes: o.MaxRequestBytes, maxTxnOps: o.MaxTxnOps})
-	pb.RegisterWatchServer(srv, &watchServer{store: b, log: o.Logger, clock: o.Clock})
+	pb.RegisterWatchServer(srv, newWatchServer(b, o))
 	pb.RegisterLeaseServer(srv, &leaseServer{store: b})
 	pb.RegisterClusterServer(srv, &clusterServer{store: b})
 	pb.RegisterMaintenanceServer(srv, &maintenanceServer{store: b, log: o.Logger})

@@ -6,9 +6,11 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc/mem"
 	"k8s.io/utils/clock"
 
 	"github.com/ctlplane/ctlplane/kv"
@@ -17,12 +19,27 @@ import (
 // noWatch is the id of answers that belong to no watch, or to all of the stream.
 const noWatch = -1
 
+// maxWatches bounds the watches of one stream: each takes some memory for as long as it is there.
+const maxWatches = 100_000
+
 // watchServer is etcd's Watch service.
 type watchServer struct {
 	pb.UnimplementedWatchServer
 	store Watches
 	log   *slog.Logger
 	clock clock.WithTicker
+	// permit tells whether the caller may watch a range; nil: everybody may.
+	permit func(ctx context.Context, key, rangeEnd []byte) error
+	// progressInterval is how often quiet watches are told how far they are.
+	progressInterval time.Duration
+	// fragmentBytes is about how large a response gets where the client takes it in parts.
+	fragmentBytes int
+}
+
+func newWatchServer(b Watches, o Options) *watchServer {
+	return &watchServer{
+		store: b, log: o.Logger, clock: o.Clock, progressInterval: o.WatchProgressInterval, fragmentBytes: o.MaxRequestBytes,
+	}
 }
 
 // watchStream is one client's stream of watches: one goroutine takes requests, another one sends events.
@@ -32,48 +49,54 @@ type watchServer struct {
 //  2. watches are those that were created and not ended; events of others, that were on the way, are dropped.
 //  3. Only the sending goroutine takes events from the store and asks how far the stream is, so that when it sends
 //     progress every event up to there has been sent.
+//  4. When the store is replaced under the stream, the sending goroutine takes the watches over to the new one. A
+//     request that comes in between waits for that.
 type watchStream struct {
-	grpc   pb.Watch_WatchServer
-	events *kv.WatchStream
-	store  Watches
-	log    *slog.Logger
+	*watchServer
+	ctx  context.Context
+	grpc pb.Watch_WatchServer
 
-	sending sync.Mutex
-	watches map[int64]*watchState
+	sending  sync.Mutex
+	events   *kv.WatchStream
+	replaced chan struct{} // closed when events is another one
+	watches  map[int64]*watchState
+	message  watchMessage
 
 	progress progressRequests
 }
 
 // watchState is what the stream knows of a watch.
 type watchState struct {
-	fragment       bool // events larger than a message may come in several
-	progressNotify bool // wants to know of progress when there are no events
-	quiet          bool // no events since the last report of progress
+	start          int64      // the revision that it was asked for from; 0 is "from now"
+	fragment       bool       // events larger than a message may come in several
+	progressNotify bool       // wants to know of progress when there are no events
+	quiet          bool       // no events since the last report of progress
+	id             mem.Buffer // the field of its id, encoded
 }
 
 // Watch serves a stream until the client ends it, or it breaks.
 func (s *watchServer) Watch(stream pb.Watch_WatchServer) error {
-	ws := &watchStream{
-		grpc: stream, events: s.store.NewWatchStream(), store: s.store, log: s.log,
-		watches: map[int64]*watchState{},
-	}
 	ctx, cancel := context.WithCancelCause(stream.Context())
-	defer ws.events.Close()
+	ws := &watchStream{
+		watchServer: s, ctx: ctx, grpc: stream,
+		events: s.store.NewWatchStream(), replaced: make(chan struct{}), watches: map[int64]*watchState{},
+	}
 	var sender sync.WaitGroup
 	sender.Go(func() {
-		if err := ws.send(ctx, s.clock); err != nil {
+		if err := ws.send(); err != nil {
 			cancel(err)
 		}
 	})
-	err := ws.take(ctx)
+	err := ws.take()
 	cancel(nil)
 	sender.Wait()
+	ws.events.Close()
 	return err
 }
 
 // take handles requests until the stream ends.
-func (ws *watchStream) take(ctx context.Context) error {
-	requests := receive(ctx, ws.grpc.Recv)
+func (ws *watchStream) take() error {
+	requests := receive(ws.ctx, ws.grpc.Recv)
 	for {
 		select {
 		case req := <-requests:
@@ -85,17 +108,17 @@ func (ws *watchStream) take(ctx context.Context) error {
 				req.err = ws.handle(req.request)
 			}
 			if req.err != nil {
-				return ws.end(ctx, req.err)
+				return ws.end(req.err)
 			}
-		case <-ctx.Done():
-			return ws.end(ctx, ctx.Err())
+		case <-ws.ctx.Done():
+			return ws.end(ws.ctx.Err())
 		}
 	}
 }
 
 // end is the error of the stream, which etcd's clients take for a reason to open another, or to give up.
-func (ws *watchStream) end(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil {
+func (ws *watchStream) end(err error) error {
+	if cause := context.Cause(ws.ctx); cause != nil {
 		err = cause
 	}
 	if errors.Is(err, context.Canceled) {
@@ -108,30 +131,53 @@ func (ws *watchStream) handle(req *pb.WatchRequest) error {
 	switch r := req.RequestUnion.(type) {
 	case *pb.WatchRequest_CreateRequest:
 		if r.CreateRequest != nil {
-			return ws.create(r.CreateRequest)
+			return ws.inStore(func() error { return ws.create(r.CreateRequest) })
 		}
 	case *pb.WatchRequest_CancelRequest:
 		if r.CancelRequest != nil {
-			return ws.cancel(r.CancelRequest.WatchId)
+			return ws.inStore(func() error { return ws.cancel(r.CancelRequest.WatchId) })
 		}
 	case *pb.WatchRequest_ProgressRequest:
-		ws.progress.ask()
+		if r.ProgressRequest != nil {
+			ws.progress.ask()
+		}
 	}
 	return nil // an unknown request is of a later version: it gets no answer, as in etcd
 }
 
+// inStore does something with sending held, and again if the store was closed and another has taken its place.
+func (ws *watchStream) inStore(do func() error) error {
+	for {
+		ws.sending.Lock()
+		err, replaced := do(), ws.replaced
+		ws.sending.Unlock()
+		if !errors.Is(err, kv.ErrClosed) {
+			return err
+		}
+		select {
+		case <-replaced:
+		case <-ws.ctx.Done():
+			return ws.ctx.Err()
+		}
+	}
+}
+
+// create starts a watch and answers. sending is held.
 func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
-	ws.sending.Lock()
-	defer ws.sending.Unlock()
 	// Taken before the watch is there: a client that comes back asks from this revision on, and may rather get an event
 	// twice than miss it.
 	resp := &pb.WatchResponse{Header: ws.store.Header(), Created: true}
 	id, err := ws.start(r)
+	if errors.Is(err, kv.ErrClosed) {
+		return err
+	}
 	if err != nil {
 		resp.WatchId, resp.Canceled, resp.CancelReason = noWatch, true, watchRefusal(err)
 		return ws.grpc.Send(resp)
 	}
-	ws.watches[id] = &watchState{fragment: r.Fragment, progressNotify: r.ProgressNotify, quiet: true}
+	ws.watches[id] = &watchState{
+		start: r.StartRevision, fragment: r.Fragment, progressNotify: r.ProgressNotify, quiet: true, id: encodeWatchID(id),
+	}
 	resp.WatchId = id
 	return ws.grpc.Send(resp)
 }
@@ -145,6 +191,14 @@ func (ws *watchStream) start(r *pb.WatchCreateRequest) (int64, error) {
 	if len(w.Key) == 0 {
 		w.Key = []byte{0} // the smallest key
 	}
+	if ws.permit != nil {
+		if err := ws.permit(ws.ctx, w.Key, w.RangeEnd); err != nil {
+			return 0, err
+		}
+	}
+	if len(ws.watches) >= maxWatches {
+		return 0, rpctypes.ErrGRPCRequestTooManyRequests
+	}
 	for _, f := range r.Filters {
 		w.NoPut = w.NoPut || f == pb.WatchCreateRequest_NOPUT
 		w.NoDelete = w.NoDelete || f == pb.WatchCreateRequest_NODELETE
@@ -152,15 +206,28 @@ func (ws *watchStream) start(r *pb.WatchCreateRequest) (int64, error) {
 	return ws.events.Watch(w)
 }
 
+// cancel ends a watch and answers, if there is one of that id. sending is held.
 func (ws *watchStream) cancel(id int64) error {
-	ws.sending.Lock()
-	defer ws.sending.Unlock()
 	if _, ok := ws.watches[id]; !ok {
 		return nil
 	}
-	delete(ws.watches, id)
 	if err := ws.events.Cancel(id); err != nil && !errors.Is(err, kv.ErrWatchNotFound) {
 		return err
 	}
+	delete(ws.watches, id)
 	return ws.grpc.Send(&pb.WatchResponse{Header: ws.store.Header(), WatchId: id, Canceled: true})
+}
+
+// replace takes the watches over to the store that has replaced the one of ended.
+func (ws *watchStream) replace(ended *kv.WatchStream) error {
+	events, err := ws.store.ResumeWatchStream(ws.ctx, ended)
+	if err != nil {
+		return err
+	}
+	ws.sending.Lock()
+	defer ws.sending.Unlock()
+	ws.events = events
+	close(ws.replaced)
+	ws.replaced = make(chan struct{})
+	return nil
 }

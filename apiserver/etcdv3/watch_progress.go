@@ -10,9 +10,12 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// progressInterval is how often a watch that wants it is told how far it is when it has no events. Up to a
+// How often a watch that wants it is told how far it is when it has no events: by default, and at most. Up to a
 // tenth is added, so that clients that came together are not all told at once.
-const progressInterval = 10 * time.Minute
+const (
+	DefaultWatchProgressInterval = 10 * time.Minute
+	minWatchProgressInterval     = 100 * time.Millisecond
+)
 
 // progressRequests are what makes the sending goroutine stop waiting for events and report how far it is.
 //
@@ -59,16 +62,16 @@ func (p *progressRequests) pending() (asked, due bool) {
 	return p.asked, p.due
 }
 
-// done notes that what was asked for has been reported.
-func (p *progressRequests) done() {
+// told notes that what was asked for has been reported, or that what was due has.
+func (p *progressRequests) told(asked, due bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.asked, p.due = false, false
+	p.asked, p.due = p.asked && !asked, p.due && !due
 }
 
-// remind makes a report due every progressInterval until ctx ends.
-func (p *progressRequests) remind(ctx context.Context, c clock.WithTicker) {
-	tick := c.NewTicker(progressInterval + time.Duration(rand.Int64N(int64(progressInterval/10))))
+// remind makes a report due every interval until ctx ends.
+func (p *progressRequests) remind(ctx context.Context, c clock.WithTicker, interval time.Duration) {
+	tick := c.NewTicker(interval + time.Duration(rand.Int64N(int64(interval/10))))
 	defer tick.Stop()
 	for {
 		select {
@@ -80,8 +83,7 @@ func (p *progressRequests) remind(ctx context.Context, c clock.WithTicker) {
 	}
 }
 
-// report sends what progress was asked for. While some watch of the stream is still catching up there is none to report:
-// the request stays, and is looked at again after the next events.
+// report sends what progress was asked for, or is due.
 func (ws *watchStream) report() error {
 	asked, due := ws.progress.pending()
 	if !asked && !due {
@@ -90,25 +92,47 @@ func (ws *watchStream) report() error {
 	// Held from here on: no watch may come in between that starts before the revision that is reported.
 	ws.sending.Lock()
 	defer ws.sending.Unlock()
+	if asked {
+		if err := ws.reportAll(); err != nil {
+			return err
+		}
+	}
+	if due {
+		return ws.reportEach()
+	}
+	return nil
+}
+
+// reportAll tells how far all watches of the stream are. While some watch is still catching up, or is to begin at a
+// revision yet to come, there is nothing to tell: the request stays, and is looked at again after the next events.
+func (ws *watchStream) reportAll() error {
+	if len(ws.watches) == 0 {
+		ws.progress.told(true, false)
+		return nil
+	}
 	revision, synced := ws.events.Progress()
 	if !synced {
 		return nil
 	}
-	ws.progress.done()
-	header := ws.store.Header()
-	header.Revision = revision
-	if asked {
-		if err := ws.grpc.Send(&pb.WatchResponse{Header: header, WatchId: noWatch}); err != nil {
-			return err
+	for _, w := range ws.watches {
+		if w.start > revision {
+			return nil
 		}
 	}
-	if !due {
-		return nil
-	}
+	ws.progress.told(true, false)
+	return ws.grpc.Send(&pb.WatchResponse{Header: ws.headerAt(revision), WatchId: noWatch})
+}
+
+// reportEach tells each watch that wants it, and has had no events for a while, how far it is.
+func (ws *watchStream) reportEach() error {
+	ws.progress.told(false, true)
 	for id, w := range ws.watches {
 		if w.progressNotify && w.quiet {
-			if err := ws.grpc.Send(&pb.WatchResponse{Header: header, WatchId: id}); err != nil {
-				return err
+			revision, synced := ws.events.ProgressOf(id)
+			if synced && w.start <= revision {
+				if err := ws.grpc.Send(&pb.WatchResponse{Header: ws.headerAt(revision), WatchId: id}); err != nil {
+					return err
+				}
 			}
 		}
 		w.quiet = true

@@ -6,31 +6,30 @@ import (
 	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/mvccpb"
-	"google.golang.org/protobuf/proto"
-	"k8s.io/utils/clock"
 
 	"github.com/ctlplane/ctlplane/kv"
 )
 
-// send passes events on until ctx ends or the stream breaks.
-func (ws *watchStream) send(ctx context.Context, c clock.WithTicker) error {
-	reminders, stopReminders := context.WithCancel(ctx)
+// send passes events on until the stream ends or breaks.
+func (ws *watchStream) send() error {
+	reminders, stopReminders := context.WithCancel(ws.ctx)
 	var reminder sync.WaitGroup
-	reminder.Go(func() { ws.progress.remind(reminders, c) })
+	reminder.Go(func() { ws.progress.remind(reminders, ws.clock, ws.progressInterval) })
 	defer reminder.Wait()
 	defer stopReminders()
 
-	wait, release := ws.progress.waitContext(ctx)
+	wait, release := ws.progress.waitContext(ws.ctx)
 	defer func() { release() }()
 	for {
-		events, err := ws.events.Next(wait)
+		events, err := ws.events.NextEncoded(wait)
 		switch {
 		case err == nil:
 			err = ws.sendEvents(events)
-		case ctx.Err() == nil && wait.Err() != nil && errors.Is(err, context.Canceled): // woken up to report
+		case errors.Is(err, kv.ErrClosed):
+			err = ws.replace(ws.events)
+		case ws.ctx.Err() == nil && wait.Err() != nil && errors.Is(err, context.Canceled): // woken up to report
 			release()
-			wait, release = ws.progress.waitContext(ctx)
+			wait, release = ws.progress.waitContext(ws.ctx)
 			err = nil
 		}
 		if err == nil {
@@ -43,49 +42,63 @@ func (ws *watchStream) send(ctx context.Context, c clock.WithTicker) error {
 }
 
 // sendEvents sends one watch's events, or that the history it asked for is gone.
-func (ws *watchStream) sendEvents(e kv.WatchEvents) error {
+func (ws *watchStream) sendEvents(e kv.EncodedEvents) error {
 	ws.sending.Lock()
 	defer ws.sending.Unlock()
 	w, ok := ws.watches[e.WatchID]
 	if !ok {
+		ws.message.forget()
 		return nil
 	}
-	header := ws.store.Header()
-	if e.Revision != 0 {
-		header.Revision = e.Revision // as far as this watch has come
-	}
-	resp := &pb.WatchResponse{Header: header, WatchId: e.WatchID, Events: e.Events}
 	if e.CompactRevision != 0 {
 		delete(ws.watches, e.WatchID)
-		resp.Canceled, resp.CompactRevision = true, e.CompactRevision
+		return ws.grpc.Send(&pb.WatchResponse{
+			Header: ws.headerAt(e.Revision), WatchId: e.WatchID, Canceled: true, CompactRevision: e.CompactRevision,
+		})
 	}
 	w.quiet = false
-	if w.fragment && proto.Size(resp) > DefaultMaxRequestBytes {
-		return ws.sendFragments(resp)
+	if w.fragment {
+		if n := ws.fragmentLen(e.Events); n < len(e.Events) {
+			return ws.sendFragments(w, e)
+		}
 	}
-	return ws.grpc.Send(resp)
+	if !e.Repeated || !ws.message.holds(e.Revision) {
+		ws.message.set(ws.headerAt(e.Revision), false, e.Events)
+	}
+	ws.message.sameFor(w.id)
+	return ws.grpc.SendMsg(&ws.message)
 }
 
-// sendFragments sends resp in messages of at most DefaultMaxRequestBytes, as far as single events allow.
-func (ws *watchStream) sendFragments(resp *pb.WatchResponse) error {
-	for rest := resp.Events; len(rest) > 0; {
-		n := fragmentLen(rest)
-		part := &pb.WatchResponse{Header: resp.Header, WatchId: resp.WatchId, Events: rest[:n], Fragment: n < len(rest)}
-		if err := ws.grpc.Send(part); err != nil {
+// headerAt is the header of a response to a watch that has come as far as revision.
+func (ws *watchStream) headerAt(revision int64) *pb.ResponseHeader {
+	header := ws.store.Header()
+	header.Revision = revision
+	return header
+}
+
+// sendFragments sends events in messages of at most fragmentBytes, as far as single events allow.
+func (ws *watchStream) sendFragments(w *watchState, e kv.EncodedEvents) error {
+	header := ws.headerAt(e.Revision)
+	for rest := e.Events; len(rest) > 0; {
+		n := ws.fragmentLen(rest)
+		ws.message.set(header, n < len(rest), rest[:n])
+		ws.message.sameFor(w.id)
+		if err := ws.grpc.SendMsg(&ws.message); err != nil {
 			return err
 		}
 		rest = rest[n:]
 	}
+	ws.message.forget() // it is that of the last part
 	return nil
 }
 
 // fragmentLen is how many of events go into one message.
-func fragmentLen(events []*mvccpb.Event) int {
-	const perEvent, perMessage = 8, 128 // what surrounds an event, and a message's events
+func (ws *watchStream) fragmentLen(events [][]byte) int {
+	const perMessage = 64 // what surrounds events
 	size := perMessage
 	for i, e := range events {
-		size += proto.Size(e) + perEvent
-		if i > 0 && size > DefaultMaxRequestBytes {
+		size += len(e)
+		if i > 0 && size > ws.fragmentBytes {
 			return i
 		}
 	}

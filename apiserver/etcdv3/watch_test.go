@@ -236,7 +236,7 @@ func TestWatchProgressByTime(t *testing.T) {
 	for !fake.HasWaiters() { // the sender is on its way to its ticker, and says so to nobody
 		runtime.Gosched()
 	}
-	fake.Step(progressInterval + progressInterval/10)
+	fake.Step(DefaultWatchProgressInterval + DefaultWatchProgressInterval/10)
 	if r := <-quiet; !r.IsProgressNotify() || r.Header.Revision != 2 {
 		t.Errorf("got %+v", r)
 	}
