@@ -67,6 +67,9 @@ func Open(source io.ReaderAt, size int64) (*File, error) {
 	return &File{source: source, pageSize: best.pageSize, pages: best.pages, root: best.root}, nil
 }
 
+// Bytes is the size of the database, which what follows it in the source doesn't belong to.
+func (f *File) Bytes() int64 { return int64(f.pages) * f.pageSize }
+
 func pageSizes() []int64 {
 	var all []int64
 	for size := int64(minPageSize); size <= maxPageSize; size *= 2 {

@@ -25,6 +25,8 @@ func damaged(format string, args ...any) error {
 // Reader reads a database file. It holds no resources of its own.
 type Reader struct {
 	buckets map[string]*bboltfile.Bucket
+	names   []string // in the order of the file
+	bytes   int64
 }
 
 // NewReader reads what buckets there are in the first size bytes of source: a checksum behind the database
@@ -34,9 +36,9 @@ func NewReader(source io.ReaderAt, size int64) (*Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Reader{buckets: map[string]*bboltfile.Bucket{}}
+	r := &Reader{buckets: map[string]*bboltfile.Bucket{}, bytes: file.Bytes()}
 	err = file.Buckets(func(name []byte, b *bboltfile.Bucket) error {
-		r.buckets[string(name)] = b
+		r.buckets[string(name)], r.names = b, append(r.names, string(name))
 		return nil
 	})
 	if err != nil {
