@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -31,6 +32,8 @@ type stateMachine struct {
 	options   kv.Options
 	snapshots *snapshotStore
 	logger    *slog.Logger
+	// instruments are set before the first entry comes; nil: nothing is counted.
+	instruments *instruments
 
 	store    atomic.Pointer[kv.Store]
 	replaced signal
@@ -144,7 +147,9 @@ func (f *stateMachine) apply(store *kv.Store, logs []*raft.Log, answers []any) {
 		entries = append(entries, kv.Entry{Index: log.Index, Term: log.Term, Commands: commands})
 	}
 	if len(entries) > 0 {
+		begun := time.Now()
 		results, err := store.Apply(entries)
+		f.instruments.applied(time.Since(begun))
 		if err != nil {
 			f.fail(err)
 			fill(answers, f.err())

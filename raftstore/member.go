@@ -52,6 +52,7 @@ type Member struct {
 	joining    sync.Mutex                // held while the group's members are changed
 
 	leaderChanges atomic.Uint64
+	instruments   *instruments
 
 	life   context.Context
 	end    context.CancelFunc
@@ -64,7 +65,7 @@ type Member struct {
 // Open starts a member on its data directory, made when missing. It returns before the group has a leader.
 func Open(config Config) (_ *Member, err error) {
 	config.setDefaults()
-	m := &Member{config: config, logger: config.Logger}
+	m := &Member{config: config, logger: config.Logger, instruments: newInstruments()}
 	m.life, m.end = context.WithCancel(context.Background())
 	defer func() {
 		if err != nil {
@@ -133,12 +134,13 @@ func (m *Member) openState() error {
 	if m.machine, err = openStateMachine(options, snapshots, m.logger); err != nil {
 		return err
 	}
+	m.machine.instruments = m.instruments
 	m.onUnwind(m.machine.close)
 	return nil
 }
 
 func (m *Member) openLog() error {
-	stores, err := openLogStores(m.config.DataDir, m.config.LogStore, m.config.LogCacheBytes, m.logger)
+	stores, err := openLogStores(m.config.DataDir, m.config.LogStore, m.config.LogCacheBytes, m.instruments.synced, m.logger)
 	if err != nil {
 		return err
 	}
@@ -167,6 +169,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 
 		MsgpackUseNewTimeFormat: true,
 	}), m.stores.log)
+	m.transport.instruments, m.stream.bytesOf = m.instruments, m.bytesOf
 	m.onUnwind(m.transport.Close)
 	m.peers = newPeerConns(m.config.Source, m.config.CA, m.addressOf)
 	m.onUnwind(func() error { m.peers.close(); return nil })
@@ -186,6 +189,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	m.proposer.apply = func(entry []byte) raft.ApplyFuture { return m.raft.Apply(entry, 0) }
 	m.proposer.dial = m.peers.forward
 	m.leaderRounds, m.followerRounds = newReadRounds(m.life, m.leaderReadIndex), newReadRounds(m.life, m.askLeader)
+	m.leaderRounds.observe, m.followerRounds.observe = m.instruments.readRound, m.instruments.readRound
 
 	newest, err := m.snapshots.newest()
 	if err == nil && newest != nil {

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -17,8 +18,9 @@ import (
 // only closing it helps.
 type transport struct {
 	*raft.NetworkTransport
-	log    *writeBehind
-	closed atomic.Bool
+	log         *writeBehind
+	instruments *instruments
+	closed      atomic.Bool
 
 	mu   sync.Mutex
 	open map[*pipeline]struct{}
@@ -30,7 +32,12 @@ func newTransport(network *raft.NetworkTransport, log *writeBehind) *transport {
 
 // AppendEntries sends entries to a follower and waits for its answer.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
-	if err := t.NetworkTransport.AppendEntries(id, target, request, response); err != nil {
+	begun := time.Now()
+	err := t.NetworkTransport.AppendEntries(id, target, request, response)
+	if len(request.Entries) == 0 {
+		t.instruments.heartbeat(id, time.Since(begun), err)
+	}
+	if err != nil {
 		return err
 	}
 	if !t.log.awaitDurable(lastIndex(request), &t.closed) {

@@ -18,6 +18,8 @@ const followerReadTimeout = time.Second
 type readRounds struct {
 	life context.Context
 	ask  func(context.Context) (uint64, error)
+	// observe is told how long each question took; nil: nobody is.
+	observe func(time.Duration, error)
 
 	mu      sync.Mutex
 	gather  *readRound // not asked yet; nil while nobody waits
@@ -43,7 +45,11 @@ func (r *readRounds) run() {
 			return
 		}
 		round := r.take()
+		begun := time.Now()
 		round.index, round.err = r.ask(r.life)
+		if r.observe != nil {
+			r.observe(time.Since(begun), round.err)
+		}
 		close(round.done)
 	}
 }

@@ -171,6 +171,9 @@ func (m *Member) LeaseKeepAlive(ctx context.Context, id int64) (ttl int64, err e
 		}
 		return err
 	})
+	if err == nil {
+		m.instruments.leaseRenewed()
+	}
 	return ttl, err
 }
 

@@ -17,6 +17,8 @@ type raftStream struct {
 	dial       *tls.Config
 	// broken has a token when a connection from another member has ended.
 	broken chan struct{}
+	// bytesOf counts the bytes of a connection, dialled or, without an address, accepted; nil: nobody counts.
+	bytesOf func(conn net.Conn, dialled raft.ServerAddress) peerBytes
 
 	mu     sync.Mutex
 	conns  map[*raftConn]struct{}
@@ -34,7 +36,7 @@ func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (ne
 	if err != nil {
 		return nil, err
 	}
-	return s.track(conn, false)
+	return s.track(conn, address)
 }
 
 // Accept implements net.Listener.
@@ -43,14 +45,18 @@ func (s *raftStream) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return s.track(conn, true)
+	return s.track(conn, "")
 }
 
 // Addr is where other members reach this one, which is not always what the port is bound to.
 func (s *raftStream) Addr() net.Addr { return s.advertised }
 
-func (s *raftStream) track(conn net.Conn, accepted bool) (net.Conn, error) {
-	tracked := &raftConn{Conn: conn, stream: s, accepted: accepted}
+// track keeps account of a connection; one without an address was accepted.
+func (s *raftStream) track(conn net.Conn, dialled raft.ServerAddress) (net.Conn, error) {
+	tracked := &raftConn{Conn: conn, stream: s, accepted: dialled == ""}
+	if s.bytesOf != nil {
+		tracked.bytes = s.bytesOf(conn, dialled)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -77,10 +83,18 @@ type raftConn struct {
 	net.Conn
 	stream   *raftStream
 	accepted bool
+	bytes    peerBytes
+}
+
+func (c *raftConn) Write(p []byte) (int, error) {
+	n, err := c.Conn.Write(p)
+	c.bytes.wrote(n)
+	return n, err
 }
 
 func (c *raftConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
+	c.bytes.read(n)
 	if err != nil && c.accepted {
 		select {
 		case c.stream.broken <- struct{}{}:

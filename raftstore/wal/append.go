@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"golang.org/x/sys/unix"
@@ -128,8 +129,12 @@ func fsync(f *os.File, scope syncScope) error {
 
 // sync makes a file durable; if that fails, the log takes no more writes.
 func (l *Log) sync(f *os.File, scope syncScope) error {
+	begun := time.Now()
 	if err := l.fsync(f, scope); err != nil {
 		return l.fail(err)
+	}
+	if l.onSync != nil && scope == dataOnly {
+		l.onSync(time.Since(begun))
 	}
 	return nil
 }

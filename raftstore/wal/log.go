@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"sort"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/raft"
 	"golang.org/x/sys/unix"
@@ -32,6 +33,8 @@ type Options struct {
 	SegmentBytes int64
 	// Logger gets what a crash left behind and failures of the disk; nil: slog.Default().
 	Logger *slog.Logger
+	// OnSync is told how long each append took to become durable; nil: nobody is.
+	OnSync func(time.Duration)
 }
 
 // Log is a Raft log on disk. It implements raft.LogStore and raft.MonotonicLogStore; its methods can be
@@ -52,6 +55,7 @@ type Log struct {
 	logger       *slog.Logger
 	dir          *os.File // locked as long as it is open
 	fsync        func(f *os.File, s syncScope) error
+	onSync       func(time.Duration)
 
 	// writing is held by whoever changes the log. What changes is changed with mu held too, so that a
 	// writer may read without mu, and readers are not kept waiting for the disk.
@@ -77,7 +81,7 @@ func Open(dir string, options Options) (_ *Log, err error) {
 }
 
 func open(dir string, options Options, fsync func(*os.File, syncScope) error) (_ *Log, err error) {
-	l := &Log{segmentBytes: options.SegmentBytes, logger: options.Logger, fsync: fsync}
+	l := &Log{segmentBytes: options.SegmentBytes, logger: options.Logger, fsync: fsync, onSync: options.OnSync}
 	if l.segmentBytes <= 0 {
 		l.segmentBytes = DefaultSegmentBytes
 	}
