@@ -80,7 +80,18 @@ func (w *writer) command(c *Command) (Result, error) {
 	if err := c.Validate(); err != nil {
 		return refusal(err)
 	}
+	if err := w.refused(c); err != nil {
+		return refusal(err)
+	}
+	if c.Caller != nil && w.auth.enabled {
+		if err := w.authorize(c); err != nil {
+			return refusal(err)
+		}
+	}
 	m, err := w.execute(c)
+	if c.Alarm != nil || c.Member != nil {
+		w.turnGate()
+	}
 	w.endRevision()
 	if err != nil {
 		return refusal(err)
@@ -111,6 +122,12 @@ func (w *writer) execute(c *Command) (proto.Message, error) {
 		return result(w.grant(c.LeaseGrant))
 	case c.LeaseRevoke != nil:
 		return result(w.revoke(c.LeaseRevoke))
+	case c.LeaseCheckpoint != nil:
+		return result(w.checkpointLeases(c.LeaseCheckpoint))
+	case c.Alarm != nil:
+		return result(w.alarm(c.Alarm))
+	case c.Auth != nil:
+		return w.changeAuth(c.Auth)
 	case c.Downgrade != nil:
 		return result(w.announceDowngrade(c.Downgrade))
 	}
@@ -139,16 +156,21 @@ func (w *writer) commit() error {
 	if err := w.batch.Set(stateKey, w.state.encode(), nil); err != nil {
 		return err
 	}
+	settleAuth := s.auth.change(w.auth)
 	if err := s.db.Apply(w.batch, pebble.NoSync); err != nil {
+		settleAuth(false)
 		return err
 	}
 	published := w.state
 	compacted := published.compact > s.current.Load().compact
 	s.current.Store(&published)
+	settleAuth(true)
 	s.hub.publish(w.revisions)
 	s.counters.add(w.counted)
+	s.tokens.commit(w.assigned, w.auth.enabled)
 	s.leases.commit(w.leaseChanges)
 	s.members.commit(w.memberChanges)
+	s.alarms.commit(w)
 	s.downgrade.commit(w.downgrade)
 	s.progress.advance(published.applied)
 	if compacted {

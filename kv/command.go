@@ -19,8 +19,18 @@ type Command struct {
 	LeaseGrant  *pb.LeaseGrantRequest
 	LeaseRevoke *pb.LeaseRevokeRequest
 	Member      *MemberUpdate
+	// LeaseCheckpoint records what is left of leases, for the next leader (see Lessor). Leases that are
+	// not there are passed over.
+	LeaseCheckpoint *pb.LeaseCheckpointRequest
+	// Alarm raises or takes back an alarm of one member. Its type may be AlarmQuota or AlarmDisk.
+	Alarm *pb.AlarmRequest
 	// Downgrade announces a downgrade (ENABLE), or takes that back (CANCEL).
 	Downgrade *pb.DowngradeRequest
+	// Auth is a change of users and roles: one of etcd's requests for that (see authKinds).
+	Auth proto.Message
+
+	// Caller is for whom it is, beside the one field; nil is the master itself, who may do everything.
+	Caller *Caller
 }
 
 // The first byte of an encoded command. The numbers are in the Raft log: never renumber.
@@ -32,7 +42,15 @@ const (
 	tagLeaseGrant  = 5
 	tagLeaseRevoke = 6
 	tagMember      = 7
-	tagDowngrade   = 20
+
+	tagLeaseCheckpoint = 16
+	tagAlarm           = 17
+
+	tagDowngrade = 20
+
+	tagAuth      = 31 // a byte for the kind follows
+	tagAnonymous = 32 // the command of a client without credentials follows
+	tagCaller    = 33 // the caller follows, and then the command
 )
 
 // Append appends the encoded command to dst: a tag byte, then the message. The length is not part of it;
@@ -42,8 +60,12 @@ func (c *Command) Append(dst []byte) ([]byte, error) {
 	if err := c.one(); err != nil {
 		return dst, err
 	}
+	dst = appendCaller(dst, c.Caller)
 	if u := c.Member; u != nil {
 		return u.Member.append(append(dst, tagMember, byte(u.Operation))), nil
+	}
+	if c.Auth != nil {
+		return proto.MarshalOptions{}.MarshalAppend(append(dst, tagAuth, authKind(c.Auth)), c.Auth)
 	}
 	tag, m := c.message()
 	return proto.MarshalOptions{}.MarshalAppend(append(dst, tag), m)
@@ -61,6 +83,10 @@ func (c *Command) message() (byte, proto.Message) {
 		return tagCompact, c.Compact
 	case c.LeaseGrant != nil:
 		return tagLeaseGrant, c.LeaseGrant
+	case c.LeaseCheckpoint != nil:
+		return tagLeaseCheckpoint, c.LeaseCheckpoint
+	case c.Alarm != nil:
+		return tagAlarm, c.Alarm
 	case c.Downgrade != nil:
 		return tagDowngrade, c.Downgrade
 	default:
@@ -73,7 +99,7 @@ func (c *Command) one() error {
 	n := 0
 	for _, set := range [...]bool{
 		c.Put != nil, c.DeleteRange != nil, c.Txn != nil, c.Compact != nil,
-		c.LeaseGrant != nil, c.LeaseRevoke != nil, c.Member != nil, c.Downgrade != nil,
+		c.LeaseGrant != nil, c.LeaseRevoke != nil, c.LeaseCheckpoint != nil, c.Alarm != nil, c.Member != nil, c.Downgrade != nil, c.Auth != nil,
 	} {
 		if set {
 			n++
@@ -87,6 +113,16 @@ func (c *Command) one() error {
 
 // DecodeCommand is the reverse of Command.Append. The command does not alias b.
 func DecodeCommand(b []byte) (Command, error) {
+	caller, b, err := decodeCaller(b)
+	if err != nil {
+		return Command{}, err
+	}
+	c, err := decodeCommand(b)
+	c.Caller = caller
+	return c, err
+}
+
+func decodeCommand(b []byte) (Command, error) {
 	if len(b) == 0 {
 		return Command{}, fmt.Errorf("%w: it is empty", ErrInvalidCommand)
 	}
@@ -114,8 +150,16 @@ func DecodeCommand(b []byte) (Command, error) {
 	case tagDowngrade:
 		c.Downgrade = new(pb.DowngradeRequest)
 		m = c.Downgrade
+	case tagLeaseCheckpoint:
+		c.LeaseCheckpoint = new(pb.LeaseCheckpointRequest)
+		m = c.LeaseCheckpoint
+	case tagAlarm:
+		c.Alarm = new(pb.AlarmRequest)
+		m = c.Alarm
 	case tagMember:
 		return decodeMemberCommand(b[1:])
+	case tagAuth:
+		return decodeAuthCommand(b[1:])
 	default:
 		return Command{}, fmt.Errorf("%w: kind %d is not known to this version; upgrade this member to that of the leader", ErrInvalidCommand, tag)
 	}

@@ -29,6 +29,24 @@ const (
 	ErrInvalidCommand
 	ErrDowngradeInProcess
 	ErrNoDowngrade
+	ErrCorrupt
+	ErrRootUserNotExist
+	ErrRootRoleNotExist
+	ErrUserExists
+	ErrUserEmpty
+	ErrUserNotFound
+	ErrRoleExists
+	ErrRoleNotFound
+	ErrRoleEmpty
+	ErrAuthFailed
+	ErrPermissionNotGiven
+	ErrPermissionDenied
+	ErrRoleNotGranted
+	ErrPermissionNotGranted
+	ErrAuthNotEnabled
+	ErrInvalidAuthToken
+	ErrInvalidAuthMgmt
+	ErrAuthOldRevision
 )
 
 var errorTexts = [...]string{
@@ -50,9 +68,28 @@ var errorTexts = [...]string{
 	ErrMemberNotFound:    "etcdserver: member not found",
 	ErrMemberRemoved:     "etcdserver: member was removed and its ID can't be used again",
 	ErrInvalidCommand:    "etcdserver: malformed command",
+	ErrCorrupt:           "etcdserver: corrupt cluster",
 
 	ErrDowngradeInProcess: "etcdserver: cluster has a downgrade job in progress",
 	ErrNoDowngrade:        "etcdserver: no inflight downgrade job",
+
+	ErrRootUserNotExist:     "etcdserver: root user does not exist",
+	ErrRootRoleNotExist:     "etcdserver: root user does not have root role",
+	ErrUserExists:           "etcdserver: user name already exists",
+	ErrUserEmpty:            "etcdserver: user name is empty",
+	ErrUserNotFound:         "etcdserver: user name not found",
+	ErrRoleExists:           "etcdserver: role name already exists",
+	ErrRoleNotFound:         "etcdserver: role name not found",
+	ErrRoleEmpty:            "etcdserver: role name is empty",
+	ErrAuthFailed:           "etcdserver: authentication failed, invalid user ID or password",
+	ErrPermissionNotGiven:   "etcdserver: permission not given",
+	ErrPermissionDenied:     "etcdserver: permission denied",
+	ErrRoleNotGranted:       "etcdserver: role is not granted to the user",
+	ErrPermissionNotGranted: "etcdserver: permission is not granted to the role",
+	ErrAuthNotEnabled:       "etcdserver: authentication is not enabled",
+	ErrInvalidAuthToken:     "etcdserver: invalid auth token",
+	ErrInvalidAuthMgmt:      "etcdserver: invalid auth management",
+	ErrAuthOldRevision:      "etcdserver: revision of auth store is old",
 }
 
 // Error returns etcd's text for the code.

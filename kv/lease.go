@@ -10,33 +10,74 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-// leaseTable is the granted leases, in memory: what they were granted, not what is left of it. It is what
-// the committed batches made it.
+// leaseTable is the granted leases, in memory. It is what the committed batches made it.
 type leaseTable struct {
 	mu       sync.RWMutex
-	granted  map[int64]int64 // id to time to live in seconds
+	granted  map[int64]leaseTerm
 	observer leaseObserver
 
 	grants, revokes uint64 // since the store was opened
 }
 
-// leaseObserver is told of every grant and revocation, in their order. It must not call back.
+// leaseTerm is what is replicated of a lease's time, in seconds: what it was granted, and what was left of it
+// at the last checkpoint; 0 is all of it.
+type leaseTerm struct{ ttl, remaining int64 }
+
+// left is what a leader that knows nothing else gives the lease.
+func (t leaseTerm) left() int64 {
+	if t.remaining > 0 {
+		return t.remaining
+	}
+	return t.ttl
+}
+
+// encode returns the stored form: most leases have no checkpoint.
+func (t leaseTerm) encode() []byte {
+	b := binary.BigEndian.AppendUint64(make([]byte, 0, 16), uint64(t.ttl))
+	if t.remaining > 0 {
+		b = binary.BigEndian.AppendUint64(b, uint64(t.remaining))
+	}
+	return b
+}
+
+func decodeLeaseTerm(b []byte) (leaseTerm, error) {
+	var t leaseTerm
+	switch len(b) {
+	case 16:
+		t.remaining = int64(binary.BigEndian.Uint64(b[8:]))
+		fallthrough
+	case 8:
+		t.ttl = int64(binary.BigEndian.Uint64(b))
+	}
+	if t.ttl <= 0 || t.remaining < 0 {
+		return leaseTerm{}, errCorruptRecord
+	}
+	return t, nil
+}
+
+// leaseObserver is told of every grant and revocation, in their order. It must not call back. Checkpoints are
+// its owner's own, who needs not be told.
 type leaseObserver interface {
 	leaseGranted(id, ttl int64)
 	leaseRevoked(id int64)
 }
 
-// leaseChange is a grant, or with ttl 0 a revocation.
-type leaseChange struct{ id, ttl int64 }
+// leaseChange is a grant or a checkpoint, or with ttl 0 a revocation.
+type leaseChange struct {
+	id         int64
+	term       leaseTerm
+	checkpoint bool
+}
 
 func (t *leaseTable) load(db *pebble.DB) error {
-	t.granted = map[int64]int64{}
+	t.granted = map[int64]leaseTerm{}
 	return eachMeta(db, sectionLease, func(k, v []byte) error {
-		if len(k) != 10 || len(v) != 8 {
+		if len(k) != 10 {
 			return errCorruptRecord
 		}
-		t.granted[int64(binary.BigEndian.Uint64(k[1:]))] = int64(binary.BigEndian.Uint64(v))
-		return nil
+		term, err := decodeLeaseTerm(v)
+		t.granted[int64(binary.BigEndian.Uint64(k[1:]))] = term
+		return err
 	})
 }
 
@@ -75,36 +116,38 @@ func (t *leaseTable) commit(changes []leaseChange) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range changes {
-		if c.ttl == 0 {
+		if c.term.ttl == 0 {
 			delete(t.granted, c.id)
 			t.revokes++
 		} else {
-			t.granted[c.id] = c.ttl
-			t.grants++
+			t.granted[c.id] = c.term
+			if !c.checkpoint {
+				t.grants++
+			}
 		}
 		switch {
-		case t.observer == nil:
-		case c.ttl == 0:
+		case t.observer == nil || c.checkpoint:
+		case c.term.ttl == 0:
 			t.observer.leaseRevoked(c.id)
 		default:
-			t.observer.leaseGranted(c.id, c.ttl)
+			t.observer.leaseGranted(c.id, c.term.ttl)
 		}
 	}
 }
 
 // observe makes o hear of all changes after the state that it calls start with; nil ends it.
-func (t *leaseTable) observe(o leaseObserver, start func(granted map[int64]int64)) {
+func (t *leaseTable) observe(o leaseObserver, start func(granted map[int64]leaseTerm)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.observer = o
 	start(t.granted)
 }
 
-func (t *leaseTable) ttl(id int64) (int64, bool) {
+func (t *leaseTable) get(id int64) (leaseTerm, bool) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	ttl, ok := t.granted[id]
-	return ttl, ok
+	term, ok := t.granted[id]
+	return term, ok
 }
 
 // ChooseLeaseID returns a random lease ID that no lease has now, for a LeaseGrant that has none.
@@ -113,14 +156,24 @@ func (s *Store) ChooseLeaseID() int64 {
 		var b [8]byte
 		rand.Read(b[:])
 		id := int64(binary.BigEndian.Uint64(b[:]) >> 1)
-		if _, taken := s.leases.ttl(id); id != 0 && !taken {
+		if _, taken := s.leases.get(id); id != 0 && !taken {
 			return id
 		}
 	}
 }
 
 // LeaseTTL returns what a lease was granted, in seconds, and whether there is such a lease.
-func (s *Store) LeaseTTL(id int64) (granted int64, ok bool) { return s.leases.ttl(id) }
+func (s *Store) LeaseTTL(id int64) (granted int64, ok bool) {
+	term, ok := s.leases.get(id)
+	return term.ttl, ok
+}
+
+// LeaseRemaining returns what was left of a lease at its last checkpoint, in seconds: 0 if there was none
+// since it was granted or renewed.
+func (s *Store) LeaseRemaining(id int64) int64 {
+	term, _ := s.leases.get(id)
+	return term.remaining
+}
 
 // Leases returns all leases in the order of their IDs.
 func (s *Store) Leases() []*pb.LeaseStatus {
@@ -159,15 +212,28 @@ func leaseKeys(reader pebble.Reader, id int64) ([][]byte, error) {
 	return keys, err
 }
 
+// lease is a lease's term, as the command sees it. The changes of the batch are found by an index: a batch
+// may revoke very many.
+func (w *writer) lease(id int64) (leaseTerm, bool) {
+	if term, ok := w.leaseNow[id]; ok {
+		return term, term.ttl != 0
+	}
+	return w.store.leases.get(id)
+}
+
 // leaseExists tells whether a lease is granted, as the command sees it.
 func (w *writer) leaseExists(id int64) bool {
-	for i := len(w.leaseChanges) - 1; i >= 0; i-- {
-		if c := w.leaseChanges[i]; c.id == id {
-			return c.ttl != 0
-		}
-	}
-	_, ok := w.store.leases.ttl(id)
+	_, ok := w.lease(id)
 	return ok
+}
+
+// changeLease notes a change for when the batch is committed.
+func (w *writer) changeLease(c leaseChange) {
+	if w.leaseNow == nil {
+		w.leaseNow = map[int64]leaseTerm{}
+	}
+	w.leaseNow[c.id] = c.term
+	w.leaseChanges = append(w.leaseChanges, c)
 }
 
 func (w *writer) grant(g *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) {
@@ -178,10 +244,11 @@ func (w *writer) grant(g *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) 
 		return nil, ErrLeaseExists
 	}
 	ttl := max(g.TTL, MinLeaseTTL)
-	if err := w.batch.Set(leaseKey(g.ID), binary.BigEndian.AppendUint64(nil, uint64(ttl)), nil); err != nil {
+	term := leaseTerm{ttl: ttl}
+	if err := w.batch.Set(leaseKey(g.ID), term.encode(), nil); err != nil {
 		return nil, err
 	}
-	w.leaseChanges = append(w.leaseChanges, leaseChange{g.ID, ttl})
+	w.changeLease(leaseChange{id: g.ID, term: term})
 	return &pb.LeaseGrantResponse{Header: header64(w.state.revision), ID: g.ID, TTL: ttl}, nil
 }
 
@@ -210,6 +277,30 @@ func (w *writer) revoke(r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, erro
 	if err := w.batch.Delete(leaseKey(r.ID), nil); err != nil {
 		return nil, err
 	}
-	w.leaseChanges = append(w.leaseChanges, leaseChange{id: r.ID})
+	w.changeLease(leaseChange{id: r.ID})
 	return &pb.LeaseRevokeResponse{Header: header64(w.readRevision())}, nil
+}
+
+// checkpointLeases records what is left of leases; nothing, or all of it, takes a record back. A lease that
+// was revoked in the meantime is passed over.
+func (w *writer) checkpointLeases(r *pb.LeaseCheckpointRequest) (*pb.LeaseCheckpointResponse, error) {
+	for _, c := range r.Checkpoints {
+		term, ok := w.lease(c.GetID())
+		if !ok {
+			continue
+		}
+		remaining := max(c.GetRemaining_TTL(), 0)
+		if remaining >= term.ttl {
+			remaining = 0
+		}
+		if remaining == term.remaining {
+			continue
+		}
+		term.remaining = remaining
+		if err := w.batch.Set(leaseKey(c.ID), term.encode(), nil); err != nil {
+			return nil, err
+		}
+		w.changeLease(leaseChange{id: c.ID, term: term, checkpoint: true})
+	}
+	return &pb.LeaseCheckpointResponse{Header: header64(w.state.revision)}, nil
 }

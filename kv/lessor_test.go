@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -12,9 +13,14 @@ import (
 func newTestLessor(t *testing.T) (*Store, *Lessor, *clocktesting.FakeClock) {
 	s := open(t, Options{})
 	clock := clocktesting.NewFakeClock(time.Unix(1000, 0))
-	l := NewLessor(s, clock)
+	l := NewLessor(s, clock, func([]Checkpoint) {})
 	t.Cleanup(l.Close)
 	return s, l, clock
+}
+
+// renew renews a lease that needs no checkpoint taken back, without waiting.
+func renew(l *Lessor, id int64) (int64, error) {
+	return l.Renew(cancelled(), id, nil)
 }
 
 func expired(t *testing.T, l *Lessor) []int64 {
@@ -47,7 +53,7 @@ func TestLessorExpires(t *testing.T) {
 	apply(t, s, grant(1, 10), grant(2, 20))
 	clock.Step(time.Hour)
 	expectLiving(t, l) // it isn't promoted
-	if _, err := l.Renew(1); !errors.Is(err, ErrLeaseNotFound) {
+	if _, err := renew(l, 1); !errors.Is(err, ErrNotPromoted) {
 		t.Error(err)
 	}
 	l.Promote(5 * time.Second)
@@ -56,7 +62,7 @@ func TestLessorExpires(t *testing.T) {
 		t.Errorf("lease 1 has %v left", left)
 	}
 	clock.Step(11 * time.Second)
-	if ttl, err := l.Renew(1); err != nil || ttl != 10 {
+	if ttl, err := renew(l, 1); err != nil || ttl != 10 {
 		t.Error(ttl, err)
 	}
 	clock.Step(time.Second)
@@ -70,12 +76,12 @@ func TestLessorExpires(t *testing.T) {
 		t.Errorf("%v expired, want 1", ids)
 	}
 	// What has expired can't be renewed, and comes again when its revocation failed.
-	if _, err := l.Renew(1); !errors.Is(err, ErrLeaseNotFound) {
+	if _, err := renew(l, 1); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	apply(t, s, revoke(3))
 	l.Retry([]int64{1, 3}, time.Second)
-	if _, err := l.Renew(1); !errors.Is(err, ErrLeaseNotFound) {
+	if _, err := renew(l, 1); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
 	clock.Step(time.Second)

@@ -40,6 +40,9 @@ type Store struct {
 	leases    leaseTable
 	members   memberTable
 	downgrade downgradeTarget
+	alarms    alarmTable
+	auth      authTable
+	tokens    *tokenTable
 	hub       *hub
 	counts    rangeCounts
 	counters  counters
@@ -68,7 +71,9 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) openDatabase() error {
+func (s *Store) openDatabase() error { return s.openDatabaseAs(false) }
+
+func (s *Store) openDatabaseAs(readOnly bool) error {
 	o := s.options
 	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
 		return fmt.Errorf("kv: can't create the directory %s: %w", o.Dir, err)
@@ -79,7 +84,9 @@ func (s *Store) openDatabase() error {
 	}
 	s.lock = lock
 	s.cache = o.cache()
-	s.db, err = pebble.Open(o.Dir, o.pebble(s.cache, lock, s.flushed.invalidate))
+	options := o.pebble(s.cache, lock, s.flushed.invalidate)
+	options.ReadOnly = readOnly
+	s.db, err = pebble.Open(o.Dir, options)
 	if err != nil {
 		s.cache.Unref()
 		lock.Close()
@@ -105,6 +112,13 @@ func (s *Store) load() error {
 	if err := s.downgrade.load(s.db); err != nil {
 		return fmt.Errorf("kv: can't read the announced downgrade of %s: %w", s.options.Dir, err)
 	}
+	if err := s.alarms.load(s.db, &s.members); err != nil {
+		return fmt.Errorf("kv: can't read the alarms of %s: %w", s.options.Dir, err)
+	}
+	if err := s.auth.load(s.db); err != nil {
+		return fmt.Errorf("kv: can't read the users and roles of %s: %w", s.options.Dir, err)
+	}
+	s.tokens = newTokenTable(s.options.Clock)
 	s.compact, err = newCompactor(s)
 	return err
 }

@@ -37,6 +37,10 @@ func (c *Command) Validate() error {
 		return validateLeaseGrant(c.LeaseGrant)
 	case c.Member != nil:
 		return c.Member.validate()
+	case c.Auth != nil:
+		return validateAuth(c.Auth)
+	case c.Alarm != nil:
+		return validateAlarm(c.Alarm)
 	case c.Downgrade != nil:
 		return validateDowngrade(c.Downgrade)
 	}

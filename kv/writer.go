@@ -28,7 +28,12 @@ type writer struct {
 	counted   operations
 
 	leaseChanges  []leaseChange
+	leaseNow      map[int64]leaseTerm // what they come to
 	memberChanges []memberChange
+	auth          *AuthState        // the users and roles that the command finds
+	assigned      []tokenAssignment // to users that were authenticated
+	alarmChanges  []alarmChange
+	gate          *gate   // once the batch has changed it
 	downgrade     *string // nil: as it was
 }
 
@@ -40,7 +45,7 @@ type revisionEvents struct {
 }
 
 func newWriter(s *Store) *writer {
-	return &writer{store: s, state: *s.current.Load(), batch: s.db.NewBatch(), scratch: s.apply.scratch}
+	return &writer{store: s, state: *s.current.Load(), batch: s.db.NewBatch(), scratch: s.apply.scratch, auth: s.auth.get()}
 }
 
 func (w *writer) close() {

@@ -179,6 +179,10 @@ func newResponse(command *kv.Command) proto.Message {
 		return new(pb.CompactionResponse)
 	case command.LeaseGrant != nil:
 		return new(pb.LeaseGrantResponse)
+	case command.LeaseCheckpoint != nil:
+		return new(pb.LeaseCheckpointResponse)
+	case command.Alarm != nil:
+		return new(pb.AlarmResponse)
 	case command.LeaseRevoke != nil:
 		return new(pb.LeaseRevokeResponse)
 	case command.Downgrade != nil:

@@ -33,6 +33,10 @@ func (m *Member) completeHeader(response proto.Message) {
 		header = &r.Header
 	case *pb.LeaseGrantResponse:
 		header = &r.Header
+	case *pb.LeaseCheckpointResponse:
+		header = &r.Header
+	case *pb.AlarmResponse:
+		header = &r.Header
 	case *pb.LeaseRevokeResponse:
 		header = &r.Header
 	case *pb.LeaseTimeToLiveResponse:

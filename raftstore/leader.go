@@ -11,13 +11,6 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 )
 
-const (
-	// revokesInFlight bounds the leases that are revoked at once, so that a crowd of them that expires
-	// together leaves room for writes.
-	revokesInFlight = 64
-	revokeRetry     = 500 * time.Millisecond
-)
-
 // leadership tells its watchers whether this member leads. The latest state wins: a watcher that is slow
 // misses changes, never the last one.
 type leadership struct {
@@ -110,7 +103,7 @@ func (m *Member) term(ctx context.Context) {
 		return // no longer the leader; the channel will say so
 	}
 	m.changed.notify()
-	lessor := kv.NewLessor(m.machine.store.Load(), m.config.Clock)
+	lessor := kv.NewLessor(m.machine.store.Load(), m.config.Clock, m.recordCheckpoints)
 	defer lessor.Close()
 	lessor.Promote(m.config.HeartbeatTimeout)
 	m.lessor.Store(lessor)
@@ -122,32 +115,4 @@ func (m *Member) term(ctx context.Context) {
 	parts.Go(func() { m.expireLeases(ctx, lessor) })
 	parts.Go(func() { m.tendMembers(ctx) })
 	parts.Wait()
-}
-
-// expireLeases proposes the revocation of leases whose time is over.
-func (m *Member) expireLeases(ctx context.Context, lessor *kv.Lessor) {
-	slots := make(chan struct{}, revokesInFlight)
-	for {
-		var expired []int64
-		select {
-		case expired = <-lessor.Expired():
-		case <-ctx.Done():
-			return
-		}
-		for _, id := range expired {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				return
-			}
-			command := kv.Command{LeaseRevoke: &pb.LeaseRevokeRequest{ID: id}}
-			// Not forwarded: another leader has a lessor of its own, in which the lease may live on.
-			m.submit(ctx, command, true, func(_ kv.Result, err error) {
-				if err != nil {
-					lessor.Retry([]int64{id}, revokeRetry)
-				}
-				<-slots
-			})
-		}
-	}
 }

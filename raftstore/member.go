@@ -49,6 +49,7 @@ type Member struct {
 	changed    signal
 	leadership leadership
 	lessor     atomic.Pointer[kv.Lessor] // nil unless this member leads
+	renewals   *renewals                 // at the leader, when another member is it
 	joining    sync.Mutex                // held while the group's members are changed
 
 	leaderChanges atomic.Uint64
@@ -129,7 +130,7 @@ func (m *Member) openState() error {
 	}
 	m.snapshots = snapshots
 	options := m.config.Store
-	options.Dir = filepath.Join(m.config.DataDir, "kv")
+	options.Dir = filepath.Join(m.config.DataDir, stateDir)
 	options.Logger = m.logger
 	if m.machine, err = openStateMachine(options, snapshots, m.logger); err != nil {
 		return err
@@ -140,7 +141,11 @@ func (m *Member) openState() error {
 }
 
 func (m *Member) openLog() error {
-	stores, err := openLogStores(m.config.DataDir, m.config.LogStore, m.config.LogCacheBytes, m.instruments.synced, m.logger)
+	dir, err := m.openLogDir()
+	if err != nil {
+		return err
+	}
+	stores, err := openLogStores(dir, m.config.LogStore, m.config.LogCacheBytes, m.instruments.synced, m.logger)
 	if err != nil {
 		return err
 	}
@@ -149,7 +154,7 @@ func (m *Member) openLog() error {
 	if m.config.wrapLog != nil {
 		stores.log.LogStore = m.config.wrapLog(stores.log.LogStore)
 	}
-	return nil
+	return m.checkLog()
 }
 
 func (m *Member) openNetwork(logger hclog.Logger) error {
@@ -157,10 +162,9 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	if join == nil {
 		join = func(conn *tls.Conn) { _ = conn.Close() }
 	}
-	m.listener = newPeerListener(m.config.Listener, pki.PeerServer(m.config.Source, m.config.CA), join, m.logger)
+	m.listener = newPeerListener(m.config.Listener, m.config.PeerSecurity.Server, join, m.logger)
 	m.onUnwind(func() error { m.listener.Close(); return nil })
-	m.stream = newRaftStream(m.listener.raft, m.config.Identity.PeerAddress,
-		pki.PeerClient(m.config.Source, m.config.CA, pki.ProtocolRaft))
+	m.stream = newRaftStream(m.listener.raft, m.config.Identity.PeerAddress, m.config.PeerSecurity.Client(pki.ProtocolRaft))
 	m.transport = newTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  m.stream,
 		MaxPool: 4,
@@ -171,7 +175,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	}), m.stores.log)
 	m.transport.instruments, m.stream.bytesOf = m.instruments, m.bytesOf
 	m.onUnwind(m.transport.Close)
-	m.peers = newPeerConns(m.config.Source, m.config.CA, m.addressOf)
+	m.peers = newPeerConns(m.config.PeerSecurity, m.addressOf)
 	m.onUnwind(func() error { m.peers.close(); return nil })
 	return nil
 }
@@ -181,6 +185,14 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	if m.config.Identity.Creator {
 		if err := m.createGroup(config); err != nil {
 			return err
+		}
+	}
+	if err := forgetOrigin(m.config.DataDir); err != nil {
+		return err
+	}
+	if m.config.ForceNewCluster {
+		if err := m.forceNewCluster(); err != nil {
+			return fmt.Errorf("force a new cluster: %w", err)
 		}
 	}
 	m.proposer = newProposer(&m.config)
@@ -234,12 +246,17 @@ func (m *Member) createGroup(config *raft.Config) error {
 	if err != nil || exists {
 		return err
 	}
-	if m.machine.store.Load().AppliedIndex() > 0 {
-		return fmt.Errorf("the data directory is damaged: %s has a state and no Raft log; delete it and join again, as a new member", m.config.DataDir)
+	from, err := loadOrigin(m.config.DataDir)
+	if err != nil {
+		return err
 	}
-	alone := raft.Configuration{Servers: []raft.Server{{
-		Suffrage: raft.Voter, ID: config.LocalID, Address: m.transport.LocalAddr(),
-	}}}
+	if (m.machine.store.Load().AppliedIndex() > 0) != (from != nil) {
+		return fmt.Errorf("the data directory is damaged: %s has a state and no Raft log, or was restored and has none; delete it and join again, as a new member", m.config.DataDir)
+	}
+	alone := raft.Configuration{Servers: []raft.Server{m.self()}}
+	if from != nil {
+		return m.createRestoredGroup(alone)
+	}
 	if err := raft.BootstrapCluster(config, m.stores.log, m.stores.stable, m.snapshots, m.transport, alone); err != nil {
 		return fmt.Errorf("create the group: %w", err)
 	}
@@ -259,6 +276,7 @@ func (m *Member) raftConfig(logger hclog.Logger) *raft.Config {
 	config.Logger = logger
 	config.HeartbeatTimeout = m.config.HeartbeatTimeout
 	config.ElectionTimeout = m.config.HeartbeatTimeout
+	config.PreVoteDisabled = m.config.NoPreVote
 	config.LeaderLeaseTimeout = m.config.HeartbeatTimeout * 4 / 5
 	// Followers learn of the last commit by it when no further entry comes.
 	config.CommitTimeout = 5 * time.Millisecond
@@ -289,6 +307,11 @@ func (m *Member) run() {
 	m.wg.Go(m.observe)
 	m.wg.Go(m.lead)
 	m.wg.Go(m.watchLeader)
+	m.renewals = newRenewals(m.life, m.peers.renew)
+	m.wg.Go(func() {
+		<-m.life.Done()
+		m.renewals.wait()
+	})
 	m.wg.Go(m.cutLog)
 	m.wg.Go(m.leaderRounds.run)
 	m.wg.Go(m.followerRounds.run)
@@ -300,6 +323,7 @@ func (m *Member) run() {
 		grpc.InitialWindowSize(4<<20), grpc.InitialConnWindowSize(8<<20),
 	)
 	peerpb.RegisterPeerServer(m.server, &peerServer{member: m})
+	peerpb.RegisterLeasesServer(m.server, &leaseServer{member: m})
 	m.onUnwind(func() error { m.server.Stop(); return nil })
 	m.wg.Go(func() {
 		// Serve ends when the listener, or the server, is closed.
@@ -328,6 +352,7 @@ func (m *Member) handOver(ctx context.Context) {
 	if m.raft.State() != raft.Leader || m.voters() < 2 {
 		return
 	}
+	m.handOverLeases(ctx)
 	done := make(chan error, 1)
 	m.wg.Go(func() { done <- m.raft.LeadershipTransfer().Error() })
 	select {

@@ -106,19 +106,6 @@ func (s *peerServer) ReadIndex(ctx context.Context, _ *peerpb.ReadIndexRequest) 
 	return &peerpb.ReadIndexResponse{Index: index}, nil
 }
 
-// KeepAlive implements peerpb.PeerServer.
-func (s *peerServer) KeepAlive(ctx context.Context, request *peerpb.KeepAliveRequest) (*peerpb.KeepAliveResponse, error) {
-	ttl, err := s.member.renewHere(ctx, request.Id)
-	var code kv.ErrorCode
-	if errors.As(err, &code) {
-		return &peerpb.KeepAliveResponse{Error: uint32(code)}, nil
-	}
-	if err != nil {
-		return nil, toStatus(err)
-	}
-	return &peerpb.KeepAliveResponse{Ttl: ttl}, nil
-}
-
 // TimeToLive implements peerpb.PeerServer.
 func (s *peerServer) TimeToLive(ctx context.Context, request *peerpb.TimeToLiveRequest) (*peerpb.TimeToLiveResponse, error) {
 	ttl, granted, err := s.member.remainingHere(ctx, request.Id)

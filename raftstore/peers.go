@@ -28,8 +28,7 @@ const (
 
 // peerConns are the connections to other members, one each, kept for as long as they are used.
 type peerConns struct {
-	source *pki.Source
-	ca     *pki.CA
+	security *pki.PeerSecurity
 	// address finds a member's address.
 	address func(raft.ServerID) (raft.ServerAddress, bool)
 
@@ -43,8 +42,8 @@ type peerConn struct {
 	address raft.ServerAddress
 }
 
-func newPeerConns(source *pki.Source, ca *pki.CA, address func(raft.ServerID) (raft.ServerAddress, bool)) *peerConns {
-	return &peerConns{source: source, ca: ca, address: address, conns: map[raft.ServerID]*peerConn{}}
+func newPeerConns(security *pki.PeerSecurity, address func(raft.ServerID) (raft.ServerAddress, bool)) *peerConns {
+	return &peerConns{security: security, address: address, conns: map[raft.ServerID]*peerConn{}}
 }
 
 func (p *peerConns) close() {
@@ -90,7 +89,7 @@ func (p *peerConns) conn(id raft.ServerID) (*grpc.ClientConn, error) {
 
 func (p *peerConns) connect(address raft.ServerAddress) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+string(address),
-		grpc.WithTransportCredentials(credentials.NewTLS(pki.PeerClient(p.source, p.ca, pki.ProtocolGRPC))),
+		grpc.WithTransportCredentials(credentials.NewTLS(p.security.Client(pki.ProtocolGRPC))),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: connectTimeout,
@@ -155,21 +154,6 @@ func (p *peerConns) progress(ctx context.Context, id raft.ServerID) (*peerpb.Pro
 		return nil, fmt.Errorf("another member, %x, answers in the place of %s", response.Id, id)
 	}
 	return response, nil
-}
-
-func (p *peerConns) keepAlive(ctx context.Context, leader raft.ServerID, id int64) (int64, error) {
-	client, err := p.client(ctx, leader)
-	if err != nil {
-		return 0, err
-	}
-	response, err := client.KeepAlive(ctx, &peerpb.KeepAliveRequest{Id: id})
-	if err != nil {
-		return 0, fromStatus(err)
-	}
-	if response.Error != 0 {
-		return 0, kv.ErrorCode(response.Error)
-	}
-	return response.Ttl, nil
 }
 
 func (p *peerConns) timeToLive(ctx context.Context, leader raft.ServerID, id int64) (ttl, granted int64, err error) {

@@ -102,6 +102,26 @@ func (p *proposer) close() {
 
 // propose adds a command to the queue.
 func (p *proposer) propose(proposal *proposal) {
+	p.count(proposal)
+	if err := p.queue.add(proposal); err != nil {
+		proposal.fail(err)
+	}
+}
+
+// proposeAll adds commands to the queue that shall go into one group.
+func (p *proposer) proposeAll(proposals []*proposal) {
+	for _, proposal := range proposals {
+		p.count(proposal)
+	}
+	if err := p.queue.addAll(proposals); err != nil {
+		for _, proposal := range proposals {
+			proposal.fail(err)
+		}
+	}
+}
+
+// count has a proposal counted from now until its outcome.
+func (p *proposer) count(proposal *proposal) {
 	p.stats.pending.Add(1)
 	answer := proposal.done
 	proposal.done = func(result kv.Result, err error) {
@@ -112,9 +132,6 @@ func (p *proposer) propose(proposal *proposal) {
 			p.stats.failed.Add(1)
 		}
 		answer(result, err)
-	}
-	if err := p.queue.add(proposal); err != nil {
-		proposal.fail(err)
 	}
 }
 

@@ -60,6 +60,30 @@ func (q *queue) add(p *proposal) error {
 	return nil
 }
 
+// addAll puts proposals at the end that shall go into one group, if it has room for them.
+func (q *queue) addAll(proposals []*proposal) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	bytes := 0
+	for _, p := range proposals {
+		bytes += len(p.encoded)
+	}
+	switch {
+	case q.closed:
+		return ErrClosed
+	case len(q.waiting)+len(proposals) > q.maxLength || q.bytes+bytes > q.maxBytes:
+		return ErrTooManyRequests
+	}
+	for _, p := range proposals {
+		q.sequence++
+		p.sequence = q.sequence
+	}
+	q.waiting = append(q.waiting, proposals...)
+	q.bytes += bytes
+	q.wake()
+	return nil
+}
+
 // putBack returns proposals that were taken but not proposed to their places.
 func (q *queue) putBack(proposals []*proposal) {
 	q.mu.Lock()

@@ -22,6 +22,7 @@ func (m *Member) MoveLeader(ctx context.Context, id uint64) error {
 		return nil
 	}
 	done := make(chan error, 1)
+	m.handOverLeases(ctx)
 	m.wg.Go(func() { done <- m.raft.LeadershipTransferToServer(server.ID, server.Address).Error() })
 	select {
 	case err := <-done:

@@ -320,102 +320,6 @@ func (x *ReadIndexResponse) GetIndex() uint64 {
 	return 0
 }
 
-type KeepAliveRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *KeepAliveRequest) Reset() {
-	*x = KeepAliveRequest{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[5]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *KeepAliveRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*KeepAliveRequest) ProtoMessage() {}
-
-func (x *KeepAliveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[5]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use KeepAliveRequest.ProtoReflect.Descriptor instead.
-func (*KeepAliveRequest) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{5}
-}
-
-func (x *KeepAliveRequest) GetId() int64 {
-	if x != nil {
-		return x.Id
-	}
-	return 0
-}
-
-type KeepAliveResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Ttl           int64                  `protobuf:"varint,1,opt,name=ttl,proto3" json:"ttl,omitempty"`     // seconds granted
-	Error         uint32                 `protobuf:"varint,2,opt,name=error,proto3" json:"error,omitempty"` // kv.ErrorCode
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *KeepAliveResponse) Reset() {
-	*x = KeepAliveResponse{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[6]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *KeepAliveResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*KeepAliveResponse) ProtoMessage() {}
-
-func (x *KeepAliveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[6]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use KeepAliveResponse.ProtoReflect.Descriptor instead.
-func (*KeepAliveResponse) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{6}
-}
-
-func (x *KeepAliveResponse) GetTtl() int64 {
-	if x != nil {
-		return x.Ttl
-	}
-	return 0
-}
-
-func (x *KeepAliveResponse) GetError() uint32 {
-	if x != nil {
-		return x.Error
-	}
-	return 0
-}
-
 type TimeToLiveRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            int64                  `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -425,7 +329,7 @@ type TimeToLiveRequest struct {
 
 func (x *TimeToLiveRequest) Reset() {
 	*x = TimeToLiveRequest{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[7]
+	mi := &file_api_peerpb_peer_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -437,7 +341,7 @@ func (x *TimeToLiveRequest) String() string {
 func (*TimeToLiveRequest) ProtoMessage() {}
 
 func (x *TimeToLiveRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[7]
+	mi := &file_api_peerpb_peer_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -450,7 +354,7 @@ func (x *TimeToLiveRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeToLiveRequest.ProtoReflect.Descriptor instead.
 func (*TimeToLiveRequest) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{7}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *TimeToLiveRequest) GetId() int64 {
@@ -470,7 +374,7 @@ type TimeToLiveResponse struct {
 
 func (x *TimeToLiveResponse) Reset() {
 	*x = TimeToLiveResponse{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[8]
+	mi := &file_api_peerpb_peer_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -482,7 +386,7 @@ func (x *TimeToLiveResponse) String() string {
 func (*TimeToLiveResponse) ProtoMessage() {}
 
 func (x *TimeToLiveResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[8]
+	mi := &file_api_peerpb_peer_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -495,7 +399,7 @@ func (x *TimeToLiveResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TimeToLiveResponse.ProtoReflect.Descriptor instead.
 func (*TimeToLiveResponse) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{8}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *TimeToLiveResponse) GetTtl() int64 {
@@ -520,7 +424,7 @@ type ProgressRequest struct {
 
 func (x *ProgressRequest) Reset() {
 	*x = ProgressRequest{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[9]
+	mi := &file_api_peerpb_peer_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -532,7 +436,7 @@ func (x *ProgressRequest) String() string {
 func (*ProgressRequest) ProtoMessage() {}
 
 func (x *ProgressRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[9]
+	mi := &file_api_peerpb_peer_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -545,7 +449,7 @@ func (x *ProgressRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressRequest.ProtoReflect.Descriptor instead.
 func (*ProgressRequest) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{9}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{7}
 }
 
 type ProgressResponse struct {
@@ -559,7 +463,7 @@ type ProgressResponse struct {
 
 func (x *ProgressResponse) Reset() {
 	*x = ProgressResponse{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[10]
+	mi := &file_api_peerpb_peer_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -571,7 +475,7 @@ func (x *ProgressResponse) String() string {
 func (*ProgressResponse) ProtoMessage() {}
 
 func (x *ProgressResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[10]
+	mi := &file_api_peerpb_peer_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -584,7 +488,7 @@ func (x *ProgressResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProgressResponse.ProtoReflect.Descriptor instead.
 func (*ProgressResponse) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{10}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ProgressResponse) GetId() uint64 {
@@ -620,7 +524,7 @@ type AddMemberRequest struct {
 
 func (x *AddMemberRequest) Reset() {
 	*x = AddMemberRequest{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[11]
+	mi := &file_api_peerpb_peer_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -632,7 +536,7 @@ func (x *AddMemberRequest) String() string {
 func (*AddMemberRequest) ProtoMessage() {}
 
 func (x *AddMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[11]
+	mi := &file_api_peerpb_peer_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -645,7 +549,7 @@ func (x *AddMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddMemberRequest.ProtoReflect.Descriptor instead.
 func (*AddMemberRequest) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{11}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *AddMemberRequest) GetName() string {
@@ -685,7 +589,7 @@ type AddMemberResponse struct {
 
 func (x *AddMemberResponse) Reset() {
 	*x = AddMemberResponse{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[12]
+	mi := &file_api_peerpb_peer_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -697,7 +601,7 @@ func (x *AddMemberResponse) String() string {
 func (*AddMemberResponse) ProtoMessage() {}
 
 func (x *AddMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[12]
+	mi := &file_api_peerpb_peer_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -710,7 +614,7 @@ func (x *AddMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddMemberResponse.ProtoReflect.Descriptor instead.
 func (*AddMemberResponse) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{12}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *AddMemberResponse) GetId() uint64 {
@@ -729,7 +633,7 @@ type RemoveMemberRequest struct {
 
 func (x *RemoveMemberRequest) Reset() {
 	*x = RemoveMemberRequest{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[13]
+	mi := &file_api_peerpb_peer_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -741,7 +645,7 @@ func (x *RemoveMemberRequest) String() string {
 func (*RemoveMemberRequest) ProtoMessage() {}
 
 func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[13]
+	mi := &file_api_peerpb_peer_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -754,7 +658,7 @@ func (x *RemoveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberRequest.ProtoReflect.Descriptor instead.
 func (*RemoveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{13}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *RemoveMemberRequest) GetId() uint64 {
@@ -772,7 +676,7 @@ type RemoveMemberResponse struct {
 
 func (x *RemoveMemberResponse) Reset() {
 	*x = RemoveMemberResponse{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[14]
+	mi := &file_api_peerpb_peer_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +688,7 @@ func (x *RemoveMemberResponse) String() string {
 func (*RemoveMemberResponse) ProtoMessage() {}
 
 func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[14]
+	mi := &file_api_peerpb_peer_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +701,7 @@ func (x *RemoveMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveMemberResponse.ProtoReflect.Descriptor instead.
 func (*RemoveMemberResponse) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{14}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{12}
 }
 
 type ReserveMemberRequest struct {
@@ -810,7 +714,7 @@ type ReserveMemberRequest struct {
 
 func (x *ReserveMemberRequest) Reset() {
 	*x = ReserveMemberRequest{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[15]
+	mi := &file_api_peerpb_peer_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -822,7 +726,7 @@ func (x *ReserveMemberRequest) String() string {
 func (*ReserveMemberRequest) ProtoMessage() {}
 
 func (x *ReserveMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[15]
+	mi := &file_api_peerpb_peer_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -835,7 +739,7 @@ func (x *ReserveMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveMemberRequest.ProtoReflect.Descriptor instead.
 func (*ReserveMemberRequest) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{15}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *ReserveMemberRequest) GetPeerUrls() []string {
@@ -861,7 +765,7 @@ type ReserveMemberResponse struct {
 
 func (x *ReserveMemberResponse) Reset() {
 	*x = ReserveMemberResponse{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[16]
+	mi := &file_api_peerpb_peer_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -873,7 +777,7 @@ func (x *ReserveMemberResponse) String() string {
 func (*ReserveMemberResponse) ProtoMessage() {}
 
 func (x *ReserveMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[16]
+	mi := &file_api_peerpb_peer_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -886,7 +790,7 @@ func (x *ReserveMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ReserveMemberResponse.ProtoReflect.Descriptor instead.
 func (*ReserveMemberResponse) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{16}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *ReserveMemberResponse) GetId() uint64 {
@@ -905,7 +809,7 @@ type PromoteMemberRequest struct {
 
 func (x *PromoteMemberRequest) Reset() {
 	*x = PromoteMemberRequest{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[17]
+	mi := &file_api_peerpb_peer_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -917,7 +821,7 @@ func (x *PromoteMemberRequest) String() string {
 func (*PromoteMemberRequest) ProtoMessage() {}
 
 func (x *PromoteMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[17]
+	mi := &file_api_peerpb_peer_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -930,7 +834,7 @@ func (x *PromoteMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteMemberRequest.ProtoReflect.Descriptor instead.
 func (*PromoteMemberRequest) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{17}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *PromoteMemberRequest) GetId() uint64 {
@@ -948,7 +852,7 @@ type PromoteMemberResponse struct {
 
 func (x *PromoteMemberResponse) Reset() {
 	*x = PromoteMemberResponse{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[18]
+	mi := &file_api_peerpb_peer_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -960,7 +864,7 @@ func (x *PromoteMemberResponse) String() string {
 func (*PromoteMemberResponse) ProtoMessage() {}
 
 func (x *PromoteMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[18]
+	mi := &file_api_peerpb_peer_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -973,7 +877,7 @@ func (x *PromoteMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PromoteMemberResponse.ProtoReflect.Descriptor instead.
 func (*PromoteMemberResponse) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{18}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{16}
 }
 
 type UpdateMemberRequest struct {
@@ -986,7 +890,7 @@ type UpdateMemberRequest struct {
 
 func (x *UpdateMemberRequest) Reset() {
 	*x = UpdateMemberRequest{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[19]
+	mi := &file_api_peerpb_peer_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +902,7 @@ func (x *UpdateMemberRequest) String() string {
 func (*UpdateMemberRequest) ProtoMessage() {}
 
 func (x *UpdateMemberRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[19]
+	mi := &file_api_peerpb_peer_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +915,7 @@ func (x *UpdateMemberRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMemberRequest.ProtoReflect.Descriptor instead.
 func (*UpdateMemberRequest) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{19}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *UpdateMemberRequest) GetId() uint64 {
@@ -1036,7 +940,7 @@ type UpdateMemberResponse struct {
 
 func (x *UpdateMemberResponse) Reset() {
 	*x = UpdateMemberResponse{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[20]
+	mi := &file_api_peerpb_peer_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1048,7 +952,7 @@ func (x *UpdateMemberResponse) String() string {
 func (*UpdateMemberResponse) ProtoMessage() {}
 
 func (x *UpdateMemberResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[20]
+	mi := &file_api_peerpb_peer_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1061,7 +965,7 @@ func (x *UpdateMemberResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpdateMemberResponse.ProtoReflect.Descriptor instead.
 func (*UpdateMemberResponse) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{20}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{18}
 }
 
 type HashKVRequest struct {
@@ -1074,7 +978,7 @@ type HashKVRequest struct {
 
 func (x *HashKVRequest) Reset() {
 	*x = HashKVRequest{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[21]
+	mi := &file_api_peerpb_peer_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +990,7 @@ func (x *HashKVRequest) String() string {
 func (*HashKVRequest) ProtoMessage() {}
 
 func (x *HashKVRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[21]
+	mi := &file_api_peerpb_peer_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1099,7 +1003,7 @@ func (x *HashKVRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashKVRequest.ProtoReflect.Descriptor instead.
 func (*HashKVRequest) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{21}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *HashKVRequest) GetRevision() int64 {
@@ -1129,7 +1033,7 @@ type HashKVResponse struct {
 
 func (x *HashKVResponse) Reset() {
 	*x = HashKVResponse{}
-	mi := &file_api_peerpb_peer_proto_msgTypes[22]
+	mi := &file_api_peerpb_peer_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1141,7 +1045,7 @@ func (x *HashKVResponse) String() string {
 func (*HashKVResponse) ProtoMessage() {}
 
 func (x *HashKVResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_api_peerpb_peer_proto_msgTypes[22]
+	mi := &file_api_peerpb_peer_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1154,7 +1058,7 @@ func (x *HashKVResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HashKVResponse.ProtoReflect.Descriptor instead.
 func (*HashKVResponse) Descriptor() ([]byte, []int) {
-	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{22}
+	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HashKVResponse) GetId() uint64 {
@@ -1215,12 +1119,7 @@ const file_api_peerpb_peer_proto_rawDesc = "" +
 	"\aUNKNOWN\x10\x03\"\x12\n" +
 	"\x10ReadIndexRequest\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
-	"\x05index\x18\x01 \x01(\x04R\x05index\"\"\n" +
-	"\x10KeepAliveRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x03R\x02id\";\n" +
-	"\x11KeepAliveResponse\x12\x10\n" +
-	"\x03ttl\x18\x01 \x01(\x03R\x03ttl\x12\x14\n" +
-	"\x05error\x18\x02 \x01(\rR\x05error\"#\n" +
+	"\x05index\x18\x01 \x01(\x04R\x05index\"#\n" +
 	"\x11TimeToLiveRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x03R\x02id\"@\n" +
 	"\x12TimeToLiveResponse\x12\x10\n" +
@@ -1263,11 +1162,10 @@ const file_api_peerpb_peer_proto_rawDesc = "" +
 	"\x04hash\x18\x02 \x01(\rR\x04hash\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12)\n" +
 	"\x10compact_revision\x18\x04 \x01(\x03R\x0fcompactRevision\x12\x14\n" +
-	"\x05error\x18\x05 \x01(\rR\x05error2\xd7\a\n" +
+	"\x05error\x18\x05 \x01(\rR\x05error2\x81\a\n" +
 	"\x04Peer\x12R\n" +
 	"\aForward\x12 .ctlplane.peer.v1.ForwardRequest\x1a!.ctlplane.peer.v1.ForwardResponse(\x010\x01\x12T\n" +
-	"\tReadIndex\x12\".ctlplane.peer.v1.ReadIndexRequest\x1a#.ctlplane.peer.v1.ReadIndexResponse\x12T\n" +
-	"\tKeepAlive\x12\".ctlplane.peer.v1.KeepAliveRequest\x1a#.ctlplane.peer.v1.KeepAliveResponse\x12W\n" +
+	"\tReadIndex\x12\".ctlplane.peer.v1.ReadIndexRequest\x1a#.ctlplane.peer.v1.ReadIndexResponse\x12W\n" +
 	"\n" +
 	"TimeToLive\x12#.ctlplane.peer.v1.TimeToLiveRequest\x1a$.ctlplane.peer.v1.TimeToLiveResponse\x12Q\n" +
 	"\bProgress\x12!.ctlplane.peer.v1.ProgressRequest\x1a\".ctlplane.peer.v1.ProgressResponse\x12T\n" +
@@ -1291,7 +1189,7 @@ func file_api_peerpb_peer_proto_rawDescGZIP() []byte {
 }
 
 var file_api_peerpb_peer_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_api_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 23)
+var file_api_peerpb_peer_proto_msgTypes = make([]protoimpl.MessageInfo, 21)
 var file_api_peerpb_peer_proto_goTypes = []any{
 	(CommandResult_Outcome)(0),    // 0: ctlplane.peer.v1.CommandResult.Outcome
 	(*ForwardRequest)(nil),        // 1: ctlplane.peer.v1.ForwardRequest
@@ -1299,52 +1197,48 @@ var file_api_peerpb_peer_proto_goTypes = []any{
 	(*CommandResult)(nil),         // 3: ctlplane.peer.v1.CommandResult
 	(*ReadIndexRequest)(nil),      // 4: ctlplane.peer.v1.ReadIndexRequest
 	(*ReadIndexResponse)(nil),     // 5: ctlplane.peer.v1.ReadIndexResponse
-	(*KeepAliveRequest)(nil),      // 6: ctlplane.peer.v1.KeepAliveRequest
-	(*KeepAliveResponse)(nil),     // 7: ctlplane.peer.v1.KeepAliveResponse
-	(*TimeToLiveRequest)(nil),     // 8: ctlplane.peer.v1.TimeToLiveRequest
-	(*TimeToLiveResponse)(nil),    // 9: ctlplane.peer.v1.TimeToLiveResponse
-	(*ProgressRequest)(nil),       // 10: ctlplane.peer.v1.ProgressRequest
-	(*ProgressResponse)(nil),      // 11: ctlplane.peer.v1.ProgressResponse
-	(*AddMemberRequest)(nil),      // 12: ctlplane.peer.v1.AddMemberRequest
-	(*AddMemberResponse)(nil),     // 13: ctlplane.peer.v1.AddMemberResponse
-	(*RemoveMemberRequest)(nil),   // 14: ctlplane.peer.v1.RemoveMemberRequest
-	(*RemoveMemberResponse)(nil),  // 15: ctlplane.peer.v1.RemoveMemberResponse
-	(*ReserveMemberRequest)(nil),  // 16: ctlplane.peer.v1.ReserveMemberRequest
-	(*ReserveMemberResponse)(nil), // 17: ctlplane.peer.v1.ReserveMemberResponse
-	(*PromoteMemberRequest)(nil),  // 18: ctlplane.peer.v1.PromoteMemberRequest
-	(*PromoteMemberResponse)(nil), // 19: ctlplane.peer.v1.PromoteMemberResponse
-	(*UpdateMemberRequest)(nil),   // 20: ctlplane.peer.v1.UpdateMemberRequest
-	(*UpdateMemberResponse)(nil),  // 21: ctlplane.peer.v1.UpdateMemberResponse
-	(*HashKVRequest)(nil),         // 22: ctlplane.peer.v1.HashKVRequest
-	(*HashKVResponse)(nil),        // 23: ctlplane.peer.v1.HashKVResponse
+	(*TimeToLiveRequest)(nil),     // 6: ctlplane.peer.v1.TimeToLiveRequest
+	(*TimeToLiveResponse)(nil),    // 7: ctlplane.peer.v1.TimeToLiveResponse
+	(*ProgressRequest)(nil),       // 8: ctlplane.peer.v1.ProgressRequest
+	(*ProgressResponse)(nil),      // 9: ctlplane.peer.v1.ProgressResponse
+	(*AddMemberRequest)(nil),      // 10: ctlplane.peer.v1.AddMemberRequest
+	(*AddMemberResponse)(nil),     // 11: ctlplane.peer.v1.AddMemberResponse
+	(*RemoveMemberRequest)(nil),   // 12: ctlplane.peer.v1.RemoveMemberRequest
+	(*RemoveMemberResponse)(nil),  // 13: ctlplane.peer.v1.RemoveMemberResponse
+	(*ReserveMemberRequest)(nil),  // 14: ctlplane.peer.v1.ReserveMemberRequest
+	(*ReserveMemberResponse)(nil), // 15: ctlplane.peer.v1.ReserveMemberResponse
+	(*PromoteMemberRequest)(nil),  // 16: ctlplane.peer.v1.PromoteMemberRequest
+	(*PromoteMemberResponse)(nil), // 17: ctlplane.peer.v1.PromoteMemberResponse
+	(*UpdateMemberRequest)(nil),   // 18: ctlplane.peer.v1.UpdateMemberRequest
+	(*UpdateMemberResponse)(nil),  // 19: ctlplane.peer.v1.UpdateMemberResponse
+	(*HashKVRequest)(nil),         // 20: ctlplane.peer.v1.HashKVRequest
+	(*HashKVResponse)(nil),        // 21: ctlplane.peer.v1.HashKVResponse
 }
 var file_api_peerpb_peer_proto_depIdxs = []int32{
 	3,  // 0: ctlplane.peer.v1.ForwardResponse.results:type_name -> ctlplane.peer.v1.CommandResult
 	0,  // 1: ctlplane.peer.v1.CommandResult.outcome:type_name -> ctlplane.peer.v1.CommandResult.Outcome
 	1,  // 2: ctlplane.peer.v1.Peer.Forward:input_type -> ctlplane.peer.v1.ForwardRequest
 	4,  // 3: ctlplane.peer.v1.Peer.ReadIndex:input_type -> ctlplane.peer.v1.ReadIndexRequest
-	6,  // 4: ctlplane.peer.v1.Peer.KeepAlive:input_type -> ctlplane.peer.v1.KeepAliveRequest
-	8,  // 5: ctlplane.peer.v1.Peer.TimeToLive:input_type -> ctlplane.peer.v1.TimeToLiveRequest
-	10, // 6: ctlplane.peer.v1.Peer.Progress:input_type -> ctlplane.peer.v1.ProgressRequest
-	12, // 7: ctlplane.peer.v1.Peer.AddMember:input_type -> ctlplane.peer.v1.AddMemberRequest
-	14, // 8: ctlplane.peer.v1.Peer.RemoveMember:input_type -> ctlplane.peer.v1.RemoveMemberRequest
-	16, // 9: ctlplane.peer.v1.Peer.ReserveMember:input_type -> ctlplane.peer.v1.ReserveMemberRequest
-	18, // 10: ctlplane.peer.v1.Peer.PromoteMember:input_type -> ctlplane.peer.v1.PromoteMemberRequest
-	20, // 11: ctlplane.peer.v1.Peer.UpdateMember:input_type -> ctlplane.peer.v1.UpdateMemberRequest
-	22, // 12: ctlplane.peer.v1.Peer.HashKV:input_type -> ctlplane.peer.v1.HashKVRequest
-	2,  // 13: ctlplane.peer.v1.Peer.Forward:output_type -> ctlplane.peer.v1.ForwardResponse
-	5,  // 14: ctlplane.peer.v1.Peer.ReadIndex:output_type -> ctlplane.peer.v1.ReadIndexResponse
-	7,  // 15: ctlplane.peer.v1.Peer.KeepAlive:output_type -> ctlplane.peer.v1.KeepAliveResponse
-	9,  // 16: ctlplane.peer.v1.Peer.TimeToLive:output_type -> ctlplane.peer.v1.TimeToLiveResponse
-	11, // 17: ctlplane.peer.v1.Peer.Progress:output_type -> ctlplane.peer.v1.ProgressResponse
-	13, // 18: ctlplane.peer.v1.Peer.AddMember:output_type -> ctlplane.peer.v1.AddMemberResponse
-	15, // 19: ctlplane.peer.v1.Peer.RemoveMember:output_type -> ctlplane.peer.v1.RemoveMemberResponse
-	17, // 20: ctlplane.peer.v1.Peer.ReserveMember:output_type -> ctlplane.peer.v1.ReserveMemberResponse
-	19, // 21: ctlplane.peer.v1.Peer.PromoteMember:output_type -> ctlplane.peer.v1.PromoteMemberResponse
-	21, // 22: ctlplane.peer.v1.Peer.UpdateMember:output_type -> ctlplane.peer.v1.UpdateMemberResponse
-	23, // 23: ctlplane.peer.v1.Peer.HashKV:output_type -> ctlplane.peer.v1.HashKVResponse
-	13, // [13:24] is the sub-list for method output_type
-	2,  // [2:13] is the sub-list for method input_type
+	6,  // 4: ctlplane.peer.v1.Peer.TimeToLive:input_type -> ctlplane.peer.v1.TimeToLiveRequest
+	8,  // 5: ctlplane.peer.v1.Peer.Progress:input_type -> ctlplane.peer.v1.ProgressRequest
+	10, // 6: ctlplane.peer.v1.Peer.AddMember:input_type -> ctlplane.peer.v1.AddMemberRequest
+	12, // 7: ctlplane.peer.v1.Peer.RemoveMember:input_type -> ctlplane.peer.v1.RemoveMemberRequest
+	14, // 8: ctlplane.peer.v1.Peer.ReserveMember:input_type -> ctlplane.peer.v1.ReserveMemberRequest
+	16, // 9: ctlplane.peer.v1.Peer.PromoteMember:input_type -> ctlplane.peer.v1.PromoteMemberRequest
+	18, // 10: ctlplane.peer.v1.Peer.UpdateMember:input_type -> ctlplane.peer.v1.UpdateMemberRequest
+	20, // 11: ctlplane.peer.v1.Peer.HashKV:input_type -> ctlplane.peer.v1.HashKVRequest
+	2,  // 12: ctlplane.peer.v1.Peer.Forward:output_type -> ctlplane.peer.v1.ForwardResponse
+	5,  // 13: ctlplane.peer.v1.Peer.ReadIndex:output_type -> ctlplane.peer.v1.ReadIndexResponse
+	7,  // 14: ctlplane.peer.v1.Peer.TimeToLive:output_type -> ctlplane.peer.v1.TimeToLiveResponse
+	9,  // 15: ctlplane.peer.v1.Peer.Progress:output_type -> ctlplane.peer.v1.ProgressResponse
+	11, // 16: ctlplane.peer.v1.Peer.AddMember:output_type -> ctlplane.peer.v1.AddMemberResponse
+	13, // 17: ctlplane.peer.v1.Peer.RemoveMember:output_type -> ctlplane.peer.v1.RemoveMemberResponse
+	15, // 18: ctlplane.peer.v1.Peer.ReserveMember:output_type -> ctlplane.peer.v1.ReserveMemberResponse
+	17, // 19: ctlplane.peer.v1.Peer.PromoteMember:output_type -> ctlplane.peer.v1.PromoteMemberResponse
+	19, // 20: ctlplane.peer.v1.Peer.UpdateMember:output_type -> ctlplane.peer.v1.UpdateMemberResponse
+	21, // 21: ctlplane.peer.v1.Peer.HashKV:output_type -> ctlplane.peer.v1.HashKVResponse
+	12, // [12:22] is the sub-list for method output_type
+	2,  // [2:12] is the sub-list for method input_type
 	2,  // [2:2] is the sub-list for extension type_name
 	2,  // [2:2] is the sub-list for extension extendee
 	0,  // [0:2] is the sub-list for field type_name
@@ -1361,7 +1255,7 @@ func file_api_peerpb_peer_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_peerpb_peer_proto_rawDesc), len(file_api_peerpb_peer_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   23,
+			NumMessages:   21,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

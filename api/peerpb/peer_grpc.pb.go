@@ -24,7 +24,6 @@ const _ = grpc.SupportPackageIsVersion9
 const (
 	Peer_Forward_FullMethodName       = "/ctlplane.peer.v1.Peer/Forward"
 	Peer_ReadIndex_FullMethodName     = "/ctlplane.peer.v1.Peer/ReadIndex"
-	Peer_KeepAlive_FullMethodName     = "/ctlplane.peer.v1.Peer/KeepAlive"
 	Peer_TimeToLive_FullMethodName    = "/ctlplane.peer.v1.Peer/TimeToLive"
 	Peer_Progress_FullMethodName      = "/ctlplane.peer.v1.Peer/Progress"
 	Peer_AddMember_FullMethodName     = "/ctlplane.peer.v1.Peer/AddMember"
@@ -44,8 +43,6 @@ type PeerClient interface {
 	Forward(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ForwardRequest, ForwardResponse], error)
 	// ReadIndex answers the index that a reader must have applied for its read to be linearizable.
 	ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexResponse, error)
-	// KeepAlive renews a lease on the leader, which alone counts its time.
-	KeepAlive(ctx context.Context, in *KeepAliveRequest, opts ...grpc.CallOption) (*KeepAliveResponse, error)
 	// TimeToLive answers a lease's remaining time, which the leader alone knows.
 	TimeToLive(ctx context.Context, in *TimeToLiveRequest, opts ...grpc.CallOption) (*TimeToLiveResponse, error)
 	// Progress answers how far the member that is asked has come.
@@ -89,16 +86,6 @@ func (c *peerClient) ReadIndex(ctx context.Context, in *ReadIndexRequest, opts .
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ReadIndexResponse)
 	err := c.cc.Invoke(ctx, Peer_ReadIndex_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *peerClient) KeepAlive(ctx context.Context, in *KeepAliveRequest, opts ...grpc.CallOption) (*KeepAliveResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(KeepAliveResponse)
-	err := c.cc.Invoke(ctx, Peer_KeepAlive_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -194,8 +181,6 @@ type PeerServer interface {
 	Forward(grpc.BidiStreamingServer[ForwardRequest, ForwardResponse]) error
 	// ReadIndex answers the index that a reader must have applied for its read to be linearizable.
 	ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error)
-	// KeepAlive renews a lease on the leader, which alone counts its time.
-	KeepAlive(context.Context, *KeepAliveRequest) (*KeepAliveResponse, error)
 	// TimeToLive answers a lease's remaining time, which the leader alone knows.
 	TimeToLive(context.Context, *TimeToLiveRequest) (*TimeToLiveResponse, error)
 	// Progress answers how far the member that is asked has come.
@@ -227,9 +212,6 @@ func (UnimplementedPeerServer) Forward(grpc.BidiStreamingServer[ForwardRequest, 
 }
 func (UnimplementedPeerServer) ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ReadIndex not implemented")
-}
-func (UnimplementedPeerServer) KeepAlive(context.Context, *KeepAliveRequest) (*KeepAliveResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method KeepAlive not implemented")
 }
 func (UnimplementedPeerServer) TimeToLive(context.Context, *TimeToLiveRequest) (*TimeToLiveResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method TimeToLive not implemented")
@@ -297,24 +279,6 @@ func _Peer_ReadIndex_Handler(srv interface{}, ctx context.Context, dec func(inte
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
 		return srv.(PeerServer).ReadIndex(ctx, req.(*ReadIndexRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _Peer_KeepAlive_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(KeepAliveRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(PeerServer).KeepAlive(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: Peer_KeepAlive_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(PeerServer).KeepAlive(ctx, req.(*KeepAliveRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -473,10 +437,6 @@ var Peer_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ReadIndex",
 			Handler:    _Peer_ReadIndex_Handler,
-		},
-		{
-			MethodName: "KeepAlive",
-			Handler:    _Peer_KeepAlive_Handler,
 		},
 		{
 			MethodName: "TimeToLive",

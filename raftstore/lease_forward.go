@@ -1,0 +1,324 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"io"
+	"sync"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/grpc"
+
+	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// maxRenewals bounds the leases of one message between members.
+const maxRenewals = 4096
+
+// renewalStream is a stream of renewals to the leader.
+type renewalStream = grpc.BidiStreamingClient[peerpb.RenewRequest, peerpb.RenewResponse]
+
+// renewals has leases renewed at the leader for the clients of this member, all of them over one stream. What
+// comes while a message is on its way goes into the next one.
+type renewals struct {
+	life context.Context
+	dial func(context.Context, raft.ServerID) (renewalStream, error)
+
+	mu      sync.Mutex
+	stream  *renewing // to the leader of late
+	running sync.WaitGroup
+}
+
+// renewing is one stream to one leader.
+//
+// Invariants:
+//  1. Who waits for a lease is in waiting until it is answered or the stream has ended.
+//  2. A lease is on its way once at a time. Who asks while it is waits for the next time: the leader may have
+//     renewed it already, and the lease may be gone since.
+type renewing struct {
+	route  route
+	cancel context.CancelFunc
+	ctx    context.Context
+
+	mu      sync.Mutex
+	ended   bool
+	waiting map[int64]*renewers
+	queued  []int64
+	filled  chan struct{} // has a token when there may be something to send
+}
+
+// renewers wait for one lease.
+type renewers struct{ sent, next []chan<- renewed }
+
+type renewed struct {
+	ttl int64
+	err error
+}
+
+func newRenewals(life context.Context, dial func(context.Context, raft.ServerID) (renewalStream, error)) *renewals {
+	return &renewals{life: life, dial: dial}
+}
+
+// wait waits for the goroutines, after life has ended.
+func (r *renewals) wait() {
+	r.mu.Lock() // nothing is begun after this
+	r.mu.Unlock()
+	r.running.Wait()
+}
+
+// renew renews a lease at the leader. An error after which it may be asked again is errNotLeader.
+func (r *renewals) renew(ctx context.Context, leader route, id int64) (int64, error) {
+	answer := make(chan renewed, 1)
+	if !r.to(leader).add(id, answer) {
+		return 0, errNotLeader
+	}
+	select {
+	case a := <-answer:
+		return a.ttl, a.err
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// to returns the stream to a leader, begun when there is none.
+func (r *renewals) to(leader route) *renewing {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.stream != nil && r.stream.route == leader && !r.stream.hasEnded() {
+		return r.stream
+	}
+	if r.stream != nil {
+		r.stream.cancel()
+	}
+	s := &renewing{route: leader, waiting: map[int64]*renewers{}, filled: make(chan struct{}, 1)}
+	s.ctx, s.cancel = context.WithCancel(r.life)
+	r.stream = s
+	if r.life.Err() != nil {
+		s.end()
+		return s
+	}
+	r.running.Go(func() { s.run(r.dial) })
+	return s
+}
+
+func (s *renewing) hasEnded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.ended
+}
+
+// add puts a lease into the next message. It returns false when the stream has ended.
+func (s *renewing) add(id int64, answer chan<- renewed) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return false
+	}
+	w := s.waiting[id]
+	if w == nil {
+		w = &renewers{}
+		s.waiting[id] = w
+		s.queue(id)
+	}
+	w.next = append(w.next, answer)
+	return true
+}
+
+// queue puts a lease into the next message. mu is held.
+func (s *renewing) queue(id int64) {
+	s.queued = append(s.queued, id)
+	select {
+	case s.filled <- struct{}{}:
+	default:
+	}
+}
+
+// run sends and receives until the stream breaks.
+func (s *renewing) run(dial func(context.Context, raft.ServerID) (renewalStream, error)) {
+	defer s.end()
+	stream, err := dial(s.ctx, s.route.leader)
+	if err != nil {
+		return
+	}
+	var sending sync.WaitGroup
+	defer sending.Wait()
+	defer s.cancel()
+	sending.Go(func() { s.send(stream) })
+	for {
+		response, err := stream.Recv()
+		if err != nil {
+			return
+		}
+		for _, renewal := range response.Renewals {
+			s.settle(renewal)
+		}
+	}
+}
+
+func (s *renewing) send(stream renewalStream) {
+	for {
+		select {
+		case <-s.filled:
+		case <-s.ctx.Done():
+			return
+		}
+		for ids := s.take(); len(ids) > 0; ids = s.take() {
+			if stream.Send(&peerpb.RenewRequest{Ids: ids}) != nil {
+				s.cancel() // the receiver sees the end too
+				return
+			}
+		}
+	}
+}
+
+func (s *renewing) take() []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := min(len(s.queued), maxRenewals)
+	ids := s.queued[:n:n]
+	s.queued = s.queued[n:]
+	for _, id := range ids {
+		if w := s.waiting[id]; w != nil {
+			w.sent, w.next = w.next, nil
+		}
+	}
+	return ids
+}
+
+func (s *renewing) settle(renewal *peerpb.Renewal) {
+	answer := renewed{ttl: renewal.Ttl}
+	switch renewal.Outcome {
+	case peerpb.Renewal_RENEWED:
+	case peerpb.Renewal_NOT_FOUND:
+		answer.err = kv.ErrLeaseNotFound
+	default:
+		answer.err = errNotLeader
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	w := s.waiting[renewal.Id]
+	if w == nil {
+		return
+	}
+	for _, ch := range w.sent {
+		ch <- answer // has room
+	}
+	w.sent = nil
+	if len(w.next) > 0 {
+		s.queue(renewal.Id)
+	} else {
+		delete(s.waiting, renewal.Id)
+	}
+}
+
+// end answers whoever still waits: nothing is known of those renewals, and they may be asked for again.
+func (s *renewing) end() {
+	s.cancel()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ended = true
+	for _, w := range s.waiting {
+		for _, ch := range append(w.sent, w.next...) {
+			ch <- renewed{err: errNotLeader}
+		}
+	}
+	s.waiting = nil
+}
+
+// renew opens a stream of renewals to the leader.
+func (p *peerConns) renew(ctx context.Context, leader raft.ServerID) (renewalStream, error) {
+	if _, err := p.client(ctx, leader); err != nil { // waits for the connection
+		return nil, err
+	}
+	conn, err := p.conn(leader)
+	if err != nil {
+		return nil, err
+	}
+	return peerpb.NewLeasesClient(conn).Renew(ctx)
+}
+
+// leaseServer answers other members' renewals. The port let in nobody else.
+type leaseServer struct {
+	peerpb.UnimplementedLeasesServer
+	member *Member
+}
+
+// renewersPerStream bounds the renewals of one member that wait: for a checkpoint, or for a lease's end.
+const renewersPerStream = 1024
+
+// Renew implements peerpb.LeasesServer. The leases of a message share the proof that this member leads.
+func (s *leaseServer) Renew(stream grpc.BidiStreamingServer[peerpb.RenewRequest, peerpb.RenewResponse]) error {
+	ctx := stream.Context()
+	var sending sync.Mutex
+	send := func(renewals ...*peerpb.Renewal) {
+		sending.Lock()
+		defer sending.Unlock()
+		// A failure to send ends the stream, which Recv sees too.
+		_ = stream.Send(&peerpb.RenewResponse{Renewals: renewals})
+	}
+	var waiting sync.WaitGroup
+	defer waiting.Wait() // the stream ends with this call
+	slots := make(chan struct{}, renewersPerStream)
+	for {
+		request, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		done, slow := s.member.renewGroup(ctx, request.Ids)
+		if len(done) > 0 {
+			send(done...)
+		}
+		for _, id := range slow {
+			select {
+			case slots <- struct{}{}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			waiting.Go(func() {
+				defer func() { <-slots }()
+				ttl, err := s.member.renewHere(ctx, id)
+				send(encodeRenewal(id, ttl, err))
+			})
+		}
+	}
+}
+
+// renewGroup renews those of a follower's leases that need not wait for anything, and returns the others.
+func (m *Member) renewGroup(ctx context.Context, ids []int64) (done []*peerpb.Renewal, slow []int64) {
+	_, err := m.leaderRounds.join(ctx)
+	for _, id := range ids {
+		if err != nil {
+			done = append(done, encodeRenewal(id, 0, err))
+			continue
+		}
+		ttl, renewal := m.renewProved(atOnce, id)
+		if renewal == nil {
+			done = append(done, encodeRenewal(id, ttl, nil))
+		} else {
+			slow = append(slow, id)
+		}
+	}
+	return done, slow
+}
+
+// atOnce is the context of a question that may not wait.
+var atOnce = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+func encodeRenewal(id, ttl int64, err error) *peerpb.Renewal {
+	r := &peerpb.Renewal{Id: id, Ttl: ttl}
+	switch {
+	case errors.Is(err, kv.ErrLeaseNotFound):
+		r.Outcome = peerpb.Renewal_NOT_FOUND
+	case err != nil:
+		r.Outcome = peerpb.Renewal_ASK_AGAIN
+	}
+	return r
+}
