@@ -16,6 +16,9 @@ type Options struct {
 	Dir string
 	// FS is the file system; nil is the disk.
 	FS vfs.FS
+	// DiskFull is asked what to do when a write finds the disk full; it may wait for room, and is called by any
+	// goroutine. Nil lets such a write fail, which may end the process.
+	DiskFull func() FullDisk
 	// CacheBytes is the size of the block cache; 0 is 64 MiB. Memory that the memory tables don't need is
 	// added to it.
 	CacheBytes int64
@@ -113,9 +116,12 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 	l.log.Error("pebble", "message", fmt.Sprintf(format, args...))
 }
 
+// pebbleFatal is what Fatalf panics with.
+type pebbleFatal string
+
 // Fatalf is for a database that can't go on. Pebble expects not to be returned to.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
 	message := fmt.Sprintf(format, args...)
 	l.log.Error("pebble can't go on", "message", message)
-	panic("kv: " + message)
+	panic(pebbleFatal("kv: " + message))
 }

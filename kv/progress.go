@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
 )
@@ -107,6 +108,9 @@ func (s *Store) readFlushed() error {
 	if err != nil {
 		return err
 	}
+	if err := s.onDisk(); err != nil {
+		return err
+	}
 	// Two callers may have read in either order: the index only grows.
 	for old := s.flushed.index.Load(); old < st.applied && !s.flushed.index.CompareAndSwap(old, st.applied); {
 		old = s.flushed.index.Load()
@@ -126,6 +130,14 @@ func (s *Store) Flush() error {
 		return fmt.Errorf("kv: can't write the store to the disk: %w", err)
 	}
 	s.flushed.invalidate()
+	return s.onDisk()
+}
+
+// onDisk returns an error once nothing is written to the disk any more, see FullAbandon.
+func (s *Store) onDisk() error {
+	if s.disk != nil && s.disk.abandoned.Load() {
+		return fmt.Errorf("kv: the disk of %s is full: %w", s.options.Dir, syscall.ENOSPC)
+	}
 	return nil
 }
 
@@ -143,6 +155,9 @@ func (s *Store) Checkpoint(dir string) error {
 		return fmt.Errorf("kv: can't write the store to the disk: %w", err)
 	}
 	s.flushed.invalidate()
+	if err := s.onDisk(); err != nil {
+		return err
+	}
 	err = s.db.Checkpoint(dir)
 	if errors.Is(err, pebble.ErrClosed) {
 		return ErrClosed

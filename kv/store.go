@@ -27,6 +27,7 @@ type Store struct {
 	db      *pebble.DB
 	lock    *pebble.Lock
 	cache   *pebble.Cache
+	disk    *fullDiskFS // nil where a full disk is not handled
 
 	apply struct {
 		sync.Mutex
@@ -59,6 +60,10 @@ type Store struct {
 func Open(o Options) (*Store, error) {
 	o = o.withDefaults()
 	s := &Store{options: o, log: o.Logger, closing: make(chan struct{})}
+	if o.DiskFull != nil {
+		s.disk = newFullDiskFS(o.FS, o.Dir, o.DiskFull)
+		s.options.FS = s.disk
+	}
 	if err := s.openDatabase(); err != nil {
 		return nil, err
 	}
@@ -86,13 +91,27 @@ func (s *Store) openDatabaseAs(readOnly bool) error {
 	s.cache = o.cache()
 	options := o.pebble(s.cache, lock, s.flushed.invalidate)
 	options.ReadOnly = readOnly
-	s.db, err = pebble.Open(o.Dir, options)
+	s.db, err = openPebble(o.Dir, options)
 	if err != nil {
 		s.cache.Unref()
 		lock.Close()
 		return fmt.Errorf("%w: %s can't be opened by this version of ctlplane; use the version that wrote it, or give an empty directory: %w", ErrFormat, o.Dir, err)
 	}
 	return nil
+}
+
+// openPebble opens a database, or fails; Pebble alone can end the process instead, where the disk is full.
+func openPebble(dir string, options *pebble.Options) (_ *pebble.DB, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			fatal, ok := r.(pebbleFatal)
+			if !ok {
+				panic(r)
+			}
+			err = errors.New(string(fatal))
+		}
+	}()
+	return pebble.Open(dir, options)
 }
 
 // load reads what is kept in memory: the state record, leases and members. None of it grows with the keys.
