@@ -46,7 +46,9 @@ func (m *Master) newClientPort(objects *registry.Registry, who auth.Authenticato
 		byCertificate = etcdv3.AllowByCertificate
 		config.Allow = unlessLocal(byCertificate)
 	}
-	p.server = grpc.NewServer(append(etcdv3.ServerOptions(config), grpc.Creds(port.Credentials()))...)
+	calls := etcdv3.NewCallMetrics(metrics, m.cfg.HTTP.ExtensiveMetrics)
+	options := append(calls.ServerOptions(), grpc.Creds(port.Credentials()))
+	p.server = grpc.NewServer(append(options, etcdv3.ServerOptions(config)...)...)
 	services := m.cfg.KV
 	services.Logger = m.cfg.Logger
 	etcdv3.Register(p.server, m.cluster.Member, services)
@@ -59,6 +61,8 @@ func (m *Master) newClientPort(objects *registry.Registry, who auth.Authenticato
 			return auth.WithUser(ctx, user), nil
 		}, m.cfg.Logger)
 	}
+	calls.Count(p.server)
+	countTraffic(metrics, p.port.Traffic())
 	served := m.webConfig(metrics, metricsHandler)
 	if !m.cfg.HTTP.NoGateway {
 		var err error

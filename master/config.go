@@ -91,6 +91,8 @@ type HTTPConfig struct {
 	CORS, HostWhitelist []string
 	// Pprof serves /debug/pprof/; NoGateway leaves out the JSON gateway.
 	Pprof, NoGateway bool
+	// ExtensiveMetrics also measures how long calls take.
+	ExtensiveMetrics bool
 }
 
 // Ready is what a master tells when it serves.

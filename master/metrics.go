@@ -2,11 +2,13 @@ package master
 
 import (
 	"net/http"
+	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/port"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
 
@@ -19,4 +21,18 @@ func newMetrics(m *raftstore.Member) (*prometheus.Registry, http.Handler) {
 		m.Metrics(),
 	)
 	return metrics, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})
+}
+
+// countTraffic shows the bytes of the client port's gRPC connections, as they cross the wire.
+func countTraffic(metrics prometheus.Registerer, traffic *port.Traffic) {
+	for _, c := range []struct {
+		name, help string
+		bytes      *atomic.Uint64
+	}{
+		{"etcd_network_client_grpc_received_bytes_total", "Bytes from clients that speak gRPC.", &traffic.Received},
+		{"etcd_network_client_grpc_sent_bytes_total", "Bytes to clients that speak gRPC.", &traffic.Sent},
+	} {
+		metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.name, Help: c.help},
+			func() float64 { return float64(c.bytes.Load()) }))
+	}
 }
