@@ -167,7 +167,7 @@ func (w *writer) commit() error {
 	settleAuth(true)
 	s.hub.publish(w.revisions)
 	s.counters.add(w.counted)
-	s.tokens.commit(w.assigned, w.auth.enabled)
+	s.tokens.commit(w.assigned, w.forgetTokens)
 	s.leases.commit(w.leaseChanges)
 	s.members.commit(w.memberChanges)
 	s.alarms.commit(w)

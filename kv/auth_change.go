@@ -133,6 +133,7 @@ func (w *writer) disableAuth() error {
 	c := w.beginAuth()
 	c.enabled = false
 	c.revision++
+	w.assigned, w.forgetTokens = nil, true
 	return c.end()
 }
 

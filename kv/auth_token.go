@@ -85,17 +85,16 @@ func newTokenTable(c clock.PassiveClock) *tokenTable {
 	return &tokenTable{clock: c, index: map[string]*list.Element{}, used: list.New()}
 }
 
-// commit takes assigned tokens in, or forgets all when users are not told apart any more.
-func (t *tokenTable) commit(assigned []tokenAssignment, enabled bool) {
-	if enabled && len(assigned) == 0 {
+// commit takes assigned tokens in, after it has forgotten those from before, if users ceased to be told apart.
+func (t *tokenTable) commit(assigned []tokenAssignment, forget bool) {
+	if !forget && len(assigned) == 0 {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if !enabled {
+	if forget {
 		clear(t.index)
 		t.used.Init()
-		return
 	}
 	for _, a := range assigned {
 		if t.index[a.hash] != nil {

@@ -89,6 +89,8 @@ func (c *Command) message() (byte, proto.Message) {
 		return tagAlarm, c.Alarm
 	case c.Downgrade != nil:
 		return tagDowngrade, c.Downgrade
+	case c.Auth != nil:
+		return tagAuth, c.Auth
 	default:
 		return tagLeaseRevoke, c.LeaseRevoke
 	}

@@ -51,7 +51,8 @@ func FuzzDecodeCommand(f *testing.F) {
 	for _, c := range []Command{put("a", "b"), del("a", "b"), compact(3), {Member: &MemberUpdate{Operation: MemberAdd, Member: Member{ID: 1, Name: "x"}}}, {Txn: &pb.TxnRequest{
 		Compare: []*pb.Compare{{Key: []byte("a"), TargetUnion: &pb.Compare_Version{}}},
 		Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestPut{RequestPut: put("a", "b").Put}}, {}},
-	}}, {LeaseGrant: &pb.LeaseGrantRequest{ID: 1, TTL: 1}}, {LeaseRevoke: &pb.LeaseRevokeRequest{ID: 1}}} {
+	}}, {LeaseGrant: &pb.LeaseGrantRequest{ID: 1, TTL: 1}}, addUser("a"), {Auth: &pb.AuthEnableRequest{}, Caller: Anonymous},
+		{Auth: &pb.AuthRoleDeleteRequest{Role: "r"}, Caller: &Caller{User: "u", AuthRevision: 300}}, {LeaseRevoke: &pb.LeaseRevokeRequest{ID: 1}}} {
 		b, err := c.Append(nil)
 		if err != nil {
 			f.Fatal(err)

@@ -32,6 +32,7 @@ type writer struct {
 	memberChanges []memberChange
 	auth          *AuthState        // the users and roles that the command finds
 	assigned      []tokenAssignment // to users that were authenticated
+	forgetTokens  bool              // those that were assigned before
 	alarmChanges  []alarmChange
 	gate          *gate   // once the batch has changed it
 	downgrade     *string // nil: as it was
