@@ -28,17 +28,17 @@ type watchServer struct {
 	store Watches
 	log   *slog.Logger
 	clock clock.WithTicker
-	// permit tells whether the caller may watch a range; nil: everybody may.
-	permit func(ctx context.Context, key, rangeEnd []byte) error
+	// permit tells whether the caller may watch a range.
+	permit func(ctx context.Context, key, rangeEnd []byte) (*watchRight, error)
 	// progressInterval is how often quiet watches are told how far they are.
 	progressInterval time.Duration
 	// fragmentBytes is about how large a response gets where the client takes it in parts.
 	fragmentBytes int
 }
 
-func newWatchServer(b Watches, o Options) *watchServer {
+func newWatchServer(b Watches, permit func(context.Context, []byte, []byte) (*watchRight, error), o Options) *watchServer {
 	return &watchServer{
-		store: b, log: o.Logger, clock: o.Clock, progressInterval: o.WatchProgressInterval, fragmentBytes: o.MaxRequestBytes,
+		store: b, permit: permit, log: o.Logger, clock: o.Clock, progressInterval: o.WatchProgressInterval, fragmentBytes: o.MaxRequestBytes,
 	}
 }
 
@@ -72,6 +72,7 @@ type watchState struct {
 	progressNotify bool       // wants to know of progress when there are no events
 	quiet          bool       // no events since the last report of progress
 	id             mem.Buffer // the field of its id, encoded
+	right          *watchRight
 }
 
 // Watch serves a stream until the client ends it, or it breaks.
@@ -167,7 +168,7 @@ func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
 	// Taken before the watch is there: a client that comes back asks from this revision on, and may rather get an event
 	// twice than miss it.
 	resp := &pb.WatchResponse{Header: ws.store.Header(), Created: true}
-	id, err := ws.start(r)
+	id, right, err := ws.start(r)
 	if errors.Is(err, kv.ErrClosed) {
 		return err
 	}
@@ -176,38 +177,41 @@ func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
 		return ws.grpc.Send(resp)
 	}
 	ws.watches[id] = &watchState{
-		start: r.StartRevision, fragment: r.Fragment, progressNotify: r.ProgressNotify, quiet: true, id: encodeWatchID(id),
+		start: r.StartRevision, fragment: r.Fragment, progressNotify: r.ProgressNotify, quiet: true, id: encodeWatchID(id), right: right,
 	}
 	resp.WatchId = id
 	return ws.grpc.Send(resp)
 }
 
 // start opens the watch that r asks for.
-func (ws *watchStream) start(r *pb.WatchCreateRequest) (int64, error) {
+func (ws *watchStream) start(r *pb.WatchCreateRequest) (int64, *watchRight, error) {
 	if r.StartRevision < 0 {
-		return 0, kv.ErrCompacted
+		return 0, nil, kv.ErrCompacted
 	}
 	w := kv.WatchRequest{ID: r.WatchId, Key: r.Key, RangeEnd: r.RangeEnd, StartRevision: r.StartRevision, PrevKV: r.PrevKv}
 	if len(w.Key) == 0 {
 		w.Key = []byte{0} // the smallest key
 	}
-	if ws.permit != nil {
-		if err := ws.permit(ws.ctx, w.Key, w.RangeEnd); err != nil {
-			return 0, err
-		}
+	right, err := ws.permit(ws.ctx, w.Key, w.RangeEnd)
+	if err != nil {
+		return 0, nil, err
 	}
 	if len(ws.watches) >= maxWatches {
-		return 0, rpctypes.ErrGRPCRequestTooManyRequests
+		return 0, nil, rpctypes.ErrGRPCRequestTooManyRequests
 	}
 	for _, f := range r.Filters {
 		w.NoPut = w.NoPut || f == pb.WatchCreateRequest_NOPUT
 		w.NoDelete = w.NoDelete || f == pb.WatchCreateRequest_NODELETE
 	}
-	return ws.events.Watch(w)
+	id, err := ws.events.Watch(w)
+	return id, right, err
 }
 
 // cancel ends a watch and answers, if there is one of that id. sending is held.
-func (ws *watchStream) cancel(id int64) error {
+func (ws *watchStream) cancel(id int64) error { return ws.cancelFor(id, "") }
+
+// cancelFor is cancel with a reason, if there is one to tell.
+func (ws *watchStream) cancelFor(id int64, reason string) error {
 	if _, ok := ws.watches[id]; !ok {
 		return nil
 	}
@@ -215,7 +219,7 @@ func (ws *watchStream) cancel(id int64) error {
 		return err
 	}
 	delete(ws.watches, id)
-	return ws.grpc.Send(&pb.WatchResponse{Header: ws.store.Header(), WatchId: id, Canceled: true})
+	return ws.grpc.Send(&pb.WatchResponse{Header: ws.store.Header(), WatchId: id, Canceled: true, CancelReason: reason})
 }
 
 // replace takes the watches over to the store that has replaced the one of ended.

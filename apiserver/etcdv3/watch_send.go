@@ -50,6 +50,10 @@ func (ws *watchStream) sendEvents(e kv.EncodedEvents) error {
 		ws.message.forget()
 		return nil
 	}
+	if err := w.right.check(); err != nil {
+		ws.message.forget()
+		return ws.cancelFor(e.WatchID, watchRefusal(err))
+	}
 	if e.CompactRevision != 0 {
 		delete(ws.watches, e.WatchID)
 		return ws.grpc.Send(&pb.WatchResponse{
