@@ -1,4 +1,4 @@
-# make build | demo | test | bench | lint | generate | install
+# make build | demo | test | bench | bench-large | lint | generate | install
 SHELL := /bin/bash
 GO ?= go
 PREFIX ?= /usr/local
@@ -9,7 +9,7 @@ export CGO_ENABLED = 1
 TAGS := netgo,osusergo
 LDFLAGS := -s -w -linkmode external -extldflags -static -X main.version=$(VERSION)
 
-.PHONY: build demo test lint bench generate install deps test-deps
+.PHONY: build demo test lint bench bench-large generate install deps test-deps
 
 build: deps
 	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ctlplane ./cmd/ctlplane
@@ -29,10 +29,16 @@ lint: deps
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
 
-# Three masters against three etcd members, in alternation; QUICK=1 for a short run.
-bench: build
+# Three members of the store against three of etcd, in alternation: about ten minutes; QUICK=1 for a short run.
+bench: build bin/etcd
+	$(GO) run ./bench/compare -etcd bin/etcd $(if $(QUICK),-quick) $(BENCH_FLAGS)
+
+# The same with ten million keys: memory, restart, scans, compaction. Takes long.
+bench-large: build bin/etcd
+	$(GO) run ./bench/compare -etcd bin/etcd -large $(if $(QUICK),-quick) $(BENCH_FLAGS)
+
+bin/etcd: bench/peers/go.mod bench/peers/main.go
 	cd bench/peers && $(GO) build -o ../../bin/etcd .
-	$(GO) run ./bench/compare -etcd bin/etcd $(if $(QUICK),-rounds 1 -duration 4s)
 
 generate: test-deps
 	$(GO) generate ./...

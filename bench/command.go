@@ -2,177 +2,251 @@ package bench
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"runtime/debug"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/term"
+	"github.com/spf13/pflag"
 )
 
-// StartCluster starts a cluster to be measured, with its client ports in plain text. stop ends it and removes its data.
-type StartCluster func(ctx context.Context) (endpoints []string, stop func(), err error)
+// Own is a cluster of the benchmark's own: processes that end, with their data, when it is closed.
+type Own interface {
+	Processes
+	Close()
+}
+
+// StartOwn starts a cluster to be measured, with its client ports in plain text: three of ctlplane's members or, if etcd is
+// the path of that binary, of etcd's.
+type StartOwn func(etcd string) (Own, error)
 
 // NewCommand is `ctlplane bench`. A benchmark that is not told which cluster to load starts one with start.
-func NewCommand(start StartCluster) *cobra.Command {
+func NewCommand(start StartOwn) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure how fast a cluster is",
-		Args:  cobra.NoArgs,
+		Short: "Measure how fast a cluster is, alone or against another",
+		Long: `Load a cluster and report what it gave: operations a second, and how long they took.
+
+Without --endpoints a cluster of three members is started in a temporary directory, measured and removed. With --endpoints
+that cluster is loaded, a ctlplane cluster or an etcd; the keys written start with "` + keyPrefix + `".`,
+		Args: cobra.NoArgs,
 	}
-	cmd.AddCommand(newWritesCommand(start))
+	for _, w := range Workloads() {
+		cmd.AddCommand(newWorkloadCommand(w, start))
+	}
+	cmd.AddCommand(newAllCommand(start))
 	return cmd
 }
 
-// writesFlags are the flags of `bench writes`.
-type writesFlags struct {
-	options           Options
-	output            string
-	caFile            string
-	certFile, keyFile string
-}
-
-func newWritesCommand(start StartCluster) *cobra.Command {
-	var f writesFlags
+func newWorkloadCommand(w Workload, start StartOwn) *cobra.Command {
+	d := w.Describe()
+	s := session{start: start}
 	cmd := &cobra.Command{
-		Use:   "writes",
-		Short: "Measure replicated writes: throughput and latency",
-		Long: `Writes as many keys as the cluster takes, and reports writes a second and the latency of each.
-
-Without --endpoints a cluster of three masters is started in a temporary directory, measured and removed.
-With --endpoints that cluster is loaded, a ctlplane cluster or an etcd; the keys written start with "` + keyPrefix + `".`,
-		Example: `  ctlplane bench writes                                   # three masters of its own, 1000 clients
-  ctlplane bench writes --pipeline 100                    # the client library's write stream
-  ctlplane bench writes --endpoints http://127.0.0.1:2379 --clients 100 -o json`,
-		Args:         cobra.NoArgs,
-		SilenceUsage: true,
-		RunE:         func(cmd *cobra.Command, _ []string) error { return f.run(cmd, start) },
+		Use: d.Name, Short: d.Short, Long: d.Long, Args: cobra.NoArgs, SilenceUsage: true,
+		Example: fmt.Sprintf(`  ctlplane bench %[1]s                            # a cluster of its own
+  ctlplane bench %[1]s --against bin/etcd -o html > page.html
+  ctlplane bench %[1]s --endpoints http://127.0.0.1:2379 -o json`, d.Name),
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd, []Workload{w}) },
 	}
-	f.register(cmd)
+	if d.NeedsProcesses {
+		cmd.Example = strings.Join(strings.Split(cmd.Example, "\n")[:2], "\n")
+	}
+	s.register(cmd.Flags(), d)
+	w.Flags(cmd.Flags())
 	return cmd
 }
 
-func (f *writesFlags) register(cmd *cobra.Command) {
-	o, flags := &f.options, cmd.Flags()
-	flags.StringSliceVar(&o.Endpoints, "endpoints", nil, "client addresses of the cluster to load (default: start one)")
-	flags.IntVar(&o.Clients, "clients", 0, "concurrent writers (default 1000, with --pipeline 10)")
-	flags.IntVar(&o.Connections, "connections", 10, "gRPC connections that the clients share")
-	flags.IntVar(&o.Pipeline, "pipeline", 0, "writes in flight a client, over the client library's write stream (0: one RPC a write)")
-	flags.StringVar((*string)(&o.Target), "target", string(TargetLeader), `members to write to: "leader" or "all"`)
-	flags.IntVar(&o.KeySize, "key-size", 16, "bytes of a key")
-	flags.IntVar(&o.KeySpace, "key-space", 100_000, "how many different keys are written")
-	flags.IntVar(&o.ValueSize, "value-size", 256, "bytes of a value")
-	flags.DurationVar(&o.Duration, "duration", 10*time.Second, "how long to measure")
-	flags.Int64Var(&o.Total, "total", 0, "how many writes to measure, in place of a duration")
-	flags.DurationVar(&o.WarmUp, "warm-up", time.Second, "time before the measurement starts")
-	flags.Uint64Var(&o.Seed, "seed", 1, "seed of the sequence of keys")
-	flags.StringVar(&f.caFile, "cacert", "", "CA certificate of the cluster (PEM)")
-	flags.StringVar(&f.certFile, "cert", "", "client certificate (PEM)")
-	flags.StringVar(&f.keyFile, "key", "", "key of the client certificate (PEM)")
-	flags.StringVarP(&f.output, "output", "o", "text", `"text" or "json"`)
+func newAllCommand(start StartOwn) *cobra.Command {
+	s := session{start: start}
+	cmd := &cobra.Command{
+		Use: "all", Short: "Run every benchmark, one after the other", Args: cobra.NoArgs, SilenceUsage: true,
+		Long: `Run every benchmark with its own defaults for what is not given, one after the other on the same cluster. Those that stop
+members are left out when --endpoints names a cluster.`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return s.run(cmd, Workloads()) },
+	}
+	s.register(cmd.Flags(), Description{})
+	return cmd
 }
 
-func (f *writesFlags) run(cmd *cobra.Command, start StartCluster) error {
-	if f.output != "text" && f.output != "json" {
-		return fmt.Errorf("output %q is neither text nor json", f.output)
+// session is one call of the command: its flags, and the clusters that it loads.
+type session struct {
+	start                     StartOwn
+	options                   Options
+	against                   string
+	rounds                    int
+	output                    string
+	caFile, certFile, keyFile string
+	own                       []Own
+}
+
+func (s *session) register(flags *pflag.FlagSet, d Description) {
+	o := &s.options
+	flags.SetNormalizeFunc(func(_ *pflag.FlagSet, name string) pflag.NormalizedName {
+		if name == "warmup" {
+			name = "warm-up"
+		}
+		return pflag.NormalizedName(name)
+	})
+	flags.StringSliceVar(&o.Endpoints, "endpoints", nil, "client addresses of the cluster to load (default: start one)")
+	flags.StringVar(&s.against, "against", "", "load a second cluster in turns and print the ratios: its addresses, or the path of an etcd binary to start one of")
+	flags.IntVar(&s.rounds, "rounds", 3, "with --against, how often each is measured")
+	flags.IntVar(&o.Clients, "clients", 0, "concurrent clients"+defaultOf(d.Clients))
+	flags.IntVar(&o.Connections, "connections", 10, "gRPC connections that the clients share")
+	flags.StringVar((*string)(&o.Target), "target", string(TargetLeader), `members to load: "leader" or "all"`)
+	flags.IntVar(&o.KeySize, "key-size", 16, "bytes of a key")
+	flags.IntVar(&o.KeySpace, "key-space", 100_000, "how many different keys are used")
+	flags.IntVar(&o.ValueSize, "value-size", 256, "bytes of a value")
+	flags.DurationVar(&o.Duration, "duration", defaultDuration, "how long to measure")
+	flags.Int64Var(&o.Total, "total", 0, "how many operations to measure, in place of a duration")
+	flags.Float64Var(&o.Rate, "rate", 0, "operations started a second, latency counted from when each was due"+defaultOf(int(d.Rate)))
+	flags.DurationVar(&o.WarmUp, "warm-up", defaultWarmUp, "time before the measurement starts")
+	flags.Uint64Var(&o.Seed, "seed", 1, "seed of the sequence of keys")
+	flags.StringVar(&s.caFile, "cacert", "", "CA certificate of the cluster (PEM)")
+	flags.StringVar(&s.certFile, "cert", "", "client certificate (PEM)")
+	flags.StringVar(&s.keyFile, "key", "", "key of the client certificate (PEM)")
+	flags.StringVarP(&s.output, "output", "o", "text", `"text", "json", or "html": a page that needs no network`)
+}
+
+func defaultOf(n int) string {
+	if n == 0 {
+		return ""
 	}
-	o := f.options
-	if o.WarmUp == 0 {
-		o.WarmUp = -1 // zero means the default in Options, and none on the command line
+	return fmt.Sprintf(" (default %d)", n)
+}
+
+// run measures every workload and prints what came out.
+func (s *session) run(cmd *cobra.Command, workloads []Workload) error {
+	write, ok := writers[s.output]
+	if !ok {
+		return fmt.Errorf("output %q is neither text nor json nor html", s.output)
 	}
-	tlsConfig, err := f.tls()
-	if err != nil {
+	if s.options.WarmUp == 0 {
+		s.options.WarmUp = -1 // zero means the default in Options, and none on the command line
+	}
+	var err error
+	if s.options.TLS, err = s.tls(); err != nil {
 		return err
 	}
-	o.TLS = tlsConfig
-	o.Progress = terminal(cmd.ErrOrStderr())
-	if len(o.Endpoints) == 0 {
-		endpoints, stop, err := startOwn(cmd, start, o)
-		if err != nil {
-			return err
-		}
-		defer stop()
-		o.Endpoints = endpoints
+	s.options.Progress = terminal(cmd.ErrOrStderr())
+	if workloads, err = s.check(cmd, workloads); err != nil {
+		return err
+	}
+	defer s.close()
+	sides, err := s.sides()
+	if err != nil {
+		return err
 	}
 	// The generator shares the machine with what it measures: it trades memory for time.
 	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	report, err := Writes(cmd.Context(), o)
-	if err != nil {
+	var results []Result
+	for _, w := range workloads {
+		result, err := s.measure(cmd.Context(), w, sides)
+		if err != nil {
+			return err
+		}
+		results = append(results, result)
+	}
+	if err := write(cmd.OutOrStdout(), results); err != nil {
 		return err
 	}
-	if err := f.print(cmd.OutOrStdout(), report); err != nil {
-		return err
-	}
-	if report.Writes == 0 {
-		return errors.New("bench: no write succeeded")
-	}
-	return nil
+	return nothingDone(results)
 }
 
-// startOwn starts a cluster to measure, once it is sure that the run can be made.
-func startOwn(cmd *cobra.Command, start StartCluster, o Options) (endpoints []string, stop func(), err error) {
-	if o.TLS != nil {
-		return nil, nil, errors.New("--cacert, --cert and --key go with --endpoints: a cluster of the benchmark's own talks plain text")
-	}
-	probe := o
+// check refuses what can't be run before anything is started, and leaves out of several what needs processes where there
+// are none.
+func (s *session) check(cmd *cobra.Command, workloads []Workload) ([]Workload, error) {
+	foreign := len(s.options.Endpoints) > 0 || s.against != "" && !isFile(s.against)
+	probe := s.options
 	probe.Endpoints = []string{"unknown yet"}
-	if _, err := probe.withDefaults(); err != nil {
-		return nil, nil, err
+	var kept []Workload
+	for _, w := range workloads {
+		d := w.Describe()
+		if d.NeedsProcesses && foreign {
+			if len(workloads) == 1 {
+				return nil, fmt.Errorf("%s stops and starts members: leave --endpoints out, and let --against be an etcd binary", d.Name)
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "leaving %s out: it stops members, and these are not the benchmark's own\n", d.Name)
+			continue
+		}
+		d.NeedsProcesses = false
+		if _, err := probe.withDefaults(d); err != nil {
+			return nil, err
+		}
+		kept = append(kept, w)
 	}
-	if o.Progress != nil {
-		fmt.Fprintln(o.Progress, "starting three masters in a temporary directory …")
-	}
-	return start(cmd.Context())
+	return kept, nil
 }
 
-// tls is the TLS configuration that the flags give, nil for plain text.
-func (f *writesFlags) tls() (*tls.Config, error) {
-	if f.caFile == "" && f.certFile == "" && f.keyFile == "" {
-		for _, e := range f.options.Endpoints {
-			if strings.HasPrefix(e, "https://") {
-				return nil, fmt.Errorf("endpoint %s asks for TLS: give --cacert, --cert and --key", e)
+func isFile(path string) bool {
+	info, err := os.Stat(path)
+	return err == nil && info.Mode().IsRegular()
+}
+
+// sides are the clusters to load: one, or two with --against. Those that it has to start it starts.
+func (s *session) sides() ([]Side, error) {
+	base := Side{Name: "cluster", Options: s.options}
+	if len(base.Options.Endpoints) == 0 {
+		own, err := s.startOwn("")
+		if err != nil {
+			return nil, err
+		}
+		base.Name, base.Options.Processes, base.Options.Endpoints = "ctlplane", own, own.Endpoints()
+	}
+	if s.against == "" {
+		return []Side{base}, nil
+	}
+	other := Side{Name: "the other", Options: s.options}
+	if isFile(s.against) {
+		own, err := s.startOwn(s.against)
+		if err != nil {
+			return nil, err
+		}
+		other.Name, other.Options.Processes, other.Options.Endpoints = "etcd", own, own.Endpoints()
+	} else {
+		other.Options.Endpoints = strings.Split(s.against, ",")
+	}
+	return []Side{base, other}, nil
+}
+
+func (s *session) startOwn(etcd string) (Own, error) {
+	if s.options.TLS != nil {
+		return nil, errors.New("--cacert, --cert and --key go with --endpoints: a cluster of the benchmark's own talks plain text")
+	}
+	if s.options.Progress != nil {
+		fmt.Fprintln(s.options.Progress, "starting three members in a temporary directory …")
+	}
+	own, err := s.start(etcd)
+	if err == nil {
+		s.own = append(s.own, own)
+	}
+	return own, err
+}
+
+func (s *session) close() {
+	for _, own := range s.own {
+		own.Close()
+	}
+}
+
+func (s *session) measure(ctx context.Context, w Workload, sides []Side) (Result, error) {
+	if len(sides) == 1 {
+		report, err := Measure(ctx, w, sides[0].Options)
+		return Result{Report: &report}, err
+	}
+	comparison, err := Compare(ctx, w, [2]Side(sides), s.rounds, nil)
+	return Result{Comparison: &comparison}, err
+}
+
+// nothingDone is an error if a cluster did nothing at all of what it was asked.
+func nothingDone(results []Result) error {
+	for _, result := range results {
+		for _, r := range result.reports() {
+			if r.Operations == 0 {
+				return fmt.Errorf("bench %s: none of the %s succeeded", r.Workload, r.Unit)
 			}
 		}
-		return nil, nil
-	}
-	if f.caFile == "" || f.certFile == "" || f.keyFile == "" {
-		return nil, errors.New("--cacert, --cert and --key go together")
-	}
-	ca, err := os.ReadFile(f.caFile)
-	if err != nil {
-		return nil, fmt.Errorf("CA certificate: %w", err)
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(ca) {
-		return nil, fmt.Errorf("CA certificate: no certificate in %s", f.caFile)
-	}
-	cert, err := tls.LoadX509KeyPair(f.certFile, f.keyFile)
-	if err != nil {
-		return nil, fmt.Errorf("client certificate: %w", err)
-	}
-	return &tls.Config{RootCAs: pool, Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}, nil
-}
-
-func (f *writesFlags) print(w io.Writer, r Report) error {
-	if f.output == "text" {
-		return r.WriteText(w)
-	}
-	enc := json.NewEncoder(w)
-	enc.SetIndent("", "  ")
-	return enc.Encode(r)
-}
-
-// terminal is w if it is a terminal, else nil.
-func terminal(w io.Writer) io.Writer {
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return f
 	}
 	return nil
 }

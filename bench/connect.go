@@ -21,23 +21,23 @@ const findTimeout = 10 * time.Second
 // cluster is what a run learns of the servers before it starts.
 type cluster struct {
 	version   string   // of the first that answered
-	endpoints []string // those to write to
+	endpoints []string // those to load
 }
 
 // dial opens one connection to one endpoint. What costs time in each call and is of no use here is off: retries,
 // service configuration, and the writers' own buffers.
-func dial(endpoint string, cfg *tls.Config) (*grpc.ClientConn, error) {
+func dial(endpoint string, cfg *tls.Config, more ...grpc.DialOption) (*grpc.ClientConn, error) {
 	creds := insecure.NewCredentials()
 	if cfg != nil {
 		creds = credentials.NewTLS(cfg)
 	}
 	const window, buffer = 16 << 20, 64 << 10
-	return grpc.NewClient("passthrough:///"+hostPort(endpoint),
+	return grpc.NewClient("passthrough:///"+hostPort(endpoint), append([]grpc.DialOption{
 		grpc.WithTransportCredentials(creds),
 		grpc.WithDisableRetry(), grpc.WithDisableServiceConfig(),
 		grpc.WithInitialWindowSize(window), grpc.WithInitialConnWindowSize(window),
 		grpc.WithWriteBufferSize(buffer), grpc.WithReadBufferSize(buffer),
-	)
+	}, more...)...)
 }
 
 func hostPort(endpoint string) string {
@@ -57,9 +57,9 @@ func findCluster(ctx context.Context, o Options) (cluster, error) {
 		if err == nil {
 			return c, nil
 		}
-		retry := time.NewTimer(100 * time.Millisecond)
+		retry := o.Clock.NewTimer(100 * time.Millisecond)
 		select {
-		case <-retry.C:
+		case <-retry.C():
 		case <-ctx.Done():
 			retry.Stop()
 			return cluster{}, err
@@ -90,7 +90,7 @@ func askCluster(ctx context.Context, o Options) (cluster, error) {
 	case len(errs) == len(o.Endpoints):
 		return c, fmt.Errorf("bench: no endpoint answers; is the cluster running, and do addresses and TLS settings fit? %w", errors.Join(errs...))
 	default:
-		return c, fmt.Errorf("bench: none of %s is the cluster's leader; name all its endpoints, or write to all of them (target %q)",
+		return c, fmt.Errorf("bench: none of %s is the cluster's leader; name all its endpoints, or load all of them (target %q)",
 			strings.Join(o.Endpoints, ","), TargetAll)
 	}
 }

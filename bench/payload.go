@@ -4,8 +4,8 @@ import (
 	"math/rand/v2"
 )
 
-// payload makes the keys and values of one client. Not safe for concurrent use.
-type payload struct {
+// Payload makes the keys and values of one client. Not safe for concurrent use.
+type Payload struct {
 	rng      *rand.Rand
 	keySpace int
 	keySize  int
@@ -23,25 +23,38 @@ func newNoise(o Options) []byte {
 	return noise
 }
 
-func newPayload(o Options, client int, noise []byte) *payload {
-	return &payload{
-		rng:      rand.New(rand.NewPCG(o.Seed, uint64(client))),
-		keySpace: o.KeySpace, keySize: o.KeySize,
-		noise: noise, size: o.ValueSize,
+// Payload is what client writes and reads, in an order that the seed and its number make.
+func (r *Run) Payload(client int) *Payload {
+	return &Payload{
+		rng:      rand.New(rand.NewPCG(r.Seed, uint64(client))),
+		keySpace: r.KeySpace, keySize: r.KeySize, noise: r.noise, size: r.ValueSize,
 	}
 }
 
-// key writes a key into buf, which has the size of a key.
-func (p *payload) key(buf []byte) {
-	n := p.rng.IntN(p.keySpace)
+// Number is a random number below n, which is positive.
+func (p *Payload) Number(n int) int { return p.rng.IntN(n) }
+
+// Key writes a random key of the key space into buf, which has the size of a key.
+func (p *Payload) Key(buf []byte) { writeKey(buf, p.rng.IntN(p.keySpace)) }
+
+// Value is random bytes, shared with others: not to be changed.
+func (p *Payload) Value() []byte {
+	at := p.rng.IntN(noiseBytes)
+	return p.noise[at : at+p.size : at+p.size]
+}
+
+// writeKey fills buf with the n-th key: the prefix and n in decimal digits, so that keys sort as their numbers do.
+func writeKey(buf []byte, n int) {
 	copy(buf, keyPrefix)
-	for i := p.keySize - 1; i >= len(keyPrefix); i-- {
+	for i := len(buf) - 1; i >= len(keyPrefix); i-- {
 		buf[i] = byte('0' + n%10)
 		n /= 10
 	}
 }
 
-func (p *payload) value() []byte {
-	at := p.rng.IntN(noiseBytes)
-	return p.noise[at : at+p.size]
+// key is the n-th key, in memory of its own.
+func (r *Run) key(n int) []byte {
+	buf := make([]byte, r.KeySize)
+	writeKey(buf, n)
+	return buf
 }

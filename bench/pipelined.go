@@ -10,14 +10,7 @@ import (
 	"github.com/ctlplane/ctlplane/client"
 )
 
-// pipelines writes over the client library's write streams, one a connection, with many writes in flight a client.
-type pipelines struct {
-	lanes  []*lane
-	window int
-	key    int
-}
-
-// lane is one connection and its write stream, opened again when it breaks.
+// lane is one connection and its write stream, opened again when it breaks. Several clients share it.
 type lane struct {
 	conn *client.Client
 
@@ -25,18 +18,28 @@ type lane struct {
 	stream *client.Pipeline
 }
 
-func openPipelines(ctx context.Context, o Options, endpoints []string) (*pipelines, error) {
-	p := &pipelines{window: o.Pipeline, key: o.KeySize}
-	for i := range o.Connections {
-		endpoint := endpoints[i%len(endpoints)]
-		l, err := openLane(ctx, endpoint, o.TLS)
-		if err != nil {
-			p.close()
-			return nil, openError(endpoint, err)
+// runPipelined writes over the client library's write streams, one a connection, with many writes in flight a client.
+func (w *Writes) runPipelined(ctx context.Context, r *Run) error {
+	streams, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	var lanes []*lane
+	defer func() {
+		for _, l := range lanes {
+			l.close()
 		}
-		p.lanes = append(p.lanes, l)
+	}()
+	for i := range r.Connections {
+		endpoint := r.Endpoints[i%len(r.Endpoints)]
+		l, err := openLane(streams, endpoint, r.TLS)
+		if err != nil {
+			return openError(endpoint, err)
+		}
+		lanes = append(lanes, l)
 	}
-	return p, nil
+	r.Go(ctx, func(ctx context.Context, id int) {
+		r.pipeline(ctx, id, lanes[id%len(lanes)], w.Pipeline)
+	}, nil)
+	return nil
 }
 
 func openLane(ctx context.Context, endpoint string, cfg *tls.Config) (*lane, error) {
@@ -54,11 +57,9 @@ func openLane(ctx context.Context, endpoint string, cfg *tls.Config) (*lane, err
 	return &lane{conn: c, stream: stream}, nil
 }
 
-func (p *pipelines) close() {
-	for _, l := range p.lanes {
-		_ = l.current().Close()
-		_ = l.conn.Close()
-	}
+func (l *lane) close() {
+	_ = l.current().Close()
+	_ = l.conn.Close()
 }
 
 func (l *lane) current() *client.Pipeline {
@@ -83,37 +84,40 @@ func (l *lane) reopen(ctx context.Context, broken *client.Pipeline) {
 // slot is one of a client's writes in flight. Its key belongs to the stream until the write is answered.
 type slot struct {
 	key  []byte
-	sent time.Time
+	due  time.Time
 	err  error
 	done func(int64, error)
 }
 
-func (p *pipelines) run(ctx context.Context, m *measurement, id int, load *payload) {
-	l := p.lanes[id%len(p.lanes)]
-	free := make(chan *slot, p.window)
-	for range p.window {
-		s := &slot{key: make([]byte, p.key)}
+// pipeline is what one client does: it keeps window writes in flight.
+func (r *Run) pipeline(ctx context.Context, id int, l *lane, window int) {
+	p := r.Payload(id)
+	free := make(chan *slot, window)
+	for range window {
+		s := &slot{key: make([]byte, r.KeySize)}
 		s.done = func(_ int64, err error) {
-			m.record(id, s.sent, time.Now(), err)
+			r.Record(id, s.due, err, r.main)
 			s.err = err
 			free <- s
 		}
 		free <- s
 	}
-	for m.running() && ctx.Err() == nil {
+	for due, ok := r.Next(ctx); ok; due, ok = r.Next(ctx) {
 		s := <-free
 		stream := l.current()
 		if s.err != nil {
-			pause(m)
+			r.pause()
 			if errors.Is(s.err, client.ErrPipelineClosed) {
 				l.reopen(ctx, stream)
 			}
 		}
-		load.key(s.key)
-		s.sent = time.Now()
-		stream.PutFunc(s.key, load.value(), s.done)
+		if s.due = due; r.Rate == 0 {
+			s.due = r.Clock.Now() // in a closed loop the wait for a free slot is the client's own
+		}
+		p.Key(s.key)
+		stream.PutFunc(s.key, p.Value(), s.done)
 	}
-	for range p.window { // all answered: the run ends when its last write does
+	for range window { // all answered: the run ends when its last write does
 		<-free
 	}
 }

@@ -1,31 +1,38 @@
 package bench
 
 import (
-	"cmp"
+	"bytes"
+	"encoding/json"
 	"fmt"
-	"io"
-	"maps"
-	"slices"
 	"strings"
 	"time"
 
 	hdr "github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// Report is the outcome of a run of writes.
+// Report is the outcome of one run. docs/bench.md describes its JSON.
 type Report struct {
-	WritesPerSecond float64          `json:"writes_per_second"`
-	Writes          int64            `json:"writes"`
-	Errors          int64            `json:"errors"`
-	ErrorTexts      map[string]int64 `json:"error_texts,omitempty"`
-	Latency         Latency          `json:"latency_ms"`
-	Seconds         float64          `json:"seconds"`
-	Settings        Settings         `json:"settings"`
+	Workload string `json:"workload"`
+	Unit     string `json:"unit"` // what an operation is
+	// Rate is operations a second; 0 where single events were timed. JSON has it as <unit>_per_second too.
+	Rate         float64            `json:"operations_per_second"`
+	Operations   int64              `json:"operations"`
+	Errors       int64              `json:"errors"`
+	ErrorTexts   map[string]int64   `json:"error_texts,omitempty"`
+	Latency      Latency            `json:"latency_ms"`
+	Seconds      float64            `json:"seconds"`
+	Trials       []float64          `json:"trials_ms,omitempty"` // each single event that was timed
+	Series       []SeriesReport     `json:"series,omitempty"`
+	Figures      map[string]float64 `json:"figures,omitempty"`
+	Distribution []Percentile       `json:"distribution,omitempty"`
+	Timeline     []Point            `json:"timeline,omitempty"`
+	Settings     Settings           `json:"settings"`
 
 	histogram *hdr.Histogram
 }
 
-// Latency is how long writes took from call to answer, in milliseconds.
+// Latency is how long operations took, in milliseconds: in a closed loop from call to answer, at a constant rate from
+// when they were due.
 type Latency struct {
 	P50  float64 `json:"p50"`
 	P90  float64 `json:"p90"`
@@ -34,38 +41,103 @@ type Latency struct {
 	Max  float64 `json:"max"`
 }
 
+// SeriesReport is a part of a run's operations, or something that followed from them.
+type SeriesReport struct {
+	Name    string  `json:"name"`
+	Count   int64   `json:"count"`
+	Latency Latency `json:"latency_ms"`
+}
+
+// Percentile is one point of a distribution: this share of the operations took so long at most.
+type Percentile struct {
+	Percent float64 `json:"percent"`
+	Millis  float64 `json:"ms"`
+}
+
 // Settings is what was run, with defaults filled in.
 type Settings struct {
 	ServerVersion string   `json:"server_version"`
-	Endpoints     []string `json:"endpoints"` // those written to
+	Endpoints     []string `json:"endpoints"` // those loaded
 	Target        Target   `json:"target"`
 	TLS           bool     `json:"tls"`
 	Clients       int      `json:"clients"`
 	Connections   int      `json:"connections"`
-	Pipeline      int      `json:"pipeline"`
+	Rate          float64  `json:"rate"` // operations a second that were asked for; 0: as many as go
 	KeySize       int      `json:"key_size"`
 	KeySpace      int      `json:"key_space"`
 	ValueSize     int      `json:"value_size"`
 }
 
-func newReport(o Options, c cluster, m *measurement, stopped time.Time) Report {
-	writes, texts := m.merged()
-	r := Report{
-		Writes: writes.TotalCount(), Errors: m.failed.Load(), ErrorTexts: texts,
-		Latency: Latency{
-			P50: millis(writes, 50), P90: millis(writes, 90), P99: millis(writes, 99), P999: millis(writes, 99.9), Max: millis(writes, 100),
-		},
-		Seconds: m.elapsed(stopped).Seconds(),
+func newReport(r *Run) Report {
+	r.main.drain()
+	all := r.main.total
+	report := Report{
+		Workload: r.workload.Name, Unit: r.workload.Unit, Operations: all.TotalCount(), Errors: r.failed, ErrorTexts: r.errors,
+		Latency: latencyOf(all), Seconds: r.seconds, Trials: r.trials, Figures: r.figures, Distribution: distributionOf(all), Timeline: r.points,
 		Settings: Settings{
-			ServerVersion: c.version, Endpoints: c.endpoints, Target: o.Target, TLS: o.TLS != nil, Clients: o.Clients,
-			Connections: o.Connections, Pipeline: o.Pipeline, KeySize: o.KeySize, KeySpace: o.KeySpace, ValueSize: o.ValueSize,
+			ServerVersion: r.version, Endpoints: r.Endpoints, Target: r.Target, TLS: r.TLS != nil, Clients: r.Clients,
+			Connections: r.Connections, Rate: r.Rate, KeySize: r.KeySize, KeySpace: r.KeySpace, ValueSize: r.ValueSize,
 		},
-		histogram: writes,
+		histogram: all,
 	}
-	if r.Seconds > 0 {
-		r.WritesPerSecond = float64(r.Writes) / r.Seconds
+	for _, s := range r.series {
+		s.drain()
+		report.Series = append(report.Series, SeriesReport{s.name, s.total.TotalCount(), latencyOf(s.total)})
 	}
-	return r
+	if report.Seconds > 0 {
+		report.Rate = float64(report.Operations) / report.Seconds
+	}
+	return report
+}
+
+// SeriesLatency is the latency of a series; false if there is none of that name, or nothing in it.
+func (r Report) SeriesLatency(name string) (Latency, bool) {
+	for _, s := range r.Series {
+		if s.Name == name {
+			return s.Latency, s.Count > 0
+		}
+	}
+	return Latency{}, false
+}
+
+// MarshalJSON puts the rate and the count under the unit's name first: writes_per_second, writes.
+func (r Report) MarshalJSON() ([]byte, error) {
+	type plain Report
+	rest, err := json.Marshal(plain(r))
+	if err != nil || r.Trials != nil || r.Unit == "operations" {
+		return rest, err
+	}
+	rate, err := json.Marshal(r.Rate)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	unit := strings.ReplaceAll(r.Unit, "-", "_")
+	fmt.Fprintf(&b, `{"%s_per_second":%s,"%s":%d,`, unit, rate, unit, r.Operations)
+	b.Write(rest[1:])
+	return b.Bytes(), nil
+}
+
+func latencyOf(h *hdr.Histogram) Latency {
+	return Latency{P50: millis(h, 50), P90: millis(h, 90), P99: millis(h, 99), P999: millis(h, 99.9), Max: millis(h, 100)}
+}
+
+// percents are the percentiles of a distribution: dense where the tail is.
+var percents = []float64{0, 5, 10, 20, 30, 40, 50, 60, 70, 75, 80, 85, 90, 92.5, 95, 96.5, 98, 99, 99.25, 99.5, 99.75, 99.9, 99.95, 99.99, 99.999}
+
+// distributionOf leaves out percentiles finer than the number of operations tells apart.
+func distributionOf(h *hdr.Histogram) []Percentile {
+	n := float64(h.TotalCount())
+	if n == 0 {
+		return nil
+	}
+	var all []Percentile
+	for _, p := range percents {
+		if (100-p)*n >= 100 {
+			all = append(all, Percentile{p, millis(h, p)})
+		}
+	}
+	return append(all, Percentile{100, millis(h, 100)})
 }
 
 func millis(h *hdr.Histogram, percentile float64) float64 {
@@ -73,102 +145,4 @@ func millis(h *hdr.Histogram, percentile float64) float64 {
 		return 0
 	}
 	return float64(h.ValueAtPercentile(percentile)) / float64(time.Millisecond)
-}
-
-// WriteText writes the report for a person to read.
-func (r Report) WriteText(w io.Writer) error {
-	var b strings.Builder
-	s := r.Settings
-	fmt.Fprintf(&b, "%s writes/s", thousands(r.WritesPerSecond))
-	fmt.Fprintf(&b, "   %s writes in %.1f s, %s\n", thousands(float64(r.Writes)), r.Seconds, r.errorCount())
-	fmt.Fprintf(&b, "latency   p50 %s   p90 %s   p99 %s   p99.9 %s   max %s\n",
-		inMillis(r.Latency.P50), inMillis(r.Latency.P90), inMillis(r.Latency.P99), inMillis(r.Latency.P999), inMillis(r.Latency.Max))
-	fmt.Fprintf(&b, "load      %s on %s to %s (%s), %s; %d-byte keys of %s, %d-byte values; server %s\n",
-		plural(s.Clients, "client"), plural(s.Connections, "connection"), s.Target, strings.Join(s.Endpoints, ","),
-		inFlight(s.Pipeline), s.KeySize, thousands(float64(s.KeySpace)), s.ValueSize, s.ServerVersion)
-	r.writeDistribution(&b)
-	byCount := func(a, c string) int { return cmp.Compare(r.ErrorTexts[c], r.ErrorTexts[a]) }
-	for _, text := range slices.SortedFunc(maps.Keys(r.ErrorTexts), byCount) {
-		fmt.Fprintf(&b, "error     %s × %s\n", thousands(float64(r.ErrorTexts[text])), text)
-	}
-	_, err := io.WriteString(w, b.String())
-	return err
-}
-
-func (r Report) errorCount() string {
-	if r.Errors == 0 {
-		return "no errors"
-	}
-	return plural(int(r.Errors), "error")
-}
-
-func inFlight(pipeline int) string {
-	if pipeline == 0 {
-		return "one RPC a write"
-	}
-	return fmt.Sprintf("pipelined, %d in flight each", pipeline)
-}
-
-// distributionBounds are the upper ends of the rows of the distribution, in milliseconds.
-var distributionBounds = []float64{0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 200000}
-
-// writeDistribution draws the share of writes in steps of 1, 2, 5: from the first step that has any to the last.
-func (r Report) writeDistribution(b *strings.Builder) {
-	if r.Writes == 0 {
-		return
-	}
-	counts := make([]int64, len(distributionBounds))
-	for _, bar := range r.histogram.Distribution() {
-		if bar.Count > 0 {
-			i, _ := slices.BinarySearch(distributionBounds, float64(bar.To)/float64(time.Millisecond))
-			counts[min(i, len(counts)-1)] += bar.Count
-		}
-	}
-	any := func(n int64) bool { return n > 0 }
-	first := slices.IndexFunc(counts, any)
-	last := len(counts) - 1
-	for counts[last] == 0 {
-		last--
-	}
-	for i := first; i <= last; i++ {
-		share := float64(counts[i]) / float64(r.Writes)
-		fmt.Fprintf(b, "  ≤ %8s  %-40s %5.1f %%\n", inMillis(distributionBounds[i]), hashes(share), 100*share)
-	}
-}
-
-// hashes is a bar of up to 40 cells, in eighths of one.
-func hashes(share float64) string {
-	eighths := int(share*40*8 + 0.5)
-	bar := strings.Repeat("█", eighths/8)
-	if rest := eighths % 8; rest > 0 {
-		bar += string([]rune("▏▎▍▌▋▊▉")[rest-1])
-	}
-	return bar
-}
-
-func inMillis(ms float64) string {
-	switch {
-	case ms >= 100:
-		return fmt.Sprintf("%.0f ms", ms)
-	case ms >= 10:
-		return fmt.Sprintf("%.1f ms", ms)
-	default:
-		return fmt.Sprintf("%.2f ms", ms)
-	}
-}
-
-func plural(n int, noun string) string {
-	if n == 1 {
-		return "1 " + noun
-	}
-	return thousands(float64(n)) + " " + noun + "s"
-}
-
-// thousands writes n as a whole number with commas between its thousands.
-func thousands(n float64) string {
-	digits := fmt.Sprintf("%.0f", n)
-	for i := len(digits) - 3; i > 0; i -= 3 {
-		digits = digits[:i] + "," + digits[i:]
-	}
-	return digits
 }

@@ -2,111 +2,58 @@ package bench
 
 import (
 	"context"
-	"fmt"
-	"sync"
 	"time"
+
+	"github.com/spf13/pflag"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 )
 
-const (
-	// drainTimeout is how long the last writes are waited for once a run is over.
-	drainTimeout = 10 * time.Second
-	// retryPause is how long a client waits after an error, so that a cluster without a leader is not stormed.
-	retryPause = 20 * time.Millisecond
-)
-
-// Writes loads a cluster with puts and reports what it gave: writes a second and how long each took. A run that ctx
-// cuts short is reported as far as it came. Refused writes are counted in the report; the error is for a run that
-// could not be made.
-func Writes(ctx context.Context, o Options) (Report, error) {
-	o, err := o.withDefaults()
-	if err != nil {
-		return Report{}, err
-	}
-	found, err := findCluster(ctx, o)
-	if err != nil {
-		return Report{}, err
-	}
-	// Writes in flight outlive the end of the run, so that no server is left with cancelled calls to clean up.
-	calls, cancelCalls := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancelCalls()
-	load, err := openLoad(calls, o, found.endpoints)
-	if err != nil {
-		return Report{}, err
-	}
-	defer load.close()
-
-	m := newMeasurement(o, time.Now())
-	var clients sync.WaitGroup
-	noise := newNoise(o)
-	for i := range o.Clients {
-		clients.Go(func() { load.run(calls, m, i, newPayload(o, i, noise)) })
-	}
-	waitForEnd(ctx, o, m)
-	stopped := time.Now()
-	drained := make(chan struct{})
-	go func() { clients.Wait(); close(drained) }()
-	giveUp := time.NewTimer(drainTimeout)
-	defer giveUp.Stop()
-	select {
-	case <-drained:
-	case <-giveUp.C:
-		cancelCalls()
-		<-drained
-	}
-	return newReport(o, found, m, stopped), nil
+// Writes puts random keys.
+type Writes struct {
+	// Pipeline is how many writes each client has in flight, over ctlplane's write stream; 0: one, each its own RPC.
+	Pipeline int
 }
 
-// load is a way of writing: open connections, and what a client does on them until the run is over.
-type load interface {
-	run(ctx context.Context, m *measurement, client int, p *payload)
-	close()
-}
+// pipelineClients is how many clients are enough to fill write streams.
+const pipelineClients = 10
 
-func openLoad(ctx context.Context, o Options, endpoints []string) (load, error) {
-	if o.Pipeline > 0 {
-		return openPipelines(ctx, o, endpoints)
+// Describe implements Workload.
+func (w *Writes) Describe() Description {
+	clients := 1000
+	if w.Pipeline > 0 {
+		clients = pipelineClients
 	}
-	return openUnary(ctx, o, endpoints)
-}
-
-// waitForEnd returns once the run is over: its time is up, its writes are done, or ctx has ended.
-func waitForEnd(ctx context.Context, o Options, m *measurement) {
-	bar := newProgress(o, m)
-	defer bar.finish()
-	tick := time.NewTicker(progressInterval)
-	defer tick.Stop()
-	var end <-chan time.Time
-	if !m.end.IsZero() {
-		timer := time.NewTimer(time.Until(m.end))
-		defer timer.Stop()
-		end = timer.C
-	}
-	defer m.finish()
-	for {
-		select {
-		case now := <-tick.C:
-			bar.update(now)
-		case <-end:
-			return
-		case <-m.over:
-			return
-		case <-ctx.Done():
-			return
-		}
+	return Description{
+		Name: "writes", Unit: "writes", Clients: clients, Short: "Measure replicated writes: throughput and latency",
+		Long: `Puts random keys of the key space. Every write is answered once a majority has it on disk.`,
 	}
 }
 
-// pause waits a little, or until the run is over.
-func pause(m *measurement) {
-	t := time.NewTimer(retryPause)
-	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-m.over:
-	}
+// Flags implements Workload.
+func (w *Writes) Flags(flags *pflag.FlagSet) {
+	flags.IntVar(&w.Pipeline, "pipeline", 0, "writes in flight a client, over the client library's write stream (0: one RPC a write)")
 }
 
-// openError says what a run could not open.
-func openError(endpoint string, err error) error {
-	return fmt.Errorf("bench: connect to %s: %w", endpoint, err)
+// Run implements Workload.
+func (w *Writes) Run(ctx context.Context, r *Run) error {
+	if w.Pipeline > 0 {
+		return w.runPipelined(ctx, r)
+	}
+	if err := r.Connect(); err != nil {
+		return err
+	}
+	r.Drive(ctx, func(client int) Operation { return r.putter(client, nil) })
+	return nil
+}
+
+// putter is an operation that puts a random key, recorded in series too.
+func (r *Run) putter(client int, series *Series) Operation {
+	kv, p := pb.NewKVClient(r.Conn(client)), r.Payload(client)
+	req := &pb.PutRequest{Key: make([]byte, r.KeySize)}
+	return func(ctx context.Context, _ time.Time) (*Series, error) {
+		p.Key(req.Key)
+		req.Value = p.Value()
+		_, err := kv.Put(ctx, req)
+		return series, err
+	}
 }

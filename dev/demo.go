@@ -231,14 +231,14 @@ func (d *demo) bench(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	report, err := bench.Writes(ctx, bench.Options{
+	report, err := bench.Measure(ctx, &bench.Writes{}, bench.Options{
 		Endpoints: config.Endpoints, TLS: config.TLS, ValueSize: 256, Duration: 5 * time.Second,
 	})
 	if err != nil {
 		return err
 	}
 	d.say("bench writes: %.0f durable replicated writes a second from %d clients, p50 %.1f ms, p99 %.1f ms",
-		report.WritesPerSecond, report.Settings.Clients, report.Latency.P50, report.Latency.P99)
+		report.Rate, report.Settings.Clients, report.Latency.P50, report.Latency.P99)
 	return nil
 }
 

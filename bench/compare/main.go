@@ -1,11 +1,10 @@
-// Command compare measures ctlplane beside etcd on one machine in one run: three members of each on loopback, every log
-// synced to the disk, loaded by the same generator, in turns. Only the ratio of the two says something: the machine, its load
-// and the generator are the same for both.
+// Command compare measures ctlplane beside etcd on one machine in one run: three members of each on loopback, in plain
+// text, every log synced to the disk, loaded by the same generator, in turns. Only the ratio of the two says something: the
+// machine, its load and the generator are the same for both.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,9 +15,8 @@ import (
 	"path/filepath"
 	"runtime/debug"
 	"syscall"
-	"time"
 
-	"github.com/ctlplane/ctlplane/bench"
+	"github.com/ctlplane/ctlplane/bench/cluster"
 )
 
 func main() {
@@ -34,52 +32,32 @@ func main() {
 	}
 }
 
-// comparison is what is compared, and how often.
+// comparison is what is compared, and how.
 type comparison struct {
 	ctlplane, etcd string // binaries
-	dir            string
+	dir, results   string
 	rounds         int
-	duration       time.Duration
-	json           bool
+	quick, large   bool
+	only           string
 }
 
 func (c *comparison) flags(f *flag.FlagSet) {
 	f.StringVar(&c.ctlplane, "ctlplane", "bin/ctlplane", "ctlplane's binary")
 	f.StringVar(&c.etcd, "etcd", "", "etcd's binary (default: build it from bench/peers)")
-	f.StringVar(&c.dir, "dir", "", "directory for data, on the disk to measure (default: a temporary one in /var/tmp)")
-	f.IntVar(&c.rounds, "rounds", 3, "how often both are measured; medians are reported")
-	f.DurationVar(&c.duration, "duration", 8*time.Second, "how long each load is measured")
-	f.BoolVar(&c.json, "json", false, "print every measurement as JSON")
-}
-
-// workload is one way of loading a cluster.
-type workload struct {
-	name     string
-	options  bench.Options
-	onlyOurs bool // needs ctlplane's write stream
-}
-
-var workloads = []workload{
-	{name: "1 client", options: bench.Options{Clients: 1}},
-	{name: "100 clients", options: bench.Options{Clients: 100}},
-	{name: "1000 clients", options: bench.Options{Clients: 1000}},
-	{name: "pipelined, 10 × 200 in flight", options: bench.Options{Clients: 10, Connections: 2, Pipeline: 200}, onlyOurs: true},
-}
-
-// measured is one workload on one system.
-type measured struct {
-	System   string       `json:"system"`
-	Workload string       `json:"workload"`
-	Round    int          `json:"round"`
-	Report   bench.Report `json:"report"`
+	f.StringVar(&c.dir, "dir", "", "directory for data, on the disk to measure (default: a temporary one in "+cluster.DefaultDir+")")
+	f.StringVar(&c.results, "results", filepath.Join("bench", "results"), "directory for the results as JSON and as a page")
+	f.IntVar(&c.rounds, "rounds", 0, "how often each load is measured (default 3, with -quick 1)")
+	f.BoolVar(&c.quick, "quick", false, "short loads and little data: to see that it works, not to quote")
+	f.BoolVar(&c.large, "large", false, "measure with 10,000,000 keys; takes long")
+	f.StringVar(&c.only, "only", "", "of loads, failover, restart and compaction measure this one only")
 }
 
 func (c *comparison) run(ctx context.Context, out, progress io.Writer) (err error) {
-	if c.rounds < 1 {
-		return errors.New("there has to be at least one round")
+	if c.rounds < 0 {
+		return errors.New("the number of rounds can't be negative")
 	}
 	if c.dir == "" {
-		dir, err := os.MkdirTemp("/var/tmp", "ctlplane-compare-")
+		dir, err := os.MkdirTemp(cluster.DefaultDir, "ctlplane-compare-")
 		if err != nil {
 			return err
 		}
@@ -89,22 +67,89 @@ func (c *comparison) run(ctx context.Context, out, progress io.Writer) (err erro
 	if err := c.prepare(ctx, progress); err != nil {
 		return err
 	}
-	var all []measured
-	for round := range c.rounds {
-		for _, s := range []system{etcdSystem(c.etcd), ctlplaneSystem(c.ctlplane)} {
-			results, err := c.measure(ctx, s, round, progress)
-			if err != nil {
-				return fmt.Errorf("%s: %w", s.name, err)
-			}
-			all = append(all, results...)
+	stages, err := c.stages()
+	if err != nil {
+		return err
+	}
+	t := newTable()
+	for _, s := range stages {
+		if err := c.measure(ctx, s, t, progress); err != nil {
+			return err
 		}
 	}
-	if c.json {
-		enc := json.NewEncoder(out)
-		enc.SetIndent("", "  ")
-		return enc.Encode(all)
+	if err := t.writeText(out); err != nil {
+		return err
 	}
-	return writeTable(out, all)
+	return t.save(c.results, c.name(), out)
+}
+
+// name is what the files of results are called.
+func (c *comparison) name() string {
+	switch {
+	case c.large:
+		return "large"
+	case c.quick:
+		return "quick"
+	case c.only != "":
+		return c.only
+	default:
+		return "bench"
+	}
+}
+
+// stages are what is to be measured, in order.
+func (c *comparison) stages() ([]stage, error) {
+	size := fullSize
+	if c.quick {
+		size = quickSize
+	}
+	if c.rounds > 0 {
+		size.rounds = c.rounds
+	}
+	if c.large {
+		return []stage{largeStage(size)}, nil
+	}
+	all := []stage{loadsStage(size), failoverStage(size), restartStage(size), compactionStage(size)}
+	if c.only == "" {
+		return all, nil
+	}
+	for _, s := range all {
+		if s.name == c.only {
+			return []stage{s}, nil
+		}
+	}
+	return nil, fmt.Errorf("nothing is called %q", c.only)
+}
+
+// measure runs a stage on both systems in turns, each time on a fresh cluster.
+func (c *comparison) measure(ctx context.Context, s stage, t *table, progress io.Writer) error {
+	systems := []cluster.System{cluster.Etcd(c.etcd), cluster.Ctlplane(c.ctlplane)}
+	for round := range s.rounds {
+		for turn := range systems {
+			system := systems[(turn+round)%len(systems)]
+			fmt.Fprintf(progress, "%s, round %d of %d: %s\n", s.name, round+1, s.rounds, system.Name)
+			if err := c.measureOne(ctx, s, system, round, t, progress); err != nil {
+				return fmt.Errorf("%s, %s: %w", s.name, system.Name, err)
+			}
+		}
+	}
+	return nil
+}
+
+func (c *comparison) measureOne(ctx context.Context, s stage, system cluster.System, round int, t *table, progress io.Writer) error {
+	started, err := cluster.Start(system, filepath.Join(c.dir, system.Name), members)
+	if err != nil {
+		return err
+	}
+	defer started.Close()
+	err = s.measure(ctx, &subject{system: system.Name, cluster: started, round: round, table: t, progress: progress})
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil && ctx.Err() == nil {
+		err = fmt.Errorf("%w\n%s", err, started.Logs())
+	}
+	return err
 }
 
 // prepare makes sure that there are two binaries to run.
@@ -116,7 +161,7 @@ func (c *comparison) prepare(ctx context.Context, progress io.Writer) error {
 		return nil
 	}
 	fmt.Fprintln(progress, "building etcd from bench/peers …")
-	c.etcd = filepath.Join(c.dir, "etcd")
+	c.etcd = filepath.Join(c.dir, "etcd.binary")
 	output, err := filepath.Abs(c.etcd)
 	if err != nil {
 		return err
@@ -126,32 +171,4 @@ func (c *comparison) prepare(ctx context.Context, progress io.Writer) error {
 		return fmt.Errorf("build etcd (from the root of the repository): %w\n%s", err, text)
 	}
 	return nil
-}
-
-// measure runs every workload on a fresh cluster of s.
-func (c *comparison) measure(ctx context.Context, s system, round int, progress io.Writer) ([]measured, error) {
-	cluster, err := startCluster(ctx, s, filepath.Join(c.dir, s.name))
-	if err != nil {
-		return nil, err
-	}
-	defer cluster.stop()
-	var results []measured
-	for _, w := range workloads {
-		if w.onlyOurs && !s.pipelined {
-			continue
-		}
-		o := w.options
-		o.Endpoints, o.Duration, o.ValueSize, o.Seed = cluster.endpoints, c.duration, 256, uint64(round)
-		report, err := bench.Writes(ctx, o)
-		if err == nil && ctx.Err() != nil {
-			err = ctx.Err()
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%w\n%s", err, cluster.logs())
-		}
-		fmt.Fprintf(progress, "round %d  %-8s  %-30s %8.0f writes/s  p99 %.1f ms\n",
-			round+1, s.name, w.name, report.WritesPerSecond, report.Latency.P99)
-		results = append(results, measured{s.name, w.name, round + 1, report})
-	}
-	return results, nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/ctlplane/ctlplane/bench"
 	"github.com/ctlplane/ctlplane/dev"
 )
 
@@ -101,33 +100,4 @@ func startDev(cmd *cobra.Command, masters, nodes int, detach bool) (*dev.Cluster
 		Dir: dir, Binary: binary, Masters: masters, Nodes: nodes, Detach: detach, MasterFlags: quickLoops,
 		Progress: func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) },
 	})
-}
-
-// newBench is `ctlplane bench`: without --endpoints it measures three masters of its own.
-func newBench() *cobra.Command {
-	command := bench.NewCommand(func(ctx context.Context) ([]string, func(), error) {
-		binary, err := os.Executable()
-		if err != nil {
-			return nil, nil, err
-		}
-		dir, err := os.MkdirTemp("", "ctlplane-bench-")
-		if err != nil {
-			return nil, nil, err
-		}
-		remove := func() { _ = os.RemoveAll(dir) }
-		cluster, err := dev.Start(ctx, dev.Options{Dir: dir, Binary: binary, Masters: 3, MasterFlags: []string{"--kv-insecure"}})
-		if err != nil {
-			remove()
-			return nil, nil, err
-		}
-		stop := func() {
-			if err := cluster.Stop(); err != nil {
-				fmt.Fprintln(os.Stderr, "the benchmark's cluster:", err)
-			}
-			remove()
-		}
-		return cluster.Masters[0].Access.Endpoints, stop, nil
-	})
-	command.GroupID = groupStore
-	return command
 }

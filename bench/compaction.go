@@ -1,0 +1,101 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/spf13/pflag"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+// Compaction measures how long writes take while a large history is compacted away.
+type Compaction struct {
+	// HistoryMiB is how much history there is to compact: keys and values of old versions; default 1024.
+	HistoryMiB int
+}
+
+const (
+	defaultHistoryMiB = 1024
+	compactionRate    = 5000
+	// compactionPatience is how long the compaction is waited for when the load is over.
+	compactionPatience = 5 * time.Minute
+)
+
+// phases are the thirds of a run of Compaction; the compaction is asked for at the start of the second.
+var phases = [...]string{"before", "during", "after"}
+
+// Describe implements Workload.
+func (w *Compaction) Describe() Description {
+	return Description{
+		Name: "compaction", Unit: "writes", Clients: 200, Rate: compactionRate,
+		Short: "Measure the latency of writes before, during and after a large compaction",
+		Long: `Overwrites the key space until there is --history of old versions, and then writes at a constant rate. After a third of
+the time all that history is compacted, physically; each third is reported as a series of its own: before, during, after.
+compaction_seconds is when the compaction was done; if that is more than a third of the time, "after" is not after it.`,
+	}
+}
+
+// Flags implements Workload.
+func (w *Compaction) Flags(flags *pflag.FlagSet) {
+	flags.IntVar(&w.HistoryMiB, "history", defaultHistoryMiB, "MiB of old versions to be compacted")
+}
+
+// Run implements Workload.
+func (w *Compaction) Run(ctx context.Context, r *Run) error {
+	history := w.HistoryMiB
+	setDefault(&history, defaultHistoryMiB)
+	if history < 0 {
+		return errors.New("--history can't be negative")
+	}
+	perVersion := r.KeySpace * (r.KeySize + r.ValueSize)
+	versions := 1 + max(1, history<<20/perVersion)
+	revision, err := r.Fill(ctx, r.KeySpace, versions)
+	if err != nil {
+		return err
+	}
+	series := [len(phases)]*Series{}
+	for i, name := range phases {
+		series[i] = r.Series(name)
+	}
+	phase := r.Duration / time.Duration(len(phases))
+	compacted := make(chan error, 1)
+	patience, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+	defer giveUp()
+	at := r.Clock.NewTimer(r.WarmUp + phase)
+	defer at.Stop()
+	go func() {
+		select {
+		case <-at.C():
+			compacted <- r.compact(patience, revision)
+		case <-ctx.Done():
+			compacted <- nil
+		}
+	}()
+	r.Drive(ctx, func(client int) Operation {
+		put := r.putter(client, nil)
+		return func(ctx context.Context, due time.Time) (*Series, error) {
+			_, err := put(ctx, due)
+			i := int(due.Sub(r.window.start) / phase)
+			return series[min(max(i, 0), len(series)-1)], err
+		}
+	})
+	late := r.Clock.NewTimer(compactionPatience)
+	defer late.Stop()
+	select {
+	case err := <-compacted:
+		return err
+	case <-late.C():
+		giveUp()
+		<-compacted
+		return errors.New("the compaction does not end")
+	}
+}
+
+// compact compacts up to revision and waits until that is done to the data too.
+func (r *Run) compact(ctx context.Context, revision int64) error {
+	began := r.Clock.Now()
+	_, err := pb.NewKVClient(r.Conn(0)).Compact(ctx, &pb.CompactionRequest{Revision: revision, Physical: true})
+	r.Figure("compaction_seconds", r.Clock.Since(began).Seconds())
+	return err
+}
