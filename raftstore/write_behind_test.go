@@ -286,3 +286,62 @@ func TestNothingIsAcknowledgedBeforeItIsOnTheLeadersDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestLeaderThatDiesBeforeItHasWrittenLosesNothing lets leaders die while their followers have entries that
+// they themselves have not written, and looks for everything that was acknowledged afterwards.
+func TestLeaderThatDiesBeforeItHasWrittenLosesNothing(t *testing.T) {
+	var mu sync.Mutex
+	disks := map[string]*gatedLog{}
+	c := newTestCluster(t, 3, func(config *Config) {
+		name := config.Identity.Name
+		config.wrapLog = func(store raft.LogStore) raft.LogStore {
+			mu.Lock()
+			defer mu.Unlock()
+			disks[name] = newGatedLog(store)
+			return disks[name]
+		}
+	})
+	acknowledged := map[string]string{}
+	for round := range 6 {
+		leader := c.leader()
+		disk := disks[leader.config.Identity.Name]
+		var writers sync.WaitGroup
+		for writer := range 8 {
+			writers.Go(func() {
+				for i := 0; ; i++ {
+					key, value := fmt.Sprintf("%d-%d-%d", round, writer, i), fmt.Sprint(i)
+					if _, err := leader.Put(testContext(t), &pb.PutRequest{Key: []byte(key), Value: []byte(value)}); err != nil {
+						return // the leader is gone
+					}
+					mu.Lock()
+					acknowledged[key] = value
+					mu.Unlock()
+				}
+			})
+		}
+		eventually(t, "writes", func() bool { mu.Lock(); defer mu.Unlock(); return len(acknowledged) > 200*(round+1) })
+		disk.set(true, nil)
+		eventually(t, "the leader's disk to be asked", disk.held)
+		disk.set(false, errors.New("the machine has lost power"))
+		leader.cut()
+		leader.stop()
+		writers.Wait()
+		leader.start()
+	}
+	for _, m := range c.members {
+		response, err := m.Range(testContext(t), &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		have := map[string]string{}
+		for _, pair := range response.Kvs {
+			have[string(pair.Key)] = string(pair.Value)
+		}
+		for key, value := range acknowledged {
+			if have[key] != value {
+				t.Fatalf("%s has %q for %s, acknowledged was %q", m.config.Identity.Name, have[key], key, value)
+			}
+		}
+	}
+	t.Logf("%d acknowledged writes", len(acknowledged))
+}
