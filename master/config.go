@@ -56,6 +56,10 @@ type Config struct {
 	// OpenToken says that Token can be guessed by who knows how the masters are started, and is none to hold
 	// against a restart: see raftstore.BootstrapConfig.
 	OpenToken bool
+	// Existing says that this master was added to the cluster of Peers, which exists: it creates none.
+	Existing bool
+	// SharePort lets other processes have the peer port, too.
+	SharePort bool
 	// Member, KV and ClientServer are settings of the store's member, of etcd's services and of the gRPC server of
 	// the client port. What the master knows better, it sets.
 	Member       raftstore.Config
@@ -82,6 +86,7 @@ type Listen struct {
 	Address string // host:port, or a path
 	TLS     bool
 	Kind    port.Kind // what may be spoken; metrics are HTTP in any case
+	Shared  bool      // other processes may have the port, too
 }
 
 // HTTPConfig says what the client port serves over HTTP. The zero value is fit for use.
@@ -146,4 +151,20 @@ func (c *Config) validate() error {
 			c.ClusterCIDR, c.ServiceCIDR)
 	}
 	return nil
+}
+
+// member are the settings of the store's member, with what a master has of its own.
+func (c *Config) member() raftstore.Config {
+	member := c.Member
+	member.PeerSecurity = c.PeerSecurity
+	if c.LogStore != "" {
+		member.LogStore = c.LogStore
+	}
+	if member.Store.CacheBytes == 0 {
+		member.Store.CacheBytes = storeCacheBytes
+	}
+	if member.Store.CachedHeaders == 0 {
+		member.Store.CachedHeaders = storeCachedHeaders
+	}
+	return member
 }

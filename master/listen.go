@@ -21,7 +21,11 @@ type boundListener struct {
 // bind takes a place.
 func bind(l Listen) (boundListener, error) {
 	if l.Network != "unix" {
-		listener, err := raftstore.Listen(l.Address)
+		listen := raftstore.Listen
+		if l.Shared {
+			listen = raftstore.ListenShared
+		}
+		listener, err := listen(l.Address)
 		return boundListener{listener, l}, err
 	}
 	// What a process that was killed left behind is in the way; one that lives is not to be pushed aside.

@@ -19,7 +19,6 @@ import (
 	"github.com/ctlplane/ctlplane/apiserver/registry"
 	"github.com/ctlplane/ctlplane/apiserver/rest"
 	"github.com/ctlplane/ctlplane/client"
-	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
@@ -81,8 +80,10 @@ func (m *Master) open(ctx context.Context) (err error) {
 	config := raftstore.BootstrapConfig{
 		DataDir: m.cfg.DataDir, Name: m.cfg.Name, Peers: m.cfg.Peers, Servers: servers, Token: m.cfg.Token,
 		PeerListen: m.cfg.PeerAddr, ClientListen: m.cfg.ClientAddr, APIListen: m.cfg.APIAddr,
+		PeerListenAlso: m.cfg.PeerListen, SharePort: m.cfg.SharePort, PeerURLs: m.cfg.PeerURLs, ClientURLs: m.cfg.ClientURLs,
+		OpenToken: m.cfg.OpenToken, Existing: m.cfg.Existing,
 		ClientInsecure: m.cfg.KVInsecure,
-		Member:         raftstore.Config{LogStore: m.cfg.LogStore, Store: kv.Options{CacheBytes: storeCacheBytes, CachedHeaders: storeCachedHeaders}},
+		Member:         m.cfg.member(),
 		Logger:         m.cfg.Logger,
 	}
 	if m.cluster, err = raftstore.Bootstrap(ctx, config); err != nil {

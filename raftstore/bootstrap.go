@@ -29,8 +29,20 @@ type BootstrapConfig struct {
 	// Token is the masters' shared secret, or a created token for masters. Needed where there is a cluster
 	// to join; made when a cluster is created without one.
 	Token string
+	// OpenToken says that Token is no secret, but made of what everybody may know who knows how the masters are
+	// started. It is then not compared on a restart, and machines that were added with ReserveMember are let in
+	// without it, if they can tell all members' addresses.
+	OpenToken bool
+	// Existing says that the cluster of Peers exists, and that this machine was added to it: it creates none.
+	Existing bool
 
 	PeerListen, ClientListen, APIListen string
+	// PeerListenAlso are more addresses of the peer port; SharePort lets other processes have the ports, too.
+	PeerListenAlso []string
+	SharePort      bool
+	// PeerURLs and ClientURLs are where this machine is reached, if not where it listens: the first of each
+	// counts, the others are told to who asks. A member that was known by others keeps what they know of it.
+	PeerURLs, ClientURLs []string
 	// ClientInsecure says that the client port is in plain text, for those who are told where it is.
 	ClientInsecure bool
 
@@ -97,6 +109,8 @@ type bootstrap struct {
 	lock  *os.File
 	pki   string
 	token pki.Token
+	// origin is not nil for a directory that was restored from a snapshot and is no member's yet.
+	origin *origin
 }
 
 // restart starts the member that the data directory is of.
@@ -112,7 +126,7 @@ func (b *bootstrap) restart(identity Identity) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	if b.token != (pki.Token{}) && b.token.ID() == "" && b.token != secret {
+	if b.token != (pki.Token{}) && b.token.ID() == "" && b.token != secret && !b.OpenToken {
 		return nil, fmt.Errorf("%w: the token is not its cluster's", ErrOtherCluster)
 	}
 	here, err := b.place(identity.Name, identity.PeerAddress)
@@ -123,22 +137,31 @@ func (b *bootstrap) restart(identity Identity) (*Cluster, error) {
 		return nil, fmt.Errorf("the other members know this one at %s, not at %s: start it with that address, or remove it with 'ctlplane member remove' and join again with an empty data directory",
 			identity.PeerAddress, here.PeerAddress)
 	}
+	if len(here.PeerURLs) == 0 {
+		here.PeerURLs = identity.PeerURLs
+	}
 	here.ClusterID, here.MemberID, here.Creator = identity.ClusterID, identity.MemberID, identity.Creator
 	return b.open(&Cluster{CA: ca, Secret: secret}, here)
 }
 
 // begin decides how a fresh data directory begins.
 func (b *bootstrap) begin(ctx context.Context) (*Cluster, error) {
+	var err error
+	if b.origin, err = loadOrigin(b.DataDir); err != nil {
+		return nil, err
+	}
 	here, err := b.place(b.Name, "")
 	if err != nil {
 		return nil, err
 	}
-	listener, err := Listen(b.PeerListen) // now, rather than after others have counted on it
+	listener, err := b.listen() // now, rather than after others have counted on it
 	if err != nil {
 		return nil, err
 	}
 	_ = listener.Close()
 	switch {
+	case b.Existing:
+		return b.joinExisting(ctx, here)
 	case len(b.Servers) > 0:
 		return b.join(ctx, here, b.Servers, true)
 	case len(b.Peers) == 0:
@@ -180,6 +203,9 @@ func (b *bootstrap) place(name, known string) (Identity, error) {
 			name = peer.Name
 		}
 	}
+	if len(b.PeerURLs) > 0 && (known == "" || known == hostPort(b.PeerURLs)) {
+		here.PeerURLs, here.PeerAddress = b.PeerURLs, hostPort(b.PeerURLs)
+	}
 	if b.PeerListen == "" {
 		b.PeerListen = defaultListen(here.PeerAddress, known)
 	}
@@ -202,13 +228,16 @@ func (b *bootstrap) place(name, known string) (Identity, error) {
 	if here.ClientAddress, err = advertised(b.ClientListen, host); err != nil {
 		return here, err
 	}
+	if len(b.ClientURLs) > 0 {
+		here.ClientURLs, here.ClientAddress = b.ClientURLs, hostPort(b.ClientURLs)
+	}
 	if here.APIAddress, err = advertised(b.APIListen, host); err != nil {
 		return here, err
 	}
 	if here.Name = name; name == "" {
 		here.Name = hostName()
 	}
-	return here, pki.ValidateName(here.Name)
+	return here, pki.ValidateMemberName(here.Name)
 }
 
 // defaultListen listens on all of the machine's addresses, or on loopback alone where that is the address
@@ -252,6 +281,9 @@ func (b *bootstrap) create(here Identity) (*Cluster, error) {
 		return nil, err
 	}
 	here.ClusterID, here.MemberID, here.Creator = newID(), newID(), true
+	if b.origin != nil {
+		here.ClusterID = b.origin.ClusterID
+	}
 	if err := b.keep(ca, b.token); err != nil {
 		return nil, err
 	}
@@ -289,6 +321,15 @@ func (b *bootstrap) loadSecret() (pki.Token, error) {
 	return secret, nil
 }
 
+// listen opens the peer port.
+func (b *bootstrap) listen() (net.Listener, error) {
+	listen := Listen
+	if b.SharePort {
+		listen = ListenShared
+	}
+	return listenAll(append([]string{b.PeerListen}, b.PeerListenAlso...), listen)
+}
+
 // open starts the member, whose join server lets others in.
 func (b *bootstrap) open(cluster *Cluster, identity Identity) (*Cluster, error) {
 	host, _, err := net.SplitHostPort(identity.PeerAddress)
@@ -299,11 +340,11 @@ func (b *bootstrap) open(cluster *Cluster, identity Identity) (*Cluster, error) 
 	if err != nil {
 		return nil, err
 	}
-	listener, err := Listen(b.PeerListen)
+	listener, err := b.listen()
 	if err != nil {
 		return nil, err
 	}
-	door := &door{clusterID: identity.ClusterID}
+	door := &door{clusterID: identity.ClusterID, open: b.OpenToken}
 	cluster.JoinServer = pki.NewJoinServer(cluster.CA, cluster.Secret, door, door, b.Logger, b.Now)
 
 	config := b.Member

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"strings"
@@ -21,6 +22,30 @@ const (
 // errNobody says that no master of a cluster answered.
 var errNobody = errors.New("no master of the cluster answers")
 
+// errOtherList tells what members prove to each other where there is no secret between them.
+var errOtherList = errors.New("members know each other by --initial-cluster and --initial-cluster-token, which must be the same on all that begin a cluster; one that joins later is added with 'member add' first, and started with --initial-cluster-state existing and an --initial-cluster that lists all present members and itself")
+
+// joinExisting joins the cluster of Peers, which this machine was added to.
+func (b *bootstrap) joinExisting(ctx context.Context, here Identity) (*Cluster, error) {
+	var others []string
+	for _, peer := range b.Peers {
+		if peer.Address != here.PeerAddress {
+			others = append(others, peer.Address)
+		}
+	}
+	if len(others) == 0 {
+		return nil, errors.New("the cluster that is to be joined is not named: list its members")
+	}
+	if b.OpenToken {
+		var addresses []string
+		for _, peer := range b.Peers {
+			addresses = append(addresses, peer.Address)
+		}
+		b.token = listToken(addresses)
+	}
+	return b.join(ctx, here, others, true)
+}
+
 // join has one of the servers let this machine in. With wait it tries until one does, or says for good that
 // it won't.
 func (b *bootstrap) join(ctx context.Context, here Identity, servers []string, wait bool) (*Cluster, error) {
@@ -35,6 +60,9 @@ func (b *bootstrap) join(ctx context.Context, here Identity, servers []string, w
 		}
 		var refusal *pki.JoinError
 		if errors.As(err, &refusal) && refusal.Code != pki.JoinUnavailable {
+			if refusal.Code == pki.JoinTokenRefused && b.OpenToken {
+				return nil, fmt.Errorf("%w: %w", errOtherList, err)
+			}
 			return nil, err
 		}
 		if !wait && refusal == nil {
@@ -85,7 +113,7 @@ func (b *bootstrap) tryServer(ctx context.Context, here Identity, server string)
 	}
 	dialing, cancel := context.WithTimeout(ctx, dialTimeout)
 	defer cancel()
-	conn, err := pki.DialJoin(dialing, address)
+	conn, err := b.dialJoin(dialing, address)
 	if err != nil {
 		return nil, err
 	}
@@ -95,8 +123,20 @@ func (b *bootstrap) tryServer(ctx context.Context, here Identity, server string)
 	})
 }
 
+func (b *bootstrap) dialJoin(ctx context.Context, address string) (*tls.Conn, error) {
+	if security := b.Member.PeerSecurity; security != nil {
+		return pki.DialJoinWith(ctx, address, security.Client(pki.ProtocolJoin))
+	}
+	return pki.DialJoin(ctx, address)
+}
+
 // joined stores what the cluster granted, the identity last: without it the next start joins again.
 func (b *bootstrap) joined(here Identity, joined *pki.Joined) (*Cluster, error) {
+	if b.origin != nil {
+		if err := b.origin.giveUpFor(joined.Answer.ClusterID, b.DataDir); err != nil {
+			return nil, err
+		}
+	}
 	if err := b.keep(joined.CA, joined.Secret); err != nil {
 		return nil, err
 	}

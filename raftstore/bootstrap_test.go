@@ -194,7 +194,7 @@ func TestBootstrapRefusals(t *testing.T) {
 		{"short token", func(c *BootstrapConfig) { c.Token = "short" }, "at least 16"},
 		{"no token", func(c *BootstrapConfig) { c.Token = "" }, "--token"},
 		{"not in the list", func(c *BootstrapConfig) { c.Name = "stranger"; c.Peers = ms.peers[:1] }, "does not name this machine"},
-		{"bad name", func(c *BootstrapConfig) { c.Name = "No_Name"; c.Peers = []Peer{{Address: ms.peers[1].Address}} }, "lower-case"},
+		{"bad name", func(c *BootstrapConfig) { c.Name = "a=b"; c.Peers = []Peer{{Address: ms.peers[1].Address}} }, "printable"},
 		{"directory in use", func(c *BootstrapConfig) { c.DataDir = ms.configs[0].DataDir }, "in use"},
 		{"port taken", func(c *BootstrapConfig) { c.PeerListen = ms.peers[0].Address }, "is taken"},
 		{"name taken", func(c *BootstrapConfig) {

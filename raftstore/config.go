@@ -18,7 +18,7 @@ import (
 
 // The log stores to choose from.
 const (
-	LogStoreWAL    = "wal"    // hashicorp/raft-wal: one sync a commit
+	LogStoreWAL    = "wal"    // raftstore/wal: one sync a commit
 	LogStoreBoltDB = "boltdb" // raft-boltdb: two
 )
 
@@ -33,17 +33,23 @@ type Config struct {
 	// Source and CA are this member's certificate towards its peers, and the authority that theirs are of.
 	Source *pki.Source
 	CA     *pki.CA
+	// PeerSecurity is how members prove to each other who they are; nil: by Source and CA.
+	PeerSecurity *pki.PeerSecurity
 	// Join serves connections that speak the join protocol. Nil refuses them.
 	Join func(*tls.Conn)
 	// Store configures the state machine; its directory and logger are set by Open.
 	Store    kv.Options
 	LogStore string
-	Logger   *slog.Logger
-	Clock    clock.WithTicker
+	// LogDir is where the Raft log is kept; by default in DataDir.
+	LogDir string
+	Logger *slog.Logger
+	Clock  clock.WithTicker
 
 	// HeartbeatTimeout is how long a follower waits for a leader that has gone silent before it stands for
 	// election, at least; at most twice as long. It does not wait for one whose process has ended.
 	HeartbeatTimeout time.Duration
+	// NoPreVote leaves out the question, before an election, whether it could be won.
+	NoPreVote bool
 	// RequestTimeout is how long a command waits for a leader.
 	RequestTimeout time.Duration
 	// MaxCommandBytes bounds one command, MaxEntryBytes the commands that share a Raft entry.
@@ -62,12 +68,15 @@ type Config struct {
 	// LogCacheBytes bounds the recent entries that are kept in memory for followers.
 	LogCacheBytes int
 
-	// wrapLog stands between Raft and its log on disk, so that tests can make the disk slow or full.
-	wrapLog func(raft.LogStore) raft.LogStore
+	// QuotaBytes is how many live bytes (keys and values that can be read at the present revision) the store may
+	// hold before it refuses to take more; 0 or less: as many as the disk has room for.
+	QuotaBytes int64
 	// MaxLearners bounds the members that were added as learners.
 	MaxLearners int
 	// LooseReconfig makes changes of the members that endanger the majority, which are refused otherwise.
 	LooseReconfig bool
+	// DiskSpace tells the free space of a directory; nil asks the system.
+	DiskSpace func(dir string) (DiskSpace, error)
 	// AutoCompaction forgets history by itself.
 	AutoCompaction AutoCompaction
 	// CorruptCheckInterval is how often the leader compares the members' histories; 0: never.
@@ -76,6 +85,12 @@ type Config struct {
 	// is the one that differs.
 	InitialCorruptCheck bool
 
+	// ForceNewCluster makes this member the only one of its group, with the data that it has, when the majority is
+	// lost for good. It is for one start.
+	ForceNewCluster bool
+
+	// wrapLog stands between Raft and its log on disk, so that tests can make the disk slow or full.
+	wrapLog func(raft.LogStore) raft.LogStore
 	// lock is held on the data directory already, by Bootstrap; Open takes it over.
 	lock *os.File
 }
@@ -94,6 +109,12 @@ func (c *Config) setDefaults() {
 	setDefault(&c.SnapshotInterval, 5*time.Second)
 	setDefault(&c.LogCacheBytes, 32<<20)
 	setDefault(&c.MaxLearners, 1)
+	if c.DiskSpace == nil {
+		c.DiskSpace = statfs
+	}
+	if c.PeerSecurity == nil && c.Source != nil && c.CA != nil {
+		c.PeerSecurity = c.CA.Peers(c.Source)
+	}
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -125,5 +146,5 @@ func (c *Config) validate() error {
 	if err := c.AutoCompaction.validate(); err != nil {
 		return err
 	}
-	return pki.ValidateName(c.Identity.Name)
+	return pki.ValidateMemberName(c.Identity.Name)
 }

@@ -21,6 +21,7 @@ const TokenPrefix = "/ctlplane/tokens/"
 // door lets machines in that have proved a token: it is the join server's acceptor and token store.
 type door struct {
 	clusterID uint64
+	open      bool                   // to machines that were added and know the members; see listToken
 	member    atomic.Pointer[Member] // set once the member runs
 }
 
@@ -29,7 +30,7 @@ var (
 	_ pki.TokenStore = (*door)(nil)
 )
 
-func (d *door) open() (*Member, error) {
+func (d *door) running() (*Member, error) {
 	if m := d.member.Load(); m != nil {
 		return m, nil
 	}
@@ -38,7 +39,7 @@ func (d *door) open() (*Member, error) {
 
 // AcceptMaster implements pki.Acceptor.
 func (d *door) AcceptMaster(ctx context.Context, request pki.JoinRequest) (pki.JoinAnswer, error) {
-	m, err := d.open()
+	m, err := d.running()
 	if err != nil {
 		return pki.JoinAnswer{}, err
 	}
@@ -55,7 +56,7 @@ func (d *door) AcceptMaster(ctx context.Context, request pki.JoinRequest) (pki.J
 // AcceptNode implements pki.Acceptor. A node may serve as itself: under its name, at the address that it
 // calls from, and at addresses of its own that are no master's.
 func (d *door) AcceptNode(_ context.Context, request pki.JoinRequest, from net.Addr) (pki.JoinAnswer, error) {
-	m, err := d.open()
+	m, err := d.running()
 	if err != nil {
 		return pki.JoinAnswer{}, err
 	}
@@ -116,7 +117,7 @@ func (m *Member) Tokens() pki.TokenStore {
 
 // CreateToken implements pki.TokenStore.
 func (d *door) CreateToken(ctx context.Context, record pki.TokenRecord) error {
-	m, err := d.open()
+	m, err := d.running()
 	if err != nil {
 		return err
 	}
@@ -130,7 +131,7 @@ func (d *door) CreateToken(ctx context.Context, record pki.TokenRecord) error {
 
 // DeleteToken implements pki.TokenStore.
 func (d *door) DeleteToken(ctx context.Context, id string) error {
-	m, err := d.open()
+	m, err := d.running()
 	if err != nil {
 		return err
 	}
@@ -143,7 +144,7 @@ func (d *door) DeleteToken(ctx context.Context, id string) error {
 
 // ListTokens implements pki.TokenStore.
 func (d *door) ListTokens(ctx context.Context) ([]pki.TokenRecord, error) {
-	m, err := d.open()
+	m, err := d.running()
 	if err != nil {
 		return nil, err
 	}
@@ -154,9 +155,15 @@ func (d *door) ListTokens(ctx context.Context) ([]pki.TokenRecord, error) {
 
 // LookupToken implements pki.TokenStore.
 func (d *door) LookupToken(ctx context.Context, id string) (pki.TokenRecord, bool, error) {
-	m, err := d.open()
+	m, err := d.running()
 	if err != nil {
 		return pki.TokenRecord{}, false, err
+	}
+	if id == listTokenID {
+		if !d.open {
+			return pki.TokenRecord{}, false, nil
+		}
+		return m.listToken().Record(pki.RoleMaster), true, nil
 	}
 	found, err := tokens(m.Range(ctx, &pb.RangeRequest{Key: []byte(TokenPrefix + id)}))
 	if err != nil || len(found) == 0 {

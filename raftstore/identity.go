@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strconv"
 	"syscall"
 
@@ -29,6 +29,9 @@ type Identity struct {
 	PeerAddress   string `json:"peerAddress"`
 	ClientAddress string `json:"clientAddress,omitempty"`
 	APIAddress    string `json:"apiAddress,omitempty"`
+	// PeerURLs and ClientURLs are what is told of these addresses where it is more, or spelled otherwise.
+	PeerURLs   []string `json:"peerUrls,omitempty"`
+	ClientURLs []string `json:"clientUrls,omitempty"`
 	// ClientInsecure says that the client port is in plain text.
 	ClientInsecure bool `json:"clientInsecure,omitempty"`
 	// Creator is set on the member that the group began with: it makes the group when it has no log yet.
@@ -69,7 +72,7 @@ func (i Identity) claim(dataDir string) error {
 		return fmt.Errorf("%w: %s is of member %q (%x) of cluster %x", ErrOtherCluster,
 			dataDir, stored.Name, stored.MemberID, stored.ClusterID)
 	}
-	if stored == i {
+	if reflect.DeepEqual(stored, i) {
 		return nil
 	}
 	return i.save(dataDir)
@@ -77,10 +80,17 @@ func (i Identity) claim(dataDir string) error {
 
 // record is the replicated form.
 func (i Identity) record() kv.Member {
-	return kv.Member{
+	record := kv.Member{
 		ID: i.MemberID, Name: i.Name,
 		PeerURLs: urls("https", i.PeerAddress), ClientURLs: urls(i.clientScheme(), i.ClientAddress), APIURLs: urls("https", i.APIAddress),
 	}
+	if len(i.PeerURLs) > 0 {
+		record.PeerURLs = i.PeerURLs
+	}
+	if len(i.ClientURLs) > 0 {
+		record.ClientURLs = i.ClientURLs
+	}
+	return record
 }
 
 func (i Identity) clientScheme() string {
@@ -115,7 +125,7 @@ func lockDir(dataDir string) (*os.File, error) {
 	if err := os.MkdirAll(dataDir, 0o700); err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(filepath.Join(dataDir, "LOCK"), os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := os.OpenFile(filepath.Join(dataDir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -127,13 +137,4 @@ func lockDir(dataDir string) (*os.File, error) {
 		return nil, fmt.Errorf("lock %s: %w", dataDir, err)
 	}
 	return file, nil
-}
-
-// Listen opens a port, and says what to do when it is taken.
-func Listen(address string) (net.Listener, error) {
-	listener, err := net.Listen("tcp", address)
-	if errors.Is(err, syscall.EADDRINUSE) {
-		return nil, fmt.Errorf("port %s is taken: stop the process that has it, or choose another address: %w", address, err)
-	}
-	return listener, err
 }

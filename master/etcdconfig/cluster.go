@@ -1,0 +1,124 @@
+package etcdconfig
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore"
+)
+
+// cluster is who begins or joins what.
+type cluster struct {
+	// peers are all members, by name: whatever the order in which each member has them, the first is the same on all.
+	// None for a cluster of one.
+	peers    []raftstore.Peer
+	self     URLs // this member's peer URLs; none: where it listens
+	existing bool
+	// token is what the members share. open says that it is no secret.
+	token string
+	open  bool
+}
+
+// readCluster makes a cluster of the flags of a member whose data directory is fresh.
+func (s *Settings) readCluster() (cluster, error) {
+	c := cluster{existing: s.ClusterState == "existing"}
+	if s.given["initial-advertise-peer-urls"] {
+		c.self = s.AdvertisePeer
+	}
+	members, err := parseCluster(s.InitialCluster)
+	if err != nil {
+		return c, err
+	}
+	if len(members) == 0 && c.existing {
+		return c, fmt.Errorf("--initial-cluster is needed with --initial-cluster-state existing: list all members and this one, as 'member add' printed them")
+	}
+	if len(members) > 0 {
+		if c.self, err = s.findSelf(members, c.self); err != nil {
+			return c, err
+		}
+	}
+	if len(members) > 1 {
+		for _, name := range sortedKeys(members) {
+			c.peers = append(c.peers, raftstore.Peer{Name: name, Address: members[name][0].Host})
+		}
+		slices.SortFunc(c.peers, func(a, b raftstore.Peer) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	c.token, c.open = s.sharedToken(members)
+	return c, nil
+}
+
+// parseCluster reads name=url,name=url; a name with several URLs is there several times.
+func parseCluster(text string) (map[string]URLs, error) {
+	members := map[string]URLs{}
+	for _, entry := range splitList(text) {
+		name, address, found := strings.Cut(entry, "=")
+		if !found || name == "" {
+			return nil, fmt.Errorf("--initial-cluster: %q is not name=url", entry)
+		}
+		urls, err := ParseURLs(address)
+		if err != nil {
+			return nil, fmt.Errorf("--initial-cluster: %w", err)
+		}
+		if len(urls) == 0 {
+			return nil, fmt.Errorf("--initial-cluster: member %q has no URL", name)
+		}
+		if network, _ := listenAddress(urls[0]); network == "unix" || everywhere(urls[0]) {
+			return nil, fmt.Errorf("--initial-cluster: member %q can't be reached by others at %s", name, urls[0].String())
+		}
+		members[name] = append(members[name], urls...)
+	}
+	taken := map[string]string{}
+	for _, name := range sortedKeys(members) {
+		for _, u := range members[name] {
+			if other, twice := taken[u.Host]; twice && other != name {
+				return nil, fmt.Errorf("--initial-cluster: %s is both %q's and %q's", u.String(), other, name)
+			}
+			taken[u.Host] = name
+		}
+	}
+	return members, nil
+}
+
+// findSelf is where the list says that this member is reached; it must be what --initial-advertise-peer-urls says, if
+// that was given.
+func (s *Settings) findSelf(members map[string]URLs, advertised URLs) (URLs, error) {
+	listed, found := members[s.Name]
+	if !found {
+		return nil, fmt.Errorf("--initial-cluster does not list this member, %q: add %s=%s, or give its name with --name", s.Name, s.Name, s.AdvertisePeer)
+	}
+	if advertised == nil {
+		return listed, nil
+	}
+	same := len(listed) == len(advertised)
+	for _, u := range listed {
+		same = same && slices.Contains(advertised, u)
+	}
+	if !same {
+		return nil, fmt.Errorf("--initial-cluster says that %q is at %s, and --initial-advertise-peer-urls says %s: make them the same", s.Name, listed, advertised)
+	}
+	return listed, nil
+}
+
+// sharedToken is what proves that a machine belongs to the cluster. etcd's token is a name and may be short: then what
+// proves it is that token and the list of members together, which whoever configures the cluster knows.
+func (s *Settings) sharedToken(members map[string]URLs) (token string, open bool) {
+	if len(s.ClusterToken) >= pki.MinSecret {
+		return s.ClusterToken, false
+	}
+	if len(members) < 2 {
+		return "", true // a cluster of one makes a secret of its own
+	}
+	hash := sha256.New()
+	fmt.Fprintf(hash, "%q\n", s.ClusterToken)
+	for _, name := range sortedKeys(members) {
+		addresses := members[name].texts()
+		slices.Sort(addresses)
+		fmt.Fprintf(hash, "%q %q\n", name, addresses)
+	}
+	return hex.EncodeToString(hash.Sum(nil)), true
+}

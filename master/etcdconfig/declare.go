@@ -1,0 +1,170 @@
+package etcdconfig
+
+import (
+	"math"
+	"time"
+)
+
+// Why flags have no effect.
+const (
+	noBBolt     = "the database is no bbolt file"
+	noDiscovery = "discovery by another etcd or by DNS is not supported"
+	noTracing   = "no traces are exported"
+	noRounds    = "the storage engine compacts in the background by itself"
+	notByEtcd   = "etcd ignores it, too"
+)
+
+func (t *table) member(s *Settings) {
+	t.group = "Member"
+	t.text(&s.Name, "name", "default", "this member's name")
+	t.text(&s.DataDir, "data-dir", "", "where the data is kept (default NAME.etcd)")
+	t.text(&s.WALDir, "wal-dir", "", "where the Raft log is kept, if not in the data directory")
+	t.set.Uint64Var(&s.SnapshotCount, "snapshot-count", 10000, "")
+	t.add(option{name: "snapshot-count", usage: "entries of the Raft log that are kept for members that are behind"})
+	t.idle("snapshot-catchup-entries", uint(5000), "--snapshot-count says how many entries are kept")
+	t.count(&s.HeartbeatMillis, "heartbeat-interval", 100, "checked against --election-timeout; the leader's heartbeats are a tenth of that apart")
+	t.count(&s.ElectionMillis, "election-timeout", 1000, "how long a leader may be silent before another is elected, in milliseconds")
+	t.idle("initial-election-tick-advance", true, "elections don't go by ticks")
+	t.urls(&s.ListenPeer, "listen-peer-urls", "http://localhost:2380", "where the other members are served")
+	t.urls(&s.ListenClient, "listen-client-urls", "http://localhost:2379", "where clients are served")
+	t.urls(&s.ListenClientHTTP, "listen-client-http-urls", "", "where clients are served over HTTP alone; --listen-client-urls then serve gRPC alone")
+	t.idle("max-snapshots", uint(5), "snapshots that are not needed any more are removed by themselves")
+	t.idle("max-wals", uint(5), "segments of the log that are not needed any more are removed by themselves")
+	t.idle("memory-mlock", false, noBBolt)
+	t.set.Int64Var(&s.QuotaBytes, "quota-backend-bytes", 0, "")
+	t.add(option{name: "quota-backend-bytes", usage: "live bytes beyond which writes are refused; 0 is a generous default, less than 0 none"})
+	t.idle("backend-bbolt-freelist-type", "", noBBolt)
+	t.idle("backend-batch-interval", time.Duration(0), noBBolt)
+	t.idle("backend-batch-limit", 0, noBBolt)
+	t.count(&s.MaxTxnOps, "max-txn-ops", 128, "operations in a transaction, at most")
+	t.count(&s.MaxRequestBytes, "max-request-bytes", 1572864, "bytes of a request, at most")
+	s.MaxConcurrentStreams = math.MaxUint32
+	t.value((*uint32Value)(&s.MaxConcurrentStreams), "max-concurrent-streams", "calls on one connection at a time, at most")
+	t.duration(&s.KeepaliveMinTime, "grpc-keepalive-min-time", 5*time.Second, "how often clients may ping, at most")
+	t.duration(&s.KeepaliveInterval, "grpc-keepalive-interval", 2*time.Hour, "how often a quiet client is pinged; 0: never")
+	t.duration(&s.KeepaliveTimeout, "grpc-keepalive-timeout", 20*time.Second, "how long it may take to answer that")
+	t.toggle(&s.ReusePort, "socket-reuse-port", false, "let other processes have the same ports (SO_REUSEPORT)")
+	t.idle("socket-reuse-address", false, "it is so in any case")
+	t.idle("raft-read-timeout", 5*time.Second, "members that don't answer are found by --election-timeout")
+	t.idle("raft-write-timeout", 5*time.Second, "members that don't answer are found by --election-timeout")
+	t.value(&gatesValue{&s.FeatureGates}, "feature-gates", "InitialCorruptCheck works; etcd's others are taken and have no effect")
+	t.idle("bootstrap-defrag-threshold-megabytes", uint(0), "there is nothing to defragment")
+	t.idle("compaction-batch-limit", 0, noRounds)
+	t.idle("compaction-sleep-interval", time.Duration(0), noRounds)
+	t.duration(&s.WatchProgressInterval, "watch-progress-notify-interval", 0, "how often watches that ask for it are told how far they are (default 10m)")
+	t.text(&s.ConfigFile, "config-file", "", "read all settings from this file, and none from flags and variables")
+}
+
+func (t *table) clustering(s *Settings) {
+	t.group = "Clustering"
+	t.urls(&s.AdvertisePeer, "initial-advertise-peer-urls", "http://localhost:2380", "where the other members reach this one")
+	t.text(&s.InitialCluster, "initial-cluster", "", "all members, name=url each (default NAME=--initial-advertise-peer-urls)")
+	t.choice(&s.ClusterState, "initial-cluster-state", "new, or existing for one that was added with 'member add'", "new", "existing")
+	t.text(&s.ClusterToken, "initial-cluster-token", "etcd-cluster", "what the members share; with 16 characters or more it is a secret that keeps others out")
+	t.urls(&s.AdvertiseClient, "advertise-client-urls", "http://localhost:2379", "where clients reach this member")
+	t.set.IntVar(&s.MaxLearners, "max-learners", 1, "")
+	t.add(option{name: "max-learners", usage: "learners in the cluster, at most"})
+	t.toggle(&s.StrictReconfig, "strict-reconfig-check", true, "refuse changes of the members that endanger the majority")
+	t.toggle(&s.PreVote, "pre-vote", true, "ask before an election whether it can be won")
+	t.choice(&s.AutoCompactionMode, "auto-compaction-mode", "periodic or revision", "periodic", "revision")
+	t.text(&s.AutoCompactionRetention, "auto-compaction-retention", "0", "how much of the history is kept: a time (hours, or such as 5m), or a number of revisions; 0: all")
+	for _, name := range []string{"discovery-token", "discovery-endpoints", "discovery-srv", "discovery-srv-name"} {
+		t.refuse(name, "", noDiscovery+": list the members with --initial-cluster")
+	}
+	for _, name := range []string{"discovery-cacert", "discovery-cert", "discovery-key", "discovery-user", "discovery-password"} {
+		t.idle(name, "", noDiscovery)
+	}
+	t.idle("discovery-dial-timeout", 2*time.Second, noDiscovery)
+	t.idle("discovery-request-timeout", 5*time.Second, noDiscovery)
+	t.idle("discovery-keepalive-time", 2*time.Second, noDiscovery)
+	t.idle("discovery-keepalive-timeout", 6*time.Second, noDiscovery)
+	t.idle("discovery-insecure-transport", true, noDiscovery)
+	t.idle("discovery-insecure-skip-tls-verify", false, noDiscovery)
+	t.idle("discovery-fallback", "exit", noDiscovery)
+	t.idle("v2-deprecation", "write-only", "there is no v2 store")
+}
+
+func (t *table) security(s *Settings) {
+	t.group = "Security"
+	c, p := &s.Client, &s.Peer
+	t.text(&c.CertFile, "cert-file", "", "certificate of the client port")
+	t.text(&c.KeyFile, "key-file", "", "its key")
+	t.toggle(&c.ClientCertAuth, "client-cert-auth", false, "ask clients for certificates, whose common names are the users")
+	t.text(&c.ClientCertFile, "client-cert-file", "", "checked; the JSON gateway needs no certificate to call this process")
+	t.text(&c.ClientKeyFile, "client-key-file", "", "its key")
+	t.text(&c.CRLFile, "client-crl-file", "", "certificates of clients that were revoked")
+	t.list(&c.AllowedHostnames, "client-cert-allowed-hostname", "", "what clients' certificates must be for")
+	t.text(&c.TrustedCAFile, "trusted-ca-file", "", "CA of the clients' certificates")
+	t.toggle(&c.AutoTLS, "auto-tls", false, "serve clients with a certificate that is made here")
+	t.text(&p.CertFile, "peer-cert-file", "", "certificate between members")
+	t.text(&p.KeyFile, "peer-key-file", "", "its key")
+	t.toggle(&p.ClientCertAuth, "peer-client-cert-auth", false, "ask members for certificates")
+	t.text(&p.ClientCertFile, "peer-client-cert-file", "", "certificate to call other members with, if another")
+	t.text(&p.ClientKeyFile, "peer-client-key-file", "", "its key")
+	t.text(&p.TrustedCAFile, "peer-trusted-ca-file", "", "CA of the members' certificates")
+	t.list(&p.AllowedCNs, "peer-cert-allowed-cn", "", "common names that members' certificates must have one of")
+	t.list(&p.AllowedHostnames, "peer-cert-allowed-hostname", "", "hosts that members' certificates must be for one of")
+	t.toggle(&p.AutoTLS, "peer-auto-tls", false, "between members, TLS of the cluster's own CA")
+	t.count(&s.SelfSignedYears, "self-signed-cert-validity", 1, "years that the certificate of --auto-tls is valid")
+	t.text(&p.CRLFile, "peer-crl-file", "", "certificates of members that were revoked")
+	t.toggle(&p.SkipClientSAN, "peer-skip-client-san-verification", false, "let members call from addresses that are not in their certificates")
+	t.list(&s.CipherSuites, "cipher-suites", "", "of TLS 1.2 on the client port")
+	t.text(&s.TLSMin, "tls-min-version", "TLS1.2", "of the client port; between members it is TLS 1.3")
+	t.text(&s.TLSMax, "tls-max-version", "", "of the client port")
+	t.list(&s.CORS, "cors", "*", "origins whose pages may call")
+	t.list(&s.HostWhitelist, "host-whitelist", "*", "hosts that a port without TLS may be called by")
+	t.text(&s.AuthToken, "auth-token", "simple", "simple, or jwt,sign-method=…,pub-key=…,priv-key=…,ttl=…")
+	t.count(&s.BcryptCost, "bcrypt-cost", 10, "how expensive it is to guess a password, 4 to 31")
+	t.count(&s.AuthTokenTTL, "auth-token-ttl", 300, "seconds that a simple token is valid after it was used")
+}
+
+func (t *table) monitoring(s *Settings) {
+	t.group = "Monitoring"
+	t.toggle(&s.EnablePprof, "enable-pprof", false, "profiles at /debug/pprof/")
+	t.choice(&s.Metrics, "metrics", "basic or extensive; both export all that there is", "basic", "extensive")
+	t.urls(&s.ListenMetrics, "listen-metrics-urls", "", "where /metrics and /health are served beside the client port")
+	t.toggle(&s.EnableGateway, "enable-grpc-gateway", true, "the JSON gateway at /v3/")
+	t.duration(&s.CorruptCheckInterval, "corrupt-check-time", 0, "how often the members' histories are compared; 0: never")
+	t.idle("compact-hash-check-time", time.Minute, "--corrupt-check-time compares the members' histories")
+	t.duration(&s.SlowRequest, "warning-unary-request-duration", 300*time.Millisecond, "how long a call may take before it is logged")
+	t.idle("warning-apply-duration", 100*time.Millisecond, "--warning-unary-request-duration finds what is slow")
+	t.idle("downgrade-check-time", 5*time.Second, "there are no versions of the storage to wait for")
+	t.choice(&s.Log.logger, "logger", "zap, which stands for structured logs", "zap")
+	t.list(&s.Log.Outputs, "log-outputs", "default", "stderr, stdout, or paths of files")
+	t.choice(&s.Log.Level, "log-level", "debug, info, warn, error, panic or fatal", "info", "debug", "warn", "error", "panic", "fatal")
+	t.choice(&s.Log.Format, "log-format", "json or console", "json", "console")
+	t.toggle(&s.Log.Rotate, "enable-log-rotation", false, "start a new log file when one is full")
+	t.text(&s.Log.Rotation, "log-rotation-config-json", defaultRotation, "when, and how many are kept")
+	t.idle("enable-distributed-tracing", false, noTracing)
+	t.idle("distributed-tracing-address", "localhost:4317", noTracing)
+	t.idle("distributed-tracing-service-name", "etcd", noTracing)
+	t.idle("distributed-tracing-instance-id", "", noTracing)
+	t.idle("distributed-tracing-sampling-rate", 0, noTracing)
+	t.toggle(&s.Version, "version", false, "print the version")
+}
+
+func (t *table) unsafe(s *Settings) {
+	t.group = "Unsafe"
+	t.toggle(&s.ForceNewCluster, "force-new-cluster", false, "make a cluster of this member alone, with its data")
+	t.idle("unsafe-no-fsync", false, "every write is synced before it is acknowledged")
+}
+
+// ignored are those that etcd takes and ignores.
+func (t *table) ignored() {
+	t.group = ""
+	for _, name := range []string{
+		"cluster-active-size", "cluster-remove-delay", "cluster-sync-interval", "config", "force", "max-result-buffer",
+		"max-retry-attempts", "peer-heartbeat-interval", "peer-election-timeout", "retry-interval", "snapshot", "v", "vv",
+		"test.coverprofile", "test.outputdir",
+	} {
+		t.set.Var(anything{}, name, "")
+		t.add(option{name: name, idle: notByEtcd})
+	}
+}
+
+// anything takes every value, or none.
+type anything struct{}
+
+func (anything) String() string   { return "" }
+func (anything) Set(string) error { return nil }
+func (anything) IsBoolFlag() bool { return true }

@@ -1,0 +1,190 @@
+package etcdconfig
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"time"
+
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/port"
+	"github.com/ctlplane/ctlplane/master"
+	"github.com/ctlplane/ctlplane/raftstore"
+)
+
+// requestOverhead is what a command may have beside the request that it is made of.
+const requestOverhead = 512 << 10
+
+// Master is the configuration of a master that is nothing but a store. It reads certificates and looks into the data
+// directory, and changes neither, but for the certificate of --auto-tls. Warnings go to logger.
+func (s *Settings) Master(logger *slog.Logger) (master.Config, error) {
+	dataDir, err := filepath.Abs(s.dataDir())
+	if err != nil {
+		return master.Config{}, err
+	}
+	config := master.Config{Name: s.Name, DataDir: dataDir, StoreOnly: true, Logger: logger}
+	if err := refuseEtcdData(dataDir); err != nil {
+		return config, err
+	}
+	for _, warning := range s.Warnings {
+		logger.Warn(warning)
+	}
+	if err := s.setCluster(&config, logger); err != nil {
+		return config, err
+	}
+	s.setPorts(&config)
+	if config.Member, err = s.member(config.Member); err != nil {
+		return config, err
+	}
+	config.KV, config.ClientServer = s.services(logger)
+	if err := config.KV.Validate(); err != nil {
+		return config, err
+	}
+	config.HTTP = master.HTTPConfig{CORS: s.CORS, HostWhitelist: s.HostWhitelist, Pprof: s.EnablePprof, NoGateway: !s.EnableGateway}
+	// Last, for it may write: what is wrong otherwise is found before.
+	config.ClientTLS, err = s.clientTLS(dataDir, logger)
+	config.KVInsecure = config.ClientTLS == nil
+	return config, err
+}
+
+func (s *Settings) dataDir() string {
+	if s.DataDir == "" {
+		return s.Name + ".etcd"
+	}
+	return s.DataDir
+}
+
+// refuseEtcdData keeps the hands off a data directory of etcd's own.
+func refuseEtcdData(dir string) error {
+	if !exists(filepath.Join(dir, "member", "snap", "db")) && !exists(filepath.Join(dir, "member", "wal")) {
+		return nil
+	}
+	return fmt.Errorf("%s holds the data of etcd, which this program does not write: stop etcd, move the directory aside, and import it with 'ctlplane snapshot restore --from-etcd OLD/member/snap/db --data-dir %s'", dir, dir)
+}
+
+// setCluster says what the member begins or joins; one that has begun goes on as what it is, whatever the flags say.
+func (s *Settings) setCluster(config *master.Config, logger *slog.Logger) error {
+	_, known, err := raftstore.LoadIdentity(config.DataDir)
+	if err != nil {
+		return err
+	}
+	var c cluster
+	if known {
+		c.token, c.open = s.sharedToken(nil)
+		if s.given["initial-advertise-peer-urls"] {
+			c.self = s.AdvertisePeer
+		}
+	} else if c, err = s.readCluster(); err != nil {
+		return err
+	}
+	config.Peers, config.Token, config.OpenToken, config.Existing = c.peers, c.token, c.open, c.existing
+	for _, u := range c.self {
+		config.PeerURLs = append(config.PeerURLs, u.String())
+	}
+	if len(config.PeerURLs) == 0 && !everywhere(s.ListenPeer[0]) {
+		config.PeerURLs = s.ListenPeer[:1].texts()
+	}
+	var guarded bool
+	config.PeerSecurity, guarded, err = s.peerSecurity(c.self, logger)
+	if err == nil && c.open && !guarded && !s.ListenPeer.onlyLoopback() {
+		logger.Warn("whoever reaches the peer port and knows --initial-cluster and --initial-cluster-token can join this cluster: give the members certificates with --peer-cert-file, --peer-key-file, --peer-trusted-ca-file and --peer-client-cert-auth, or a token of 16 characters and more",
+			"listening", s.ListenPeer.String())
+	}
+	return err
+}
+
+func (s *Settings) setPorts(config *master.Config) {
+	kind := port.GRPCAndHTTP
+	if len(s.ListenClientHTTP) > 0 {
+		kind = port.GRPCOnly
+	}
+	config.ClientListen = append(s.places(s.ListenClient, kind), s.places(s.ListenClientHTTP, port.HTTPOnly)...)
+	config.MetricsListen = s.places(s.ListenMetrics, port.HTTPOnly)
+	config.ClientURLs = s.ListenClient.texts()
+	if s.given["advertise-client-urls"] {
+		config.ClientURLs = s.AdvertiseClient.texts()
+	}
+	config.ClientAddr = s.ListenClient[0].Host
+	config.PeerAddr, config.SharePort = s.ListenPeer[0].Host, s.ReusePort
+	for _, u := range s.ListenPeer[1:] {
+		config.PeerListen = append(config.PeerListen, u.Host)
+	}
+}
+
+func (s *Settings) places(urls URLs, kind port.Kind) []master.Listen {
+	var places []master.Listen
+	for _, u := range urls {
+		network, address := listenAddress(u)
+		places = append(places, master.Listen{Network: network, Address: address, TLS: secure(u), Kind: kind, Shared: s.ReusePort})
+	}
+	return places
+}
+
+// member are the settings of replication. What was not asked for stays as this store has it.
+func (s *Settings) member(config raftstore.Config) (raftstore.Config, error) {
+	var err error
+	if s.WALDir != "" {
+		if config.LogDir, err = filepath.Abs(s.WALDir); err != nil {
+			return config, err
+		}
+		if hasEtcdWAL(config.LogDir) {
+			return config, errors.New("--wal-dir " + config.LogDir + " holds the log of etcd: choose an empty directory")
+		}
+	}
+	if s.given["election-timeout"] {
+		config.HeartbeatTimeout = time.Duration(s.ElectionMillis) * time.Millisecond
+	}
+	if s.given["snapshot-count"] {
+		config.SnapshotEntries = max(s.SnapshotCount, 1)
+	}
+	config.NoPreVote, config.LooseReconfig = !s.PreVote, !s.StrictReconfig
+	config.MaxLearners = s.MaxLearners
+	if s.MaxLearners == 0 {
+		config.MaxLearners = -1 // 0 stands for the default
+	}
+	config.MaxCommandBytes = int(s.MaxRequestBytes) + requestOverhead
+	config.QuotaBytes = s.QuotaBytes
+	config.CorruptCheckInterval, config.InitialCorruptCheck = s.CorruptCheckInterval, s.initialCorruptCheck()
+	config.ForceNewCluster = s.ForceNewCluster
+	config.AutoCompaction, err = s.autoCompaction()
+	return config, err
+}
+
+// hasEtcdWAL tells whether etcd keeps its log in a directory.
+func hasEtcdWAL(dir string) bool {
+	segments, err := filepath.Glob(filepath.Join(dir, "[0-9a-f]*-[0-9a-f]*.wal"))
+	return err == nil && len(segments) > 0
+}
+
+func (s *Settings) services(logger *slog.Logger) (etcdv3.Options, etcdv3.ServerConfig) {
+	return etcdv3.Options{
+			MaxRequestBytes: int(s.MaxRequestBytes), MaxTxnOps: int(s.MaxTxnOps),
+			WatchProgressInterval: s.WatchProgressInterval,
+			AuthToken:             s.AuthToken, AuthTokenTTL: time.Duration(s.AuthTokenTTL) * time.Second,
+			BcryptCost: int(s.BcryptCost), ClientCertAuth: s.Client.ClientCertAuth,
+		}, etcdv3.ServerConfig{
+			MaxRequestBytes: int(s.MaxRequestBytes), MaxConcurrentStreams: s.MaxConcurrentStreams,
+			KeepaliveMinTime: s.KeepaliveMinTime, KeepaliveInterval: orNever(s.KeepaliveInterval),
+			KeepaliveTimeout: s.KeepaliveTimeout, SlowCall: s.SlowRequest, Logger: logger,
+		}
+}
+
+// orNever is an interval of which 0 means never.
+func orNever(interval time.Duration) time.Duration {
+	if interval == 0 {
+		return -1
+	}
+	return interval
+}
+
+// onlyLoopback tells whether no other machine can call.
+func (us URLs) onlyLoopback() bool {
+	for _, u := range us {
+		if ip := net.ParseIP(u.Hostname()); u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			return false
+		}
+	}
+	return true
+}

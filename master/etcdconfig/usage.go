@@ -1,0 +1,37 @@
+package etcdconfig
+
+import (
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Usage writes what every flag does, by groups as etcd has them; those that have no effect are named at the end.
+func Usage(w io.Writer) error {
+	t := newTable(&Settings{})
+	var text strings.Builder
+	idle := map[string][]string{}
+	group := ""
+	for _, option := range t.options {
+		if option.idle != "" || option.refused != "" {
+			why := option.idle + option.refused
+			idle[why] = append(idle[why], "--"+option.name)
+			continue
+		}
+		if option.group != group {
+			group = option.group
+			fmt.Fprintf(&text, "\n%s:\n", group)
+		}
+		value := ""
+		if set := t.set.Lookup(option.name).DefValue; set != "" && set != "false" {
+			value = " '" + set + "'"
+		}
+		fmt.Fprintf(&text, "  --%s%s\n        %s\n", option.name, value, option.usage)
+	}
+	text.WriteString("\nTaken without effect, or refused, and why:\n")
+	for _, why := range sortedKeys(idle) {
+		fmt.Fprintf(&text, "  %s\n        %s\n", strings.Join(idle[why], " "), why)
+	}
+	_, err := io.WriteString(w, text.String())
+	return err
+}
