@@ -1,0 +1,118 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/cockroachdb/pebble/v2"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/ctlplane/ctlplane/kv/etcdfile"
+)
+
+// Records calls visit for each change of a key that the copy has, in the order of the revisions, in bounded
+// memory: it needs room for about the copy's own size in temp, a directory that does not exist yet and is gone
+// afterwards. Nothing of a record may be kept.
+//
+// Of the revisions from the last compaction on, the history tells the order. What the compaction has kept of
+// the time before is sorted here; the order within one such revision is lost, and the keys' stands for it.
+func (b *Backup) Records(ctx context.Context, temp string, visit func(etcdfile.Record) error) error {
+	e := &exporter{ctx: ctx, db: b.store.db, log: b.store.log, visit: visit}
+	if b.finished > 0 {
+		if err := e.kept(b.finished, temp); err != nil {
+			return err
+		}
+	}
+	return e.history(b.finished, b.state.compact)
+}
+
+// exporter turns versions into records.
+type exporter struct {
+	ctx   context.Context
+	db    *pebble.DB
+	log   *slog.Logger
+	visit func(etcdfile.Record) error
+
+	revision, sub int64 // of the last record
+	count         int
+}
+
+func (e *exporter) put(rev int64, key, record []byte) error {
+	h, value, err := decodeRecord(key, rev, record)
+	if err != nil {
+		return err
+	}
+	return e.record(rev, false, h.keyValue(key, value))
+}
+
+func (e *exporter) record(rev int64, deleted bool, kv *mvccpb.KeyValue) error {
+	if e.count++; e.count%1024 == 0 && e.ctx.Err() != nil {
+		return context.Cause(e.ctx)
+	}
+	if rev != e.revision {
+		e.revision, e.sub = rev, -1
+	}
+	e.sub++
+	return e.visit(etcdfile.Record{Revision: rev, Sub: e.sub, Deleted: deleted, KV: kv})
+}
+
+// kept visits the versions of before a revision.
+func (e *exporter) kept(before int64, temp string) (err error) {
+	s, err := newRevisionSorter(temp, e.log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	count := 0
+	err = eachMeta(e.db, sectionVersion, func(k, v []byte) error {
+		if count++; count%1024 == 0 && e.ctx.Err() != nil {
+			return context.Cause(e.ctx)
+		}
+		key, rev, tombstone, ok := decodeVersionKey(k)
+		if !ok {
+			return errCorruptRecord
+		}
+		if rev >= before || tombstone {
+			return nil
+		}
+		return s.add(rev, key, v)
+	})
+	if err != nil {
+		return err
+	}
+	return s.each(e.put)
+}
+
+// history visits the changes from a revision on. What is superseded below the compaction revision may be gone
+// already.
+func (e *exporter) history(from, compact int64) error {
+	_, upper := sectionBounds(sectionHistory)
+	var scratch []byte
+	return eachBetween(e.db, appendHistoryKey(nil, from, 0), upper, func(k, v []byte) error {
+		rev, _, ok := decodeHistoryKey(k)
+		if !ok {
+			return errCorruptRecord
+		}
+		c, err := decodeChange(v)
+		if err != nil {
+			return err
+		}
+		if c.deleted {
+			return e.record(rev, true, &mvccpb.KeyValue{Key: c.key})
+		}
+		scratch = appendVersionKey(scratch[:0], c.key, rev, markValue)
+		record, closer, err := e.db.Get(scratch)
+		if errors.Is(err, pebble.ErrNotFound) {
+			if rev < compact {
+				return nil
+			}
+			return fmt.Errorf("revision %d has no value: %w", rev, errCorruptRecord)
+		}
+		if err != nil {
+			return err
+		}
+		return errors.Join(e.put(rev, c.key, record), closer.Close())
+	})
+}
