@@ -4,11 +4,13 @@ package main
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"google.golang.org/grpc/grpclog"
 
 	"github.com/ctlplane/ctlplane/agent/demo"
 )
@@ -20,6 +22,8 @@ func main() {
 	if len(os.Args) == 2 && os.Args[1] == demo.Command {
 		os.Exit(demo.Main()) // inside a container of the built-in image
 	}
+	// gRPC logs what strangers send it as errors of its own; what matters comes back to us as an error.
+	grpclog.SetLoggerV2(grpclog.NewLoggerV2(io.Discard, io.Discard, io.Discard))
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	// A second signal ends the process at once.
