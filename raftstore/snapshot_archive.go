@@ -25,7 +25,9 @@ const (
 )
 
 type archiveHeader struct {
-	Files []archiveFile `json:"files"`
+	// Backup says what is in it, in an archive that is kept.
+	Backup *archiveContents `json:"backup,omitempty"`
+	Files  []archiveFile    `json:"files"`
 }
 
 type archiveFile struct {
@@ -42,7 +44,9 @@ type archiveReader struct {
 	open    *os.File
 }
 
-func newArchiveReader(dir string) (*archiveReader, error) {
+func newArchiveReader(dir string) (*archiveReader, error) { return newBackupArchive(dir, nil) }
+
+func newBackupArchive(dir string, contents *archiveContents) (*archiveReader, error) {
 	r := &archiveReader{dir: dir}
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
@@ -63,7 +67,7 @@ func newArchiveReader(dir string) (*archiveReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	header, err := json.Marshal(archiveHeader{Files: r.files})
+	header, err := json.Marshal(archiveHeader{Backup: contents, Files: r.files})
 	if err != nil {
 		return nil, err
 	}

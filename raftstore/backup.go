@@ -1,0 +1,168 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/kv/etcdfile"
+)
+
+// BackupFormat is what a backup is written as.
+type BackupFormat string
+
+const (
+	// BackupEtcd is etcd's database file: for etcd's own tools and servers. It is written anew each time.
+	BackupEtcd BackupFormat = "etcd"
+	// BackupNative is an archive of the store's own files, which are sent as they lie on the disk.
+	BackupNative BackupFormat = "ctlplane"
+)
+
+// archiveVersion is that of the files in a native backup.
+const archiveVersion = "1"
+
+// archiveContents is what a native backup says of itself.
+type archiveContents struct {
+	Version string `json:"version"`
+	kv.Summary
+}
+
+// Backup is a copy of a member's state of one moment, to be read once. A SHA-256 of all that is read belongs
+// behind it; to make it is the reader's, who sends it.
+type Backup struct {
+	io.Reader
+	// Size is how many bytes there are to read.
+	Size    int64
+	Version string
+	close   func() error
+}
+
+// Close removes what was kept on the disk for the backup.
+func (b *Backup) Close() error { return b.close() }
+
+// Backup makes a copy of what this member has applied. Nothing waits for it: it is made of hard links to the
+// files, which are read while the member goes on. In etcd's format it takes as much room beside the data as the
+// file has, until it is closed.
+func (m *Member) Backup(ctx context.Context, format BackupFormat) (_ *Backup, err error) {
+	temp, err := os.MkdirTemp(m.snapshots.dir, "backup-*"+snapshotTemp)
+	if err != nil {
+		return nil, backupError(err)
+	}
+	remove := func() error { return os.RemoveAll(temp) }
+	defer func() {
+		if err != nil {
+			err = errors.Join(backupError(err), remove())
+		}
+	}()
+	dir := filepath.Join(temp, snapshotData)
+	if err := m.machine.checkpoint(dir); err != nil {
+		return nil, err
+	}
+	switch format {
+	case BackupNative:
+		return nativeBackup(dir, remove)
+	case BackupEtcd:
+		path := filepath.Join(temp, "db")
+		if err := m.writeEtcd(ctx, dir, filepath.Join(temp, "sorting"), path); err != nil {
+			return nil, err
+		}
+		if err := os.RemoveAll(dir); err != nil { // the links would keep files that compactions replace
+			return nil, err
+		}
+		return fileBackup(path, remove)
+	}
+	return nil, fmt.Errorf("unknown format of a backup: %q", format)
+}
+
+func backupError(err error) error {
+	if errors.Is(err, syscall.ENOSPC) {
+		return fmt.Errorf("no room for the backup's temporary files beside the data: free some, or ask another member: %w", err)
+	}
+	return err
+}
+
+func nativeBackup(dir string, remove func() error) (*Backup, error) {
+	summary, err := summarize(dir)
+	if err != nil {
+		return nil, err
+	}
+	archive, err := newBackupArchive(dir, &archiveContents{Version: archiveVersion, Summary: summary})
+	if err != nil {
+		return nil, err
+	}
+	return &Backup{Reader: archive, Size: archive.Size(), Version: archiveVersion, close: func() error {
+		return errors.Join(archive.Close(), remove())
+	}}, nil
+}
+
+func fileBackup(path string, remove func() error) (*Backup, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	return &Backup{Reader: file, Size: info.Size(), Version: etcdfile.StorageVersion, close: func() error {
+		return errors.Join(file.Close(), remove())
+	}}, nil
+}
+
+// backupOptions are for reading a copy beside a store that is working.
+func backupOptions(dir string) kv.Options {
+	return kv.Options{Dir: dir, CacheBytes: 32 << 20, MemTableBytes: 4 << 20}
+}
+
+func summarize(dir string) (kv.Summary, error) {
+	backup, err := kv.OpenBackup(backupOptions(dir))
+	if err != nil {
+		return kv.Summary{}, err
+	}
+	return backup.Summary(), backup.Close()
+}
+
+// writeEtcd writes the copy in dir as an etcd database, with the group's members as they are now.
+func (m *Member) writeEtcd(ctx context.Context, dir, temp, path string) error {
+	servers := m.servers()
+	return writeEtcd(ctx, dir, temp, path, func(c *etcdfile.Contents) {
+		members := c.Members[:0]
+		for _, member := range c.Members {
+			server, known := findServer(servers, serverID(member.ID))
+			if known {
+				member.IsLearner = server.Suffrage != raft.Voter
+				members = append(members, member)
+			}
+		}
+		c.Members = members
+	})
+}
+
+// writeEtcd writes the copy in dir as an etcd database.
+func writeEtcd(ctx context.Context, dir, temp, path string, adjust func(*etcdfile.Contents)) (err error) {
+	backup, err := kv.OpenBackup(backupOptions(dir))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, backup.Close()) }()
+	contents, err := backup.Contents()
+	if err != nil {
+		return err
+	}
+	adjust(contents)
+	w, err := etcdfile.Create(path)
+	if err != nil {
+		return err
+	}
+	if err := backup.Records(ctx, temp, w.Record); err != nil {
+		return errors.Join(err, w.Abort())
+	}
+	return w.Finish(contents)
+}
