@@ -165,6 +165,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	m.listener = newPeerListener(m.config.Listener, m.config.PeerSecurity.Server, join, m.logger)
 	m.onUnwind(func() error { m.listener.Close(); return nil })
 	m.stream = newRaftStream(m.listener.raft, m.config.Identity.PeerAddress, m.config.PeerSecurity.Client(pki.ProtocolRaft))
+	m.stream.bytesOf = m.bytesOf
 	m.transport = newTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  m.stream,
 		MaxPool: 4,
@@ -173,7 +174,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 
 		MsgpackUseNewTimeFormat: true,
 	}), m.stores.log)
-	m.transport.instruments, m.stream.bytesOf = m.instruments, m.bytesOf
+	m.transport.instruments = m.instruments
 	m.onUnwind(m.transport.Close)
 	m.peers = newPeerConns(m.config.PeerSecurity, m.addressOf)
 	m.onUnwind(func() error { m.peers.close(); return nil })
