@@ -2,6 +2,7 @@ package etcdv3
 
 import (
 	"context"
+	"crypto/x509/pkix"
 	"fmt"
 	"slices"
 	"strings"
@@ -39,7 +40,7 @@ func AllowByCertificate(ctx context.Context, fullMethod string) error {
 		return status.Error(codes.Unauthenticated, "no client certificate of this cluster: give one, such as that of admin.kubeconfig")
 	}
 	subject := info.State.VerifiedChains[0][0].Subject
-	if slices.Contains(subject.Organization, adminOrganization) || slices.Contains(subject.Organization, peerOrganization) {
+	if adminSubject(subject) {
 		return nil
 	}
 	for _, service := range openServices {
@@ -49,4 +50,9 @@ func AllowByCertificate(ctx context.Context, fullMethod string) error {
 	}
 	return status.Error(codes.PermissionDenied, fmt.Sprintf("%q may not call %s: the key-value store is for certificates of %s",
 		subject.CommonName, fullMethod, adminOrganization))
+}
+
+// adminSubject tells whether a certificate is that of an administrator or a master.
+func adminSubject(subject pkix.Name) bool {
+	return slices.Contains(subject.Organization, adminOrganization) || slices.Contains(subject.Organization, peerOrganization)
 }

@@ -6,11 +6,13 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore"
@@ -176,6 +178,23 @@ func (b *localBackend) Status() raftstore.Status {
 }
 
 func (b *localBackend) HasLeader() bool { return b.leader.Load() != 0 }
+
+func (b *localBackend) Propose(_ context.Context, c kv.Command) (kv.Result, error) {
+	if c.LeaseGrant != nil && c.LeaseGrant.ID == 0 {
+		c.LeaseGrant.ID = b.store.ChooseLeaseID()
+	}
+	response, err := applied[proto.Message](b, c)
+	return kv.Result{Response: response}, err
+}
+
+func (b *localBackend) Auth() *kv.AuthState { return b.store.Auth() }
+func (b *localBackend) UseAuthToken(token string, ttl time.Duration) (string, bool) {
+	return b.store.UseAuthToken(token, ttl)
+}
+func (b *localBackend) VisitLeaseKeys(id int64, visit func([]byte) error) error {
+	return b.store.VisitLeaseKeys(id, visit)
+}
+func (b *localBackend) LinearizableRead(context.Context) error { return nil }
 
 func (b *localBackend) ProposeAsync(_ context.Context, c kv.Command, done func(kv.Result, error)) {
 	done(b.apply(c))

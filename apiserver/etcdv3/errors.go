@@ -32,8 +32,28 @@ var codeErrors = map[kv.ErrorCode]error{
 	kv.ErrMemberRemoved:      rpctypes.ErrGRPCMemberNotFound,
 	kv.ErrDowngradeInProcess: rpctypes.ErrGRPCDowngradeInProcess,
 	kv.ErrNoDowngrade:        rpctypes.ErrGRPCNoInflightDowngrade,
-	kv.ErrInvalidRange:       status.Error(codes.InvalidArgument, kv.ErrInvalidRange.Error()),
-	kv.ErrInvalidCommand:     status.Error(codes.InvalidArgument, kv.ErrInvalidCommand.Error()),
+	kv.ErrCorrupt:            rpctypes.ErrGRPCCorrupt,
+
+	kv.ErrRootUserNotExist:     rpctypes.ErrGRPCRootUserNotExist,
+	kv.ErrRootRoleNotExist:     rpctypes.ErrGRPCRootRoleNotExist,
+	kv.ErrUserExists:           rpctypes.ErrGRPCUserAlreadyExist,
+	kv.ErrUserEmpty:            rpctypes.ErrGRPCUserEmpty,
+	kv.ErrUserNotFound:         rpctypes.ErrGRPCUserNotFound,
+	kv.ErrRoleExists:           rpctypes.ErrGRPCRoleAlreadyExist,
+	kv.ErrRoleNotFound:         rpctypes.ErrGRPCRoleNotFound,
+	kv.ErrRoleEmpty:            rpctypes.ErrGRPCRoleEmpty,
+	kv.ErrAuthFailed:           rpctypes.ErrGRPCAuthFailed,
+	kv.ErrPermissionNotGiven:   rpctypes.ErrGRPCPermissionNotGiven,
+	kv.ErrPermissionDenied:     rpctypes.ErrGRPCPermissionDenied,
+	kv.ErrRoleNotGranted:       rpctypes.ErrGRPCRoleNotGranted,
+	kv.ErrPermissionNotGranted: rpctypes.ErrGRPCPermissionNotGranted,
+	kv.ErrAuthNotEnabled:       rpctypes.ErrGRPCAuthNotEnabled,
+	kv.ErrInvalidAuthToken:     rpctypes.ErrGRPCInvalidAuthToken,
+	kv.ErrInvalidAuthMgmt:      rpctypes.ErrGRPCInvalidAuthMgmt,
+	kv.ErrAuthOldRevision:      rpctypes.ErrGRPCAuthOldRevision,
+
+	kv.ErrInvalidRange:   status.Error(codes.InvalidArgument, kv.ErrInvalidRange.Error()),
+	kv.ErrInvalidCommand: status.Error(codes.InvalidArgument, kv.ErrInvalidCommand.Error()),
 }
 
 // memberErrors are etcd's errors for those of a member. An unknown outcome is unavailable: etcd's clients don't try a write
@@ -92,6 +112,17 @@ func watchRefusal(err error) string {
 		return "mvcc: duplicate watch ID provided on the WatchStream"
 	case errors.Is(err, kv.ErrInvalidRange):
 		return "mvcc: watcher range is empty"
+	case authRefusal(err): // whole: etcd's client tells by it whether it needs another token
+		return toStatus(err).Error()
 	}
 	return status.Convert(toStatus(err)).Message()
+}
+
+func authRefusal(err error) bool {
+	for _, code := range [...]kv.ErrorCode{kv.ErrInvalidAuthToken, kv.ErrAuthOldRevision, kv.ErrUserEmpty, kv.ErrPermissionDenied} {
+		if errors.Is(err, code) {
+			return true
+		}
+	}
+	return false
 }

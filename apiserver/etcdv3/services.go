@@ -6,10 +6,12 @@ package etcdv3
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -64,7 +66,9 @@ type Backend interface {
 	MemberChanges
 	Hashes
 	Upkeep
+	Backups
 	Proposer
+	AuthBackend
 }
 
 var _ Backend = (*raftstore.Member)(nil)
@@ -73,11 +77,30 @@ var _ Backend = (*raftstore.Member)(nil)
 type Options struct {
 	Logger *slog.Logger     // nil: nothing is logged
 	Clock  clock.WithTicker // nil: the real one
+	// MaxRequestBytes bounds one write, MaxTxnOps the operations of a transaction; 0 are etcd's defaults.
+	MaxRequestBytes, MaxTxnOps int
 	// WatchProgressInterval is how often a quiet watch that asked for it is told how far it is; 0 is etcd's default, and
 	// less than 100 ms is 100 ms.
 	WatchProgressInterval time.Duration
-	// MaxRequestBytes bounds one write, MaxTxnOps the operations of a transaction; 0 are etcd's defaults.
-	MaxRequestBytes, MaxTxnOps int
+	// AuthToken is what users get for their passwords, the value of etcd's --auth-token: "simple", which empty is too, or
+	// "jwt" with options.
+	AuthToken string
+	// AuthTokenTTL is how long a simple token is good for after its last use; 0 is DefaultAuthTokenTTL.
+	AuthTokenTTL time.Duration
+	// BcryptCost is the work for the hash of one password, as a power of two from 4 to 31; 0 is DefaultBcryptCost.
+	BcryptCost int
+	// ClientCertAuth makes the common name of a client's certificate a user's name, for calls without a token.
+	ClientCertAuth bool
+	// AdminCertificates lets certificates of the cluster's administrators and masters do everything, as user root.
+	AdminCertificates bool
+}
+
+// Validate tells what is wrong with the options. Register panics on options that are.
+func (o Options) Validate() error {
+	if o.BcryptCost != 0 && (o.BcryptCost < bcrypt.MinCost || o.BcryptCost > bcrypt.MaxCost) {
+		return fmt.Errorf("--bcrypt-cost: %d is not from %d to %d", o.BcryptCost, bcrypt.MinCost, bcrypt.MaxCost)
+	}
+	return CheckAuthToken(o.AuthToken)
 }
 
 func (o Options) withDefaults() Options {
@@ -96,20 +119,25 @@ func (o Options) withDefaults() Options {
 	if o.WatchProgressInterval == 0 {
 		o.WatchProgressInterval = DefaultWatchProgressInterval
 	}
+	if o.BcryptCost == 0 {
+		o.BcryptCost = DefaultBcryptCost
+	}
 	o.WatchProgressInterval = max(o.WatchProgressInterval, minWatchProgressInterval)
 	return o
 }
 
-// Register adds etcd's services, gRPC health and the write stream over b to srv, which should have been made with
+// Register adds etcd's services, gRPC health and the write stream over a member to srv, which should have been made with
 // ServerOptions.
-func Register(srv grpc.ServiceRegistrar, b Backend, o Options) {
+func Register(srv grpc.ServiceRegistrar, member Backend, o Options) {
 	o = o.withDefaults()
+	b := newAuthorized(member, o)
+	srv = guardedRegistrar{srv, b.gate}
 	pb.RegisterKVServer(srv, &kvServer{store: b, maxBytes: o.MaxRequestBytes, maxTxnOps: o.MaxTxnOps})
-	pb.RegisterWatchServer(srv, newWatchServer(b, o))
+	pb.RegisterWatchServer(srv, newWatchServer(b, b.gate.watch, o))
 	pb.RegisterLeaseServer(srv, &leaseServer{store: b})
 	pb.RegisterClusterServer(srv, &clusterServer{store: b})
 	pb.RegisterMaintenanceServer(srv, &maintenanceServer{store: b, log: o.Logger})
-	pb.RegisterAuthServer(srv, pb.UnimplementedAuthServer{})
+	pb.RegisterAuthServer(srv, &authServer{store: b, passwords: newPasswords(o.BcryptCost), log: o.Logger})
 	healthpb.RegisterHealthServer(srv, health.NewServer())
 	writepb.RegisterPipelineServer(srv, newPipelineServer(b))
 }

@@ -1,0 +1,114 @@
+package etcdv3
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/api/objectpb"
+	"github.com/ctlplane/ctlplane/api/writepb"
+)
+
+// rule is who may call an RPC while users are told apart. With a check nil the call goes to its handler as it is. req is nil
+// for one that opens a stream.
+type rule struct {
+	check func(g *gate, ctx context.Context, req any) error
+}
+
+var (
+	// public: nobody needs to say who he is.
+	public = rule{}
+	// inside: what is asked for decides, so the handler does, or the backend below it (see authorized).
+	inside = rule{}
+	// byUser: for every user.
+	byUser = rule{func(g *gate, ctx context.Context, _ any) error { return g.user(ctx) }}
+	// byAdmin: for users with the role root.
+	byAdmin = rule{func(g *gate, ctx context.Context, _ any) error { return g.admin(ctx) }}
+	// byAlarm: whoever is a user may ask for the alarms; to raise one, or to take it back, is for administrators.
+	byAlarm = rule{func(g *gate, ctx context.Context, req any) error {
+		if r, ok := req.(*pb.AlarmRequest); ok && r.GetAction() == pb.AlarmRequest_GET {
+			return g.user(ctx)
+		}
+		return g.admin(ctx)
+	}}
+)
+
+// authRules has a rule for each RPC of the client port: a test fails on one without. What has none is for administrators.
+var authRules = map[string]rule{
+	pb.KV_Range_FullMethodName:       inside,
+	pb.KV_RangeStream_FullMethodName: inside,
+	pb.KV_Put_FullMethodName:         inside,
+	pb.KV_DeleteRange_FullMethodName: inside,
+	pb.KV_Txn_FullMethodName:         inside,
+	pb.KV_Compact_FullMethodName:     byAdmin,
+
+	pb.Watch_Watch_FullMethodName: inside,
+
+	pb.Lease_LeaseGrant_FullMethodName:      inside,
+	pb.Lease_LeaseRevoke_FullMethodName:     inside,
+	pb.Lease_LeaseKeepAlive_FullMethodName:  inside,
+	pb.Lease_LeaseTimeToLive_FullMethodName: inside,
+	pb.Lease_LeaseLeases_FullMethodName:     inside,
+
+	pb.Cluster_MemberAdd_FullMethodName:     byAdmin,
+	pb.Cluster_MemberRemove_FullMethodName:  byAdmin,
+	pb.Cluster_MemberUpdate_FullMethodName:  byAdmin,
+	pb.Cluster_MemberList_FullMethodName:    byUser,
+	pb.Cluster_MemberPromote_FullMethodName: byAdmin,
+
+	pb.Maintenance_Alarm_FullMethodName:      byAlarm,
+	pb.Maintenance_Status_FullMethodName:     byUser,
+	pb.Maintenance_Defragment_FullMethodName: byAdmin,
+	pb.Maintenance_Hash_FullMethodName:       byAdmin,
+	pb.Maintenance_HashKV_FullMethodName:     byAdmin,
+	pb.Maintenance_Snapshot_FullMethodName:   byAdmin,
+	pb.Maintenance_MoveLeader_FullMethodName: byAdmin,
+	pb.Maintenance_Downgrade_FullMethodName:  byAdmin,
+
+	pb.Auth_AuthEnable_FullMethodName:           byAdmin,
+	pb.Auth_AuthDisable_FullMethodName:          byAdmin,
+	pb.Auth_AuthStatus_FullMethodName:           public,
+	pb.Auth_Authenticate_FullMethodName:         public,
+	pb.Auth_UserAdd_FullMethodName:              byAdmin,
+	pb.Auth_UserGet_FullMethodName:              inside,
+	pb.Auth_UserList_FullMethodName:             byAdmin,
+	pb.Auth_UserDelete_FullMethodName:           byAdmin,
+	pb.Auth_UserChangePassword_FullMethodName:   byAdmin,
+	pb.Auth_UserGrantRole_FullMethodName:        byAdmin,
+	pb.Auth_UserRevokeRole_FullMethodName:       byAdmin,
+	pb.Auth_RoleAdd_FullMethodName:              byAdmin,
+	pb.Auth_RoleGet_FullMethodName:              inside,
+	pb.Auth_RoleList_FullMethodName:             byAdmin,
+	pb.Auth_RoleDelete_FullMethodName:           byAdmin,
+	pb.Auth_RoleGrantPermission_FullMethodName:  byAdmin,
+	pb.Auth_RoleRevokePermission_FullMethodName: byAdmin,
+
+	writepb.Pipeline_Write_FullMethodName: inside,
+
+	"/grpc.health.v1.Health/Check": public,
+	"/grpc.health.v1.Health/List":  public,
+	"/grpc.health.v1.Health/Watch": public,
+
+	// Objects are for the users of Kubernetes, whom their service tells apart by itself.
+	objectpb.Objects_Get_FullMethodName:    inside,
+	objectpb.Objects_List_FullMethodName:   inside,
+	objectpb.Objects_Watch_FullMethodName:  inside,
+	objectpb.Objects_Create_FullMethodName: inside,
+	objectpb.Objects_Update_FullMethodName: inside,
+	objectpb.Objects_Patch_FullMethodName:  inside,
+	objectpb.Objects_Delete_FullMethodName: inside,
+}
+
+// HasAuthRule tells whether an RPC, "/package.Service/Method", has a rule.
+func HasAuthRule(fullMethod string) bool {
+	_, ok := authRules[fullMethod]
+	return ok
+}
+
+// ruleFor returns an RPC's rule.
+func ruleFor(fullMethod string) rule {
+	if r, ok := authRules[fullMethod]; ok {
+		return r
+	}
+	return byAdmin
+}

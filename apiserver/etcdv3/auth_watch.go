@@ -1,0 +1,45 @@
+package etcdv3
+
+import (
+	"context"
+	"sync/atomic"
+
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// watchRight is by what a watch was permitted. It is looked at again whenever users and roles have changed: a watch whose
+// user has lost the right ends, before it is sent anything more. It does not end with its token, which is asked for when the
+// watch begins.
+type watchRight struct {
+	gate     *gate
+	user     *kv.Caller // nil: may do everything
+	key, end []byte
+	held     atomic.Pointer[kv.AuthState] // by which it was last looked at
+}
+
+// watch tells whether the caller may watch a range.
+func (g *gate) watch(ctx context.Context, key, end []byte) (*watchRight, error) {
+	r := &watchRight{gate: g, user: kv.Anonymous, key: key, end: end}
+	auth, err := g.askLatest(ctx, func(auth *kv.AuthState, c *kv.Caller) error {
+		r.user = c
+		return auth.CheckRead(c, key, end)
+	})
+	r.held.Store(auth)
+	return r, err
+}
+
+// check tells whether the watch may go on.
+func (r *watchRight) check() error {
+	if r.user == nil {
+		return nil
+	}
+	auth := r.gate.store.Auth()
+	if auth == r.held.Load() {
+		return nil
+	}
+	err := auth.CheckRead(&kv.Caller{User: r.user.User, AuthRevision: auth.Revision()}, r.key, r.end)
+	if err == nil {
+		r.held.Store(auth)
+	}
+	return err
+}
