@@ -51,6 +51,10 @@ func (m *Master) newClientPort(objects *registry.Registry, who auth.Authenticato
 	p.server = grpc.NewServer(append(options, etcdv3.ServerOptions(config)...)...)
 	services := m.cfg.KV
 	services.Logger = m.cfg.Logger
+	services.AdminCertificates = byCertificate != nil
+	if err := services.Validate(); err != nil {
+		return nil, err
+	}
 	etcdv3.Register(p.server, m.cluster.Member, services)
 	if byCertificate != nil && objects != nil {
 		p.objects = rpc.Register(p.server, objects, func(ctx context.Context) (context.Context, error) {
