@@ -204,14 +204,14 @@ func (g gate) refuse(c *Command) error {
 	if g.corrupt && (c.Put != nil || c.DeleteRange != nil || c.Txn != nil || c.Compact != nil || c.LeaseGrant != nil || c.LeaseRevoke != nil) {
 		return ErrCorrupt
 	}
-	if g.noSpace && c.takesRoom() {
+	if g.noSpace && c.TakesRoom() {
 		return ErrNoSpace
 	}
 	return nil
 }
 
-// takesRoom tells whether a command may store a value or a lease.
-func (c *Command) takesRoom() bool {
+// TakesRoom tells whether a command may store a value or a lease.
+func (c *Command) TakesRoom() bool {
 	return c.Put != nil || c.LeaseGrant != nil || c.Txn != nil && txnPuts(c.Txn)
 }
 
@@ -255,13 +255,25 @@ func (w *writer) raisedAlarms(raised map[uint64]alarmSet) map[uint64]alarmSet {
 	return all
 }
 
-// turnGate works out what is refused after an alarm or the members have changed.
-func (w *writer) turnGate() {
+// turnGate works out what is refused after an alarm or the members have changed. The alarms of members that
+// were removed go with them.
+func (w *writer) turnGate() error {
 	w.store.alarms.mu.RLock()
 	raised := w.raisedAlarms(w.store.alarms.raised)
 	w.store.alarms.mu.RUnlock()
+	for member := range raised {
+		if r, known := w.memberRecord(member); !known || !r.removed {
+			continue
+		}
+		if err := w.batch.Delete(alarmKey(member), nil); err != nil {
+			return err
+		}
+		w.alarmChanges = append(w.alarmChanges, alarmChange{member: member})
+		delete(raised, member)
+	}
 	g := newGate(raised, w.store.members.votes(w.memberChanges))
 	w.gate = &g
+	return nil
 }
 
 // alarm raises an alarm, or takes one back. The answer has the alarm that it raised or took back; none if

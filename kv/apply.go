@@ -90,7 +90,9 @@ func (w *writer) command(c *Command) (Result, error) {
 	}
 	m, err := w.execute(c)
 	if c.Alarm != nil || c.Member != nil {
-		w.turnGate()
+		if err := w.turnGate(); err != nil {
+			return Result{}, err
+		}
 	}
 	w.endRevision()
 	if err != nil {

@@ -35,6 +35,16 @@ type Options struct {
 	Logger *slog.Logger
 }
 
+// TableBytes is the size of a memory table.
+func (o Options) TableBytes() uint64 {
+	if o.MemTableBytes == 0 {
+		return defaultTableBytes
+	}
+	return o.MemTableBytes
+}
+
+const defaultTableBytes = 32 << 20
+
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
 		o.FS = vfs.Default
@@ -42,9 +52,7 @@ func (o Options) withDefaults() Options {
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 64 << 20
 	}
-	if o.MemTableBytes == 0 {
-		o.MemTableBytes = 32 << 20
-	}
+	o.MemTableBytes = o.TableBytes()
 	if o.CachedHeaders == 0 {
 		o.CachedHeaders = 64 << 10
 	}

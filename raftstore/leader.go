@@ -3,10 +3,8 @@ package raftstore
 import (
 	"context"
 	"sync"
-	"time"
 
 	"github.com/hashicorp/raft"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
 )
@@ -114,5 +112,6 @@ func (m *Member) term(ctx context.Context) {
 	var parts sync.WaitGroup
 	parts.Go(func() { m.expireLeases(ctx, lessor) })
 	parts.Go(func() { m.tendMembers(ctx) })
+	parts.Go(func() { m.watchQuota(ctx) })
 	parts.Wait()
 }

@@ -50,7 +50,9 @@ type Member struct {
 	leadership leadership
 	lessor     atomic.Pointer[kv.Lessor] // nil unless this member leads
 	renewals   *renewals                 // at the leader, when another member is it
-	joining    sync.Mutex                // held while the group's members are changed
+	disk       *disk
+	overQuota  chan struct{} // has a token when a command did not fit the quota
+	joining    sync.Mutex    // held while the group's members are changed
 
 	leaderChanges atomic.Uint64
 	instruments   *instruments
@@ -119,7 +121,10 @@ func (m *Member) openDirectory() error {
 		}
 		m.onUnwind(lock.Close)
 	}
-	return m.config.Identity.claim(m.config.DataDir)
+	if err := m.config.Identity.claim(m.config.DataDir); err != nil {
+		return err
+	}
+	return m.openDisk()
 }
 
 func (m *Member) openState() error {
@@ -132,6 +137,7 @@ func (m *Member) openState() error {
 	options := m.config.Store
 	options.Dir = filepath.Join(m.config.DataDir, stateDir)
 	options.Logger = m.logger
+	m.disk.bound(&options)
 	if m.machine, err = openStateMachine(options, snapshots, m.logger); err != nil {
 		return err
 	}
@@ -145,12 +151,15 @@ func (m *Member) openLog() error {
 	if err != nil {
 		return err
 	}
-	stores, err := openLogStores(dir, m.config.LogStore, m.config.LogCacheBytes, m.instruments.synced, m.logger)
+	m.disk.claimStable(dir)
+	stores, err := openLogStores(dir, m.config.LogStore, m.config.LogCacheBytes, m.disk.marks.segment, m.instruments.synced, m.logger)
 	if err != nil {
 		return err
 	}
 	m.stores = stores
 	m.onUnwind(stores.Close)
+	stores.log.LogStore = patientLog{stores.log.LogStore, m.disk}
+	stores.stable = patientStable{stores.stable, m.disk}
 	if m.config.wrapLog != nil {
 		stores.log.LogStore = m.config.wrapLog(stores.log.LogStore)
 	}
@@ -314,6 +323,8 @@ func (m *Member) run() {
 		m.renewals.wait()
 	})
 	m.wg.Go(m.cutLog)
+	m.disk.opened()
+	m.wg.Go(m.watchDisk)
 	m.wg.Go(m.leaderRounds.run)
 	m.wg.Go(m.followerRounds.run)
 	m.wg.Go(func() { m.keepRecord(m.life) })
@@ -338,6 +349,7 @@ func (m *Member) Close(ctx context.Context) error {
 	var err error
 	m.closed.Do(func() {
 		m.handOver(ctx)
+		m.disk.stop()
 		m.proposer.close()
 		m.end()
 		m.raft.DeregisterObserver(m.observer)

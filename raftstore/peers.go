@@ -15,7 +15,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
-	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
 )
 

@@ -67,6 +67,10 @@ func (m *Member) enqueue(ctx context.Context, command kv.Command, encoded []byte
 		done(kv.Result{}, fmt.Errorf("%w: %d bytes, at most %d are taken", ErrTooLarge, len(encoded), m.config.MaxCommandBytes))
 		return
 	}
+	if err := m.admit(&command, len(encoded)); err != nil {
+		done(resultOf(err))
+		return
+	}
 	m.proposer.propose(&proposal{
 		ctx: ctx, command: command, encoded: encoded, here: here, done: done,
 		expires: m.config.Clock.Now().Add(m.config.RequestTimeout),
@@ -113,7 +117,12 @@ func (m *Member) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, er
 	if err := m.LinearizableRead(ctx); err != nil {
 		return nil, err
 	}
-	return read(m, func(store *kv.Store) (*pb.TxnResponse, error) { return store.ReadTxn(ctx, r) })
+	return read(m, func(store *kv.Store) (*pb.TxnResponse, error) {
+		if err := store.Readable(); err != nil {
+			return nil, err
+		}
+		return store.ReadTxn(ctx, r)
+	})
 }
 
 // Compact forgets history before a revision.
@@ -135,7 +144,12 @@ func (m *Member) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRespon
 			return nil, err
 		}
 	}
-	return read(m, func(store *kv.Store) (*pb.RangeResponse, error) { return store.Range(ctx, r) })
+	return read(m, func(store *kv.Store) (*pb.RangeResponse, error) {
+		if err := store.Readable(); err != nil {
+			return nil, err
+		}
+		return store.Range(ctx, r)
+	})
 }
 
 // read asks the present store.

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"github.com/hashicorp/raft"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
 )
@@ -23,6 +24,16 @@ type Status struct {
 	Pending           int64
 	Committed, Failed uint64
 	LeaderChanges     uint64
+
+	// Alarms are those that are raised, for any member.
+	Alarms []*pb.AlarmMember
+	// Quota bounds Store.LiveBytes; 0: nothing but the disk does.
+	Quota int64
+	// Disk is what was free when it was looked at last. Below DiskLow the member raises an alarm.
+	Disk    DiskSpace
+	DiskLow int64
+	// DiskReserved is what is kept back for a full disk; 0 while that is in use.
+	DiskReserved int64
 
 	Store kv.Metrics
 }
@@ -46,5 +57,7 @@ func (m *Member) Status() Status {
 		LeaderChanges: m.leaderChanges.Load(),
 		Store:         store,
 	}
+	s.Alarms, s.Quota = m.machine.store.Load().Alarms(), max(m.config.QuotaBytes, 0)
+	s.Disk, s.DiskLow, s.DiskReserved = m.disk.status()
 	return s
 }

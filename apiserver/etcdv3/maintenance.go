@@ -28,6 +28,8 @@ type maintenanceServer struct {
 		Watches
 		Hashes
 		Upkeep
+		Backups
+		Alarms
 	}
 	log *slog.Logger
 }
@@ -45,6 +47,7 @@ func (s *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Stat
 	if st.Leader == 0 {
 		resp.Errors = append(resp.Errors, status.Convert(rpctypes.ErrGRPCNoLeader).Message())
 	}
+	resp.Errors = append(resp.Errors, alarmTexts(st.Alarms)...)
 	return resp, nil
 }
 
@@ -70,12 +73,4 @@ func (s *maintenanceServer) Defragment(ctx context.Context, _ *pb.DefragmentRequ
 
 func (s *maintenanceServer) Downgrade(ctx context.Context, r *pb.DowngradeRequest) (*pb.DowngradeResponse, error) {
 	return answer(s.store.Downgrade(ctx, r))
-}
-
-// Alarm lists the alarms that are raised, of which the store has none; `etcdctl endpoint health` asks for them.
-func (s *maintenanceServer) Alarm(ctx context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
-	if r.Action != pb.AlarmRequest_GET {
-		return s.UnimplementedMaintenanceServer.Alarm(ctx, r)
-	}
-	return &pb.AlarmResponse{Header: s.store.Header()}, nil
 }

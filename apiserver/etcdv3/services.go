@@ -29,6 +29,8 @@ type KV interface {
 	DeleteRange(context.Context, *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse, error)
 	Txn(context.Context, *pb.TxnRequest) (*pb.TxnResponse, error)
 	Compact(context.Context, *pb.CompactionRequest) (*pb.CompactionResponse, error)
+	// RangeStream gives a range to send in chunks of about chunkBytes.
+	RangeStream(ctx context.Context, r *pb.RangeRequest, chunkBytes int, send func(*pb.RangeResponse) error) error
 }
 
 // Leases grants, renews and revokes leases.
@@ -67,6 +69,7 @@ type Backend interface {
 	Hashes
 	Upkeep
 	Backups
+	Alarms
 	Proposer
 	AuthBackend
 }

@@ -1,0 +1,125 @@
+package raftstore
+
+import (
+	"context"
+	"slices"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// watchDisk raises an alarm when the disk is nearly full, before it is full, and takes it back when there is
+// room again. What can be done for room it does.
+func (m *Member) watchDisk() {
+	ticker := m.config.Clock.NewTicker(diskPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-m.disk.struck:
+		case <-ticker.C():
+		case <-m.life.Done():
+			return
+		}
+		m.checkDisk()
+	}
+}
+
+// checkDisk acts on how much is free. Everything it does is done again as long as it is needed.
+func (m *Member) checkDisk() {
+	space, err := m.disk.look()
+	if err != nil {
+		m.logger.Warn("the disk can't be watched", "error", err)
+		return
+	}
+	marks, id := m.disk.marks, m.config.Identity.MemberID
+	alarmed := slices.Contains(m.machine.store.Load().Alarmed(kv.AlarmDisk), id)
+	switch {
+	case space.Free < marks.low:
+		if !alarmed {
+			m.logger.Error("the disk is nearly full; values are refused once that holds for so many members that the others are no majority",
+				"directory", m.config.DataDir, "free", space.Free, "needed", marks.low, "size", space.Total)
+			m.setAlarm(pb.AlarmRequest_ACTIVATE, kv.AlarmDisk, id)
+		}
+		m.freeDisk(space)
+	case space.Free > marks.high || !alarmed:
+		m.disk.makeReserve(space)
+		if alarmed && m.disk.reserve.held() {
+			m.logger.Info("the disk has room again", "directory", m.config.DataDir, "free", space.Free, "size", space.Total)
+			m.setAlarm(pb.AlarmRequest_DEACTIVATE, kv.AlarmDisk, id)
+		}
+		m.disk.room.notify()
+	default:
+		m.freeDisk(space)
+		m.disk.room.notify()
+	}
+}
+
+// freeDisk does what can be done on a disk that is nearly full: the Raft log is cut, what compactions and
+// deletions have left is taken out of the database, and the lead goes to a member that has room.
+func (m *Member) freeDisk(space DiskSpace) {
+	if err := m.Snapshot(); err != nil {
+		if isFull(err) {
+			m.disk.full()
+		}
+		m.logger.Debug("the Raft log was not cut", "error", err)
+	}
+	m.reclaim(space)
+	m.leaveLead()
+}
+
+// reclaim takes out of the database what is superfluous since it was last done, beside everything else, if what
+// is left certainly has room while that is written. Otherwise it is left to the database's own pace.
+func (m *Member) reclaim(space DiskSpace) {
+	store, last := m.machine.store.Load(), &m.disk.reclaimed
+	live, compacted := store.LiveBytes(), store.Metrics().CompactedRevision
+	if live > space.Free || live >= last.live && compacted <= last.compacted || !m.disk.reclaiming.CompareAndSwap(false, true) {
+		return
+	}
+	last.live, last.compacted = live, compacted
+	m.wg.Go(func() {
+		defer m.disk.reclaiming.Store(false)
+		if err := store.Defragment(m.life); err != nil {
+			m.logger.Debug("the database's space was not reclaimed", "error", err)
+		}
+	})
+}
+
+// leaveLead moves the lead to a voter whose disk has room, if there is one.
+func (m *Member) leaveLead() {
+	if !m.route().here {
+		return
+	}
+	full := m.machine.store.Load().Alarmed(kv.AlarmDisk)
+	ctx, cancel := context.WithTimeout(m.life, m.config.RequestTimeout)
+	defer cancel()
+	for _, member := range m.machine.store.Load().Members() {
+		if member.IsLearner || slices.Contains(full, member.ID) {
+			continue
+		}
+		if err := m.MoveLeader(ctx, member.ID); err == nil {
+			m.logger.Info("the lead went to a member whose disk has room", "leader", member.Name)
+			return
+		}
+	}
+}
+
+// setAlarm raises an alarm or takes it back, at whoever leads. A failure is logged: who sets it does so again.
+func (m *Member) setAlarm(action pb.AlarmRequest_AlarmAction, kind pb.AlarmType, member uint64) {
+	ctx, cancel := context.WithTimeout(m.life, m.config.RequestTimeout)
+	defer cancel()
+	result, err := m.Propose(ctx, kv.Command{Alarm: &pb.AlarmRequest{Action: action, MemberID: member, Alarm: kind}})
+	if err := firstError(err, result.Err); err != nil && m.life.Err() == nil {
+		m.logger.Warn("an alarm was not set; trying again", "alarm", alarmName(kind), "action", action, "error", err)
+	}
+}
+
+func alarmName(kind pb.AlarmType) string {
+	switch kind {
+	case kv.AlarmDisk:
+		return "NOSPACE (disk)"
+	case kv.AlarmQuota:
+		return "NOSPACE (quota)"
+	}
+	return kind.String()
+}

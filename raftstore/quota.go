@@ -1,0 +1,71 @@
+package raftstore
+
+import (
+	"context"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// admit turns a command away that the alarms refuse, or that takes what is stored over the quota. What is
+// stored are the keys and values that can be read at the present revision: neither their history nor what
+// waits to be reclaimed counts, so a delete makes room at once.
+//
+// Only the leader looks at the quota, and it raises an alarm then, which is looked at in apply too: so
+// however many commands are on their way, the answer is the same everywhere.
+func (m *Member) admit(command *kv.Command, size int) error {
+	store := m.machine.store.Load()
+	if err := store.Refused(command); err != nil {
+		return err
+	}
+	if m.config.QuotaBytes <= 0 || !command.TakesRoom() || !m.leads() {
+		return nil
+	}
+	if store.LiveBytes()+int64(size) <= m.config.QuotaBytes {
+		return nil
+	}
+	select {
+	case m.overQuota <- struct{}{}:
+	default:
+	}
+	return kv.ErrNoSpace
+}
+
+// watchQuota raises and takes back the alarm of the quota while this member leads. It takes it back once a
+// tenth of the quota is free.
+func (m *Member) watchQuota(ctx context.Context) {
+	ticker := m.config.Clock.NewTicker(diskPeriod)
+	defer ticker.Stop()
+	over := false
+	for {
+		m.checkQuota(over)
+		select {
+		case <-m.overQuota:
+			over = true
+		case <-ticker.C():
+			over = false
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// checkQuota acts on how much is stored. over says that a command was turned away, which alone would not fit.
+func (m *Member) checkQuota(over bool) {
+	store := m.machine.store.Load()
+	live, quota := store.LiveBytes(), m.config.QuotaBytes
+	alarmed := store.Alarmed(kv.AlarmQuota)
+	switch {
+	case quota > 0 && len(alarmed) == 0 && (live > quota || over && live > roomAgain(quota)):
+		m.logger.Error("the quota is used up: values are refused until keys are deleted or the quota is raised", "stored", live, "quota", quota)
+		m.setAlarm(pb.AlarmRequest_ACTIVATE, kv.AlarmQuota, m.config.Identity.MemberID)
+	case len(alarmed) > 0 && (quota <= 0 || live <= roomAgain(quota)):
+		m.logger.Info("the quota has room again", "stored", live, "quota", quota)
+		for _, member := range alarmed {
+			m.setAlarm(pb.AlarmRequest_DEACTIVATE, kv.AlarmQuota, member)
+		}
+	}
+}
+
+func roomAgain(quota int64) int64 { return quota - quota/10 }
