@@ -6,6 +6,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/api/objectpb"
+	"github.com/ctlplane/ctlplane/api/v3electionpb"
+	"github.com/ctlplane/ctlplane/api/v3lockpb"
 	"github.com/ctlplane/ctlplane/api/writepb"
 )
 
@@ -82,6 +84,18 @@ var authRules = map[string]rule{
 	pb.Auth_RoleDelete_FullMethodName:           byAdmin,
 	pb.Auth_RoleGrantPermission_FullMethodName:  byAdmin,
 	pb.Auth_RoleRevokePermission_FullMethodName: byAdmin,
+
+	// Locks and elections are keys, which their caller reads and writes.
+	v3lockpb.Lock_Lock_FullMethodName:             inside,
+	v3lockpb.Lock_Unlock_FullMethodName:           inside,
+	v3electionpb.Election_Campaign_FullMethodName: inside,
+	v3electionpb.Election_Proclaim_FullMethodName: inside,
+	v3electionpb.Election_Leader_FullMethodName:   inside,
+	v3electionpb.Election_Observe_FullMethodName:  inside,
+	v3electionpb.Election_Resign_FullMethodName:   inside,
+
+	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo":      public,
+	"/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": public,
 
 	writepb.Pipeline_Write_FullMethodName: inside,
 

@@ -128,6 +128,21 @@ func (b *localBackend) LeaseLeases(context.Context) (*pb.LeaseLeasesResponse, er
 	return &pb.LeaseLeasesResponse{Header: b.Header(), Leases: b.store.Leases()}, nil
 }
 
+func (b *localBackend) RangeStream(ctx context.Context, r *pb.RangeRequest, chunkBytes int, send func(*pb.RangeResponse) error) error {
+	chunks, err := kv.NewRangeChunks(r, chunkBytes)
+	for err == nil && !chunks.Done() {
+		var chunk *pb.RangeResponse
+		if chunk, err = chunks.Next(ctx, b.store); err != nil {
+			break
+		}
+		if h := chunk.Header; h != nil {
+			h.ClusterId, h.MemberId, h.RaftTerm = 1, localID, 1
+		}
+		err = send(chunk)
+	}
+	return err
+}
+
 func (b *localBackend) NewWatchStream() *kv.WatchStream { return b.store.NewWatchStream() }
 
 func (b *localBackend) ResumeWatchStream(context.Context, *kv.WatchStream) (*kv.WatchStream, error) {

@@ -15,8 +15,11 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/reflection"
 	"k8s.io/utils/clock"
 
+	"github.com/ctlplane/ctlplane/api/v3electionpb"
+	"github.com/ctlplane/ctlplane/api/v3lockpb"
 	"github.com/ctlplane/ctlplane/api/writepb"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore"
@@ -134,6 +137,9 @@ func (o Options) withDefaults() Options {
 func Register(srv grpc.ServiceRegistrar, member Backend, o Options) {
 	o = o.withDefaults()
 	b := newAuthorized(member, o)
+	if described, ok := srv.(reflection.GRPCServer); ok {
+		reflection.Register(described)
+	}
 	srv = guardedRegistrar{srv, b.gate}
 	pb.RegisterKVServer(srv, &kvServer{store: b, maxBytes: o.MaxRequestBytes, maxTxnOps: o.MaxTxnOps})
 	pb.RegisterWatchServer(srv, newWatchServer(b, b.gate.watch, o))
@@ -141,6 +147,8 @@ func Register(srv grpc.ServiceRegistrar, member Backend, o Options) {
 	pb.RegisterClusterServer(srv, &clusterServer{store: b})
 	pb.RegisterMaintenanceServer(srv, &maintenanceServer{store: b, log: o.Logger})
 	pb.RegisterAuthServer(srv, &authServer{store: b, passwords: newPasswords(o.BcryptCost), log: o.Logger})
+	v3lockpb.RegisterLockServer(srv, &lockServer{sessions: sessions{b}})
+	v3electionpb.RegisterElectionServer(srv, &electionServer{sessions: sessions{b}})
 	healthpb.RegisterHealthServer(srv, health.NewServer())
 	writepb.RegisterPipelineServer(srv, newPipelineServer(b))
 }

@@ -1,0 +1,49 @@
+package etcdv3
+
+import (
+	"context"
+	"errors"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/ctlplane/ctlplane/kv"
+)
+
+// RangeStream answers a range of any size in chunks of about the size of the largest request. Who reads slowly holds up
+// nobody: between two chunks nothing is held but where to go on.
+func (s *kvServer) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServer) error {
+	err := s.store.RangeStream(stream.Context(), r, s.maxBytes, func(chunk *pb.RangeResponse) error {
+		return stream.Send(&pb.RangeStreamResponse{RangeResponse: chunk})
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, kv.ErrUnsupportedSort), errors.Is(err, kv.ErrUnsupportedFilter):
+		return status.Error(codes.Unimplemented, err.Error())
+	}
+	return toStatus(err)
+}
+
+// RangeStream is permitted as Range is: when it begins, and again before each chunk that is sent after users or roles have
+// changed.
+func (b *authorized) RangeStream(ctx context.Context, r *pb.RangeRequest, chunkBytes int, send func(*pb.RangeResponse) error) error {
+	permitted := func(auth *kv.AuthState, c *kv.Caller) error { return auth.CheckRead(c, r.Key, r.RangeEnd) }
+	ask := b.gate.askLatest
+	if r.Serializable {
+		ask = b.gate.ask
+	}
+	by, err := ask(ctx, permitted)
+	if err != nil {
+		return err
+	}
+	return b.Backend.RangeStream(ctx, r, chunkBytes, func(chunk *pb.RangeResponse) (err error) {
+		if b.Auth() != by {
+			if by, err = ask(ctx, permitted); err != nil {
+				return err
+			}
+		}
+		return send(chunk)
+	})
+}
