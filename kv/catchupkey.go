@@ -66,6 +66,17 @@ func (g *gathering) versions(it *pebble.Iterator, c cursor, last int64) (cursor,
 				return c, err
 			}
 		}
+		// A first version where there was one before: the same transaction deleted the key, and put it again.
+		if again, err := startsAgain(key, at, prev, record); err != nil {
+			return c, err
+		} else if again {
+			e, err := loneEvent(key, at, prev, nil)
+			if err != nil {
+				return c, err
+			}
+			g.add(e)
+			prev = 0
+		}
 		e, err := loneEvent(key, at, prev, record)
 		if err != nil {
 			return c, err
@@ -76,4 +87,13 @@ func (g *gathering) versions(it *pebble.Iterator, c cursor, last int64) (cursor,
 		}
 	}
 	return cursor{revision: last + 1}, it.Error()
+}
+
+// startsAgain tells whether a record is that of a new life of a key whose last one, of version prev, has no tombstone.
+func startsAgain(key []byte, at, prev int64, record []byte) (bool, error) {
+	if prev == 0 || record == nil {
+		return false, nil
+	}
+	h, _, err := decodeRecord(key, at, record)
+	return h.version == 1, err
 }

@@ -3,8 +3,8 @@ package kv
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"reflect"
-	"strings"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -96,6 +96,11 @@ func putOp(key string) *pb.RequestOp {
 	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put(key, "v").Put}}
 }
 
+// keepOp puts a key with the value that it has.
+func keepOp(key string) *pb.RequestOp {
+	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte(key), IgnoreValue: true}}}
+}
+
 func delOp(key, end string) *pb.RequestOp {
 	return &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: del(key, end).DeleteRange}}
 }
@@ -114,7 +119,7 @@ func TestValidate(t *testing.T) {
 	many := func(n int) []*pb.RequestOp {
 		ops := make([]*pb.RequestOp, n)
 		for i := range ops {
-			ops[i] = putOp(strings.Repeat("x", i+1))
+			ops[i] = putOp(fmt.Sprint("x", i))
 		}
 		return ops
 	}
@@ -128,12 +133,12 @@ func TestValidate(t *testing.T) {
 		{"ignore value with value", Command{Put: &pb.PutRequest{Key: []byte("a"), Value: []byte("x"), IgnoreValue: true}}, ErrValueProvided},
 		{"ignore lease with lease", Command{Put: &pb.PutRequest{Key: []byte("a"), Lease: 1, IgnoreLease: true}}, ErrLeaseProvided},
 		{"delete without key", del("", "x"), ErrEmptyKey},
-		{"128 operations", Command{Txn: success(many(128)...)}, nil},
-		{"129 operations", Command{Txn: success(many(129)...)}, ErrTooManyOps},
-		{"129 in the failure branch", Command{Txn: &pb.TxnRequest{Failure: many(129)}}, ErrTooManyOps},
-		{"127 and 1 nested", Command{Txn: success(append(many(127), txnOp(success(delOp("y", ""))))...)}, ErrTooManyOps},
-		{"1 and 127 nested", Command{Txn: success(txnOp(success(many(127)...)))}, nil},
-		{"1 and 128 nested", Command{Txn: success(txnOp(success(many(128)...)))}, ErrTooManyOps},
+		{"the most operations", Command{Txn: success(many(MaxTxnOps)...)}, nil},
+		{"too many operations", Command{Txn: success(many(MaxTxnOps + 1)...)}, ErrTooManyOps},
+		{"too many in the failure branch", Command{Txn: &pb.TxnRequest{Failure: many(MaxTxnOps + 1)}}, ErrTooManyOps},
+		{"all but one, and one nested", Command{Txn: success(append(many(MaxTxnOps-1), txnOp(success(delOp("y", ""))))...)}, ErrTooManyOps},
+		{"one and the rest nested", Command{Txn: success(txnOp(success(many(MaxTxnOps - 1)...)))}, nil},
+		{"one and all nested", Command{Txn: success(txnOp(success(many(MaxTxnOps)...)))}, ErrTooManyOps},
 		{"compare without key", Command{Txn: &pb.TxnRequest{Compare: []*pb.Compare{{}}}}, ErrEmptyKey},
 		{"operation that is none", Command{Txn: success(&pb.RequestOp{})}, ErrKeyNotFound},
 		{"nested put without key", Command{Txn: success(txnOp(success(putOp(""))))}, ErrEmptyKey},
@@ -143,7 +148,9 @@ func TestValidate(t *testing.T) {
 		{"put and delete", Command{Txn: success(putOp("a"), delOp("a", ""))}, ErrDuplicateKey},
 		{"put in deleted range", Command{Txn: success(delOp("a", "c"), putOp("b"))}, ErrDuplicateKey},
 		{"put at the end of a deleted range", Command{Txn: success(delOp("a", "c"), putOp("c"))}, nil},
-		{"put after everything from a key is deleted", Command{Txn: success(delOp("a", "\x00"), putOp("z"))}, ErrDuplicateKey},
+		{"put after everything from a key is deleted", Command{Txn: success(delOp("a", "\x00"), putOp("z"))}, nil},
+		{"put that keeps what was deleted", Command{Txn: success(delOp("a", "\x00"), txnOp(success(keepOp("z"))))}, ErrDuplicateKey},
+		{"put that keeps what was not deleted", Command{Txn: success(delOp("b", "\x00"), putOp("c"), keepOp("a"))}, nil},
 		{"put in both branches", Command{Txn: &pb.TxnRequest{Success: []*pb.RequestOp{putOp("a")}, Failure: []*pb.RequestOp{putOp("a")}}}, nil},
 		{"put and nested put", Command{Txn: success(txnOp(success(putOp("a"))), putOp("a"))}, ErrDuplicateKey},
 		{"put in both branches of a nested one", Command{Txn: success(txnOp(&pb.TxnRequest{Success: []*pb.RequestOp{putOp("a")}, Failure: []*pb.RequestOp{putOp("a")}}))}, nil},

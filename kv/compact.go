@@ -196,8 +196,12 @@ func (c *compactor) collect(b *pebble.Batch, from, target int64) (reached int64,
 		if err != nil {
 			return 0, err
 		}
-		// What a transaction put and then deleted, at the target itself, is still seen by a watch from there.
-		if ch.prev != 0 && ch.prev < target {
+		if ch.prev == target {
+			// Put and then deleted by one transaction, at the target itself: a watch from there still has to see both. The
+			// next walk removes them, together: without its tombstone the value would come back to life.
+			continue
+		}
+		if ch.prev != 0 {
 			scratch = appendVersionKey(scratch[:0], ch.key, ch.prev, markValue)
 			if err := b.Delete(scratch, nil); err != nil {
 				return 0, err

@@ -13,6 +13,9 @@ func (s *Store) Defragment(ctx context.Context) error {
 	defer release()
 	ctx, cancel := s.untilClosed(ctx)
 	defer cancel()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err := s.db.Flush(); err != nil {
 		return err
 	}

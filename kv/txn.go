@@ -120,11 +120,15 @@ func (w *writer) check(p *plan) error {
 	return nil
 }
 
+// checkRevision is more strict than a range that stands alone, which takes a negative revision for the current one.
 func checkRevision(r *pb.RangeRequest, current, compact int64) error {
-	switch rev := readRevision(r, current); {
-	case rev > current:
+	if compact == 0 {
+		compact = -1 // as etcd has it while nothing was compacted
+	}
+	switch {
+	case r.Revision > current:
 		return ErrFutureRevision
-	case rev < compact:
+	case r.Revision != 0 && r.Revision < compact:
 		return ErrCompacted
 	}
 	return nil

@@ -172,6 +172,22 @@ func validateOp(op *pb.RequestOp, limit int) error {
 type touched struct {
 	puts    map[string]struct{}
 	deletes []keyRange
+	// open are the deletes without an upper bound. As with etcd they overlap nothing, so that a transaction may put what it
+	// has deleted; but not if the put, one of kept, needs what was there before.
+	open []keyRange
+	kept [][]byte
+}
+
+// spoils tells whether an open delete takes away what a put of other needs.
+func (t *touched) spoils(other *touched) bool {
+	for _, r := range t.open {
+		for _, key := range other.kept {
+			if r.contains(key) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (t *touched) deletesKey(key string) bool {
@@ -206,7 +222,11 @@ func checkOverlaps(ops []*pb.RequestOp) (*touched, error) {
 	t := &touched{puts: make(map[string]struct{}, len(ops))}
 	for _, op := range ops {
 		if d := op.GetRequestDeleteRange(); d != nil {
-			t.deletes = append(t.deletes, newKeyRange(d.Key, d.RangeEnd))
+			if r := newKeyRange(d.Key, d.RangeEnd); r.point || r.hi != nil {
+				t.deletes = append(t.deletes, r)
+			} else {
+				t.open = append(t.open, r)
+			}
 		}
 	}
 	for _, op := range ops {
@@ -221,7 +241,13 @@ func checkOverlaps(ops []*pb.RequestOp) (*touched, error) {
 			if err := t.add(map[string]struct{}{string(p.Key): {}}, nil); err != nil {
 				return nil, err
 			}
+			if p.IgnoreValue || p.IgnoreLease {
+				t.kept = append(t.kept, p.Key)
+			}
 		}
+	}
+	if t.spoils(t) {
+		return nil, ErrDuplicateKey
 	}
 	return t, nil
 }
@@ -242,5 +268,7 @@ func (t *touched) addNested(nested *pb.TxnRequest) error {
 		return err
 	}
 	t.deletes = append(append(t.deletes, then.deletes...), otherwise.deletes...)
+	t.open = append(append(t.open, then.open...), otherwise.open...)
+	t.kept = append(append(t.kept, then.kept...), otherwise.kept...)
 	return nil
 }

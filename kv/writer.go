@@ -15,7 +15,8 @@ import (
 //     most batches do without and an index costs as much as the writes.
 //  2. All changes between two calls of endRevision have the revision state.revision+1; if there were any,
 //     endRevision makes it the current one.
-//  3. A transaction changes a key at most twice, and then puts it first and deletes it second.
+//  3. Of a key that a transaction deletes and puts, the database has what the last of both wrote, and may have the value
+//     that was put before a delete, which hides it: of one revision, a tombstone sorts first.
 type writer struct {
 	store     *Store
 	state     state
@@ -36,6 +37,7 @@ type writer struct {
 	alarmChanges  []alarmChange
 	gate          *gate   // once the batch has changed it
 	downgrade     *string // nil: as it was
+	deleted       bool    // the revision that is being made deletes something
 }
 
 // revisionEvents are all changes of one revision.
@@ -68,7 +70,7 @@ func (w *writer) endRevision() {
 		r.bytes += e.bytes()
 	}
 	w.revisions = append(w.revisions, r)
-	w.current = nil
+	w.current, w.deleted = nil, false
 }
 
 // readRevision is what a read of the command sees as the current revision: its own once it changed
@@ -164,6 +166,12 @@ func (w *writer) putKey(key, value []byte, lease int64, old header) error {
 	} else {
 		w.state.keys++
 	}
+	if w.deleted && !old.exists() { // maybe by this very revision
+		w.scratch = appendVersionKey(w.scratch[:0], key, rev, markTombstone)
+		if err := w.batch.Delete(w.scratch, nil); err != nil {
+			return err
+		}
+	}
 	op := w.batch.SetDeferred(versionKeyLen(key), h.encodedLen()+len(value))
 	appendVersionKey(op.Key[:0], key, rev, markValue)
 	copy(op.Value[h.encode(op.Value):], value)
@@ -197,6 +205,7 @@ func (w *writer) deleteKey(key []byte, old header) error {
 			return err
 		}
 	}
+	w.deleted = true
 	w.state.keys--
 	w.state.bytes -= old.size
 	w.store.apply.headers.set(key, header{})

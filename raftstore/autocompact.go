@@ -55,12 +55,12 @@ type compactionPlan interface {
 	done(now time.Time, revision int64)
 }
 
-func (a AutoCompaction) plan(now time.Time) compactionPlan {
+func (a AutoCompaction) plan(now time.Time, revision int64) compactionPlan {
 	switch {
 	case a.Retention == 0:
 		return nil
 	case a.Mode == CompactPeriodic:
-		return newPeriodicPlan(a.Retention, now)
+		return newPeriodicPlan(a.Retention, now, revision)
 	case a.Mode == CompactRevision:
 		return &revisionPlan{keep: int64(a.Retention)}
 	}
@@ -71,23 +71,20 @@ func (a AutoCompaction) plan(now time.Time) compactionPlan {
 // period, then once in each, but at least every hour.
 type periodicPlan struct {
 	period, every time.Duration
-	noted         []int64 // oldest first; the first is of a period ago once there are enough
+	noted         []int64 // oldest first; the first is of a period ago, or a little more, once there are enough
 	last          time.Time
 	compacted     int64
 	first         bool
 }
 
-func newPeriodicPlan(period time.Duration, now time.Time) *periodicPlan {
-	return &periodicPlan{period: period, every: min(period, longestPause), last: now, first: true}
+func newPeriodicPlan(period time.Duration, now time.Time, revision int64) *periodicPlan {
+	return &periodicPlan{period: period, every: min(period, longestPause), noted: []int64{revision}, last: now, first: true}
 }
 
 func (p *periodicPlan) pause() time.Duration { return max(p.every/samplesAPeriod, time.Nanosecond) }
 
 func (p *periodicPlan) due(now time.Time, revision int64) int64 {
-	oldest := revision
-	if len(p.noted) > 0 {
-		oldest = p.noted[0]
-	}
+	oldest := p.noted[0]
 	p.noted = append(p.noted, revision)
 	if keep := int(p.period/p.pause()) + 1; len(p.noted) > keep {
 		p.noted = p.noted[1:]
@@ -123,7 +120,7 @@ func (p *revisionPlan) done(_ time.Time, revision int64) { p.compacted = revisio
 // autoCompact follows the plan until ctx ends.
 func (m *Member) autoCompact(ctx context.Context) {
 	clock := m.config.Clock
-	plan := m.config.AutoCompaction.plan(clock.Now())
+	plan := m.config.AutoCompaction.plan(clock.Now(), m.Revision())
 	if plan == nil {
 		return
 	}

@@ -88,6 +88,15 @@ func (c *testCluster) addNamed(name string) *testMember {
 			return err == nil
 		})
 	}
+	m := c.open(identity)
+	m.eventually("to vote", func() bool { return !m.Status().IsLearner && m.Status().Leader != 0 })
+	return m
+}
+
+// open starts a member that the group knows, or that begins it.
+func (c *testCluster) open(identity Identity) *testMember {
+	c.t.Helper()
+	name := identity.Name
 	certPEM, keyPEM, err := c.ca.IssuePair(pki.PeerLeaf(name, "127.0.0.1"), time.Now())
 	if err != nil {
 		c.t.Fatal(err)
@@ -96,7 +105,7 @@ func (c *testCluster) addNamed(name string) *testMember {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	m := &testMember{cluster: c, address: address, config: Config{
+	m := &testMember{cluster: c, address: identity.PeerAddress, config: Config{
 		Identity: identity, Source: source, CA: c.ca, Logger: testLogger(c.t, name),
 		DataDir: filepath.Join(c.dir, fmt.Sprintf("%s-%x", name, identity.MemberID)),
 	}}
@@ -105,7 +114,6 @@ func (c *testCluster) addNamed(name string) *testMember {
 	}
 	c.members = append(c.members, m)
 	m.start()
-	m.eventually("to vote", func() bool { return !m.Status().IsLearner && m.Status().Leader != 0 })
 	return m
 }
 

@@ -71,7 +71,7 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 	if reserved, ok := m.reservation(member.PeerAddress); ok {
 		return m.takeReservation(ctx, reserved, member)
 	}
-	if err := m.makeRoom(ctx, member); err != nil {
+	if err := m.takePlace(ctx, member); err != nil {
 		return 0, err
 	}
 	identity := Identity{MemberID: newID(), Name: member.Name, PeerAddress: member.PeerAddress,
@@ -87,8 +87,8 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 	return identity.MemberID, nil
 }
 
-// makeRoom removes members whose place the newcomer takes, and refuses when they are alive.
-func (m *Member) makeRoom(ctx context.Context, newcomer NewMember) error {
+// takePlace removes members whose place the newcomer takes, and refuses when they are alive.
+func (m *Member) takePlace(ctx context.Context, newcomer NewMember) error {
 	for _, have := range m.machine.store.Load().Members() {
 		sameAddress := slices.Contains(hostPorts(have.PeerURLs), newcomer.PeerAddress)
 		if have.Name != newcomer.Name && !sameAddress {

@@ -80,14 +80,19 @@ func (m *Member) mayAdd(ctx context.Context, records []kv.Member, learner bool) 
 	return nil
 }
 
-// countStarted counts the members that vote, or will, but without, and those of them that were ever started.
+// countStarted counts the members that vote, or will, but without, and those of them that were ever started. This one
+// is, even while its record is not written yet.
 func (m *Member) countStarted(records []kv.Member, without uint64) (voters, started int) {
+	own := m.config.Identity.MemberID
+	if own != without && !slices.ContainsFunc(records, func(record kv.Member) bool { return record.ID == own }) {
+		voters, started = 1, 1
+	}
 	for _, record := range records {
 		if record.ID == without || m.isLearner(record) {
 			continue
 		}
 		voters++
-		if record.Name != "" {
+		if record.Name != "" || record.ID == own {
 			started++
 		}
 	}

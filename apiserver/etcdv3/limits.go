@@ -26,9 +26,12 @@ const (
 	requestOverhead = 512 << 10
 )
 
+// envelope is about what etcd's log puts around a request, and counts.
+const envelope = 32
+
 // checkSize refuses a write that is too large.
 func checkSize(size, limit int) error {
-	if size > limit {
+	if size+envelope > limit {
 		return rpctypes.ErrGRPCRequestTooLarge
 	}
 	return nil
