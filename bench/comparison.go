@@ -144,7 +144,7 @@ func (c Comparison) WriteText(w io.Writer) error {
 		}
 		name, show := m.name, inMillis
 		if m.name == rateName {
-			name, show = unit+"/s", thousands
+			name, show = unit+"/s", Thousands
 		}
 		fmt.Fprintf(t, "%s\t%s\t%s\t%.2f ×\t%.2f–%.2f\t\n", name,
 			show(SpanOf(c.values(0, m.of)).Median), show(SpanOf(c.values(1, m.of)).Median), ratio.Median, ratio.Min, ratio.Max)

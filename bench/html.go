@@ -30,14 +30,14 @@ func WriteHTML(w io.Writer, results []Result) error {
 func (r Report) Section() page.Section {
 	s := page.Section{Heading: r.Workload, Text: r.Settings.sentence()}
 	if r.Trials == nil {
-		s.Cards = append(s.Cards, page.Card{Value: thousands(r.Rate), Label: r.Unit + " a second",
-			Note: fmt.Sprintf("%s in %.1f s", thousands(float64(r.Operations)), r.Seconds)})
+		s.Cards = append(s.Cards, page.Card{Value: Thousands(r.Rate), Label: r.Unit + " a second",
+			Note: fmt.Sprintf("%s in %.1f s", Thousands(float64(r.Operations)), r.Seconds)})
 	}
 	s.Cards = append(s.Cards,
 		page.Card{Value: inMillis(r.Latency.P50), Label: "median"},
 		page.Card{Value: inMillis(r.Latency.P99), Label: "99th percentile"},
 		page.Card{Value: inMillis(r.Latency.Max), Label: "slowest"},
-		page.Card{Value: thousands(float64(r.Errors)), Label: "errors"})
+		page.Card{Value: Thousands(float64(r.Errors)), Label: "errors"})
 	if len(r.Series) > 0 {
 		s.Tables = append(s.Tables, r.seriesTable())
 	}
@@ -51,7 +51,7 @@ func (r Report) Section() page.Section {
 func (r Report) seriesTable() page.Table {
 	t := page.Table{Head: []string{"series", "count", "p50", "p90", "p99", "p99.9", "max"}}
 	for _, s := range r.Series {
-		t.Rows = append(t.Rows, page.Row{Cells: append([]string{s.Name, thousands(float64(s.Count))}, s.Latency.cells()...)})
+		t.Rows = append(t.Rows, page.Row{Cells: append([]string{s.Name, Thousands(float64(s.Count))}, s.Latency.cells()...)})
 	}
 	return t
 }
@@ -72,12 +72,12 @@ func (l Latency) cells() []string {
 func (s Settings) sentence() string {
 	load := "as fast as it is answered"
 	if s.Rate > 0 {
-		load = thousands(s.Rate) + " operations a second"
+		load = Thousands(s.Rate) + " operations a second"
 	}
 	return fmt.Sprintf("%s on %s to %s, %s; %d-byte keys of %s, %d-byte values; %s, server %s.",
 		plural(s.Clients, "client"), plural(s.Connections, "connection"),
 		map[Target]string{TargetLeader: "the leader", TargetAll: "all members"}[s.Target], load,
-		s.KeySize, thousands(float64(s.KeySpace)), s.ValueSize, map[bool]string{true: "TLS", false: "plain text"}[s.TLS], s.ServerVersion)
+		s.KeySize, Thousands(float64(s.KeySpace)), s.ValueSize, map[bool]string{true: "TLS", false: "plain text"}[s.TLS], s.ServerVersion)
 }
 
 // Section is the comparison as a part of a page.
@@ -95,7 +95,7 @@ func (c Comparison) Section() page.Section {
 		}
 		name, show := m.name, inMillis
 		if m.name == rateName {
-			name, show = c.Rounds[0][0].Unit+" a second", thousands
+			name, show = c.Rounds[0][0].Unit+" a second", Thousands
 		}
 		t.Rows = append(t.Rows, page.Row{Cells: []string{
 			name, show(SpanOf(c.values(0, m.of)).Median), show(SpanOf(c.values(1, m.of)).Median),

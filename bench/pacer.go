@@ -27,12 +27,14 @@ func newPacer(o Options, w *window, now time.Time) *pacer {
 
 // next returns when the caller's next operation was due, once that moment has come; false when the run is over.
 func (p *pacer) next(ctx context.Context) (due time.Time, ok bool) {
+	end := p.window.end
 	if p.rate == 0 {
-		return p.clock.Now(), p.window.running() && ctx.Err() == nil
+		now := p.clock.Now()
+		return now, p.window.running() && ctx.Err() == nil && (end.IsZero() || now.Before(end))
 	}
 	n := p.issued.Add(1) - 1
 	due = p.first.Add(time.Duration(float64(n) / p.rate * float64(time.Second)))
-	if end := p.window.end; !end.IsZero() && !due.Before(end) {
+	if !end.IsZero() && !due.Before(end) {
 		return due, false
 	}
 	if wait := due.Sub(p.clock.Now()); wait > 0 {

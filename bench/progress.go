@@ -41,7 +41,7 @@ func (p *progress) update(now time.Time) {
 	w := p.run.window
 	count := w.taken.Load()
 	if p.at.After(w.start) {
-		p.bar.Describe(fmt.Sprintf("%-14s %9s/s", p.run.workload.Name, thousands(float64(count-p.count)/now.Sub(p.at).Seconds())))
+		p.bar.Describe(fmt.Sprintf("%-14s %9s/s", p.run.workload.Name, Thousands(float64(count-p.count)/now.Sub(p.at).Seconds())))
 	}
 	p.count, p.at = count, now
 	step := count

@@ -17,20 +17,20 @@ func (r Report) WriteText(w io.Writer) error {
 	fmt.Fprintf(&b, "latency   %s\n", r.Latency)
 	for _, s := range r.Series {
 		if s.Count > 0 {
-			fmt.Fprintf(&b, "  %-14s %s   (%s)\n", s.Name, s.Latency, thousands(float64(s.Count)))
+			fmt.Fprintf(&b, "  %-14s %s   (%s)\n", s.Name, s.Latency, Thousands(float64(s.Count)))
 		}
 	}
 	s := r.Settings
 	fmt.Fprintf(&b, "load      %s on %s to %s (%s)%s; %d-byte keys of %s, %d-byte values; server %s\n",
 		plural(s.Clients, "client"), plural(s.Connections, "connection"), s.Target, strings.Join(s.Endpoints, ","),
-		atRate(s.Rate), s.KeySize, thousands(float64(s.KeySpace)), s.ValueSize, s.ServerVersion)
+		atRate(s.Rate), s.KeySize, Thousands(float64(s.KeySpace)), s.ValueSize, s.ServerVersion)
 	for _, name := range slices.Sorted(maps.Keys(r.Figures)) {
 		fmt.Fprintf(&b, "figure    %s %s\n", name, figure(r.Figures[name]))
 	}
 	r.writeDistribution(&b)
 	byCount := func(a, c string) int { return cmp.Compare(r.ErrorTexts[c], r.ErrorTexts[a]) }
 	for _, text := range slices.SortedFunc(maps.Keys(r.ErrorTexts), byCount) {
-		fmt.Fprintf(&b, "error     %s × %s\n", thousands(float64(r.ErrorTexts[text])), text)
+		fmt.Fprintf(&b, "error     %s × %s\n", Thousands(float64(r.ErrorTexts[text])), text)
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -38,11 +38,11 @@ func (r Report) WriteText(w io.Writer) error {
 
 func (r Report) writeHead(b *strings.Builder) {
 	if r.Trials != nil {
-		fmt.Fprintf(b, "%s: median %s of %s, %s\n", r.Workload, inMillis(r.Latency.P50), thousands(float64(r.Operations)), r.errorCount())
+		fmt.Fprintf(b, "%s: median %s of %s, %s\n", r.Workload, inMillis(r.Latency.P50), Thousands(float64(r.Operations)), r.errorCount())
 		return
 	}
 	fmt.Fprintf(b, "%s %s/s   %s %s in %.1f s, %s\n",
-		thousands(r.Rate), r.Unit, thousands(float64(r.Operations)), r.Unit, r.Seconds, r.errorCount())
+		Thousands(r.Rate), r.Unit, Thousands(float64(r.Operations)), r.Unit, r.Seconds, r.errorCount())
 }
 
 // String is the latency in one line.
@@ -62,7 +62,7 @@ func atRate(rate float64) string {
 	if rate == 0 {
 		return ""
 	}
-	return fmt.Sprintf(", %s/s asked for, latency from when each was due", thousands(rate))
+	return fmt.Sprintf(", %s/s asked for, latency from when each was due", Thousands(rate))
 }
 
 // distributionBounds are the upper ends of the rows of the distribution, in milliseconds.
@@ -104,7 +104,7 @@ func hashes(share float64) string {
 func inMillis(ms float64) string {
 	switch {
 	case ms >= 100:
-		return thousands(ms) + " ms"
+		return Thousands(ms) + " ms"
 	case ms >= 10:
 		return fmt.Sprintf("%.1f ms", ms)
 	default:
@@ -114,7 +114,7 @@ func inMillis(ms float64) string {
 
 func figure(v float64) string {
 	if v >= 100 {
-		return thousands(v)
+		return Thousands(v)
 	}
 	return fmt.Sprintf("%.3g", v)
 }
@@ -123,11 +123,11 @@ func plural(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return thousands(float64(n)) + " " + noun + "s"
+	return Thousands(float64(n)) + " " + noun + "s"
 }
 
-// thousands writes n as a whole number with commas between its thousands.
-func thousands(n float64) string {
+// Thousands writes n as a whole number with commas between its thousands.
+func Thousands(n float64) string {
 	digits := fmt.Sprintf("%.0f", n)
 	for i := len(digits) - 3; i > 0; i -= 3 {
 		digits = digits[:i] + "," + digits[i:]

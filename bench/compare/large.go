@@ -15,10 +15,8 @@ import (
 	"github.com/ctlplane/ctlplane/bench"
 )
 
+// The rows of scans. The memory of a member is to stay below 512 MB, whatever it holds and sends.
 var (
-	largeRestartRow = row{name: "restart with 10,000,000 keys → linearizable read", unit: millis, less: true}
-	loadRow         = row{name: "writing 10,000,000 keys (16 B + 64 B)", unit: millis, less: true}
-	restMemoryRow   = row{name: "memory of a member with 10,000,000 keys", unit: megabytes, less: true, target: 512, absolute: true}
 	streamRow       = row{name: "all keys by RangeStream", unit: millis, less: true}
 	streamMemoryRow = row{name: "highest memory meanwhile", unit: megabytes, less: true, target: 512, absolute: true}
 	pagesRow        = row{name: "all keys in pages of 10,000", unit: millis, less: true}
@@ -33,15 +31,17 @@ const (
 
 // largeStage is what shows only when there is much more data than a small test has.
 func largeStage(n size) stage {
-	return stage{name: "10,000,000 keys", rounds: 1, measure: func(ctx context.Context, s *subject) error {
+	keys := count(n.largeKeys)
+	return stage{name: keys + " keys", rounds: 1, measure: func(ctx context.Context, s *subject) error {
 		o := bench.Options{ValueSize: largeValueSize, Progress: s.progress}
 		report, err := s.run(ctx, &bench.Restart{Keys: n.largeKeys, Trials: 1}, o)
 		if err != nil {
 			return err
 		}
-		s.note(loadRow, report.Figures["fill_seconds"]*1000)
-		s.note(largeRestartRow, report.Trials...)
-		if err := s.noteMemory(restMemoryRow); err != nil {
+		s.note(row{name: "writing " + keys + " keys (16 B + 64 B)", unit: millis, less: true}, report.Figures["fill_seconds"]*1000)
+		s.note(restartRow(keys), report.Trials...)
+		held := row{name: "memory of a member with " + keys + " keys", unit: megabytes, less: true, target: 512, absolute: true}
+		if err := s.noteMemory(held); err != nil {
 			return err
 		}
 		for _, scan := range []struct {

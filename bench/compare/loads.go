@@ -81,6 +81,9 @@ var loads = []load{
 func loadsStage(n size) stage {
 	return stage{name: "loads", rounds: n.rounds, measure: func(ctx context.Context, s *subject) error {
 		for _, l := range loads {
+			for _, r := range l.rows {
+				s.table.declare(r.row)
+			}
 			if l.onlyOurs && s.system != ours {
 				continue
 			}

@@ -2,20 +2,27 @@ package main
 
 import (
 	"context"
+	"fmt"
 
 	"github.com/ctlplane/ctlplane/bench"
 )
 
+// The rows of single events, and of what data takes.
 var (
 	failoverRow = row{name: "leader killed with -9 → next write", unit: millis, less: true, target: 0.5}
-	restartRow  = row{name: "restart with 1,000,000 keys → linearizable read", unit: millis, less: true, target: 0.1}
-	diskRow     = row{name: "disk for 1,000,000 keys (16 B + 256 B)", unit: megabytes, less: true, target: 0.5}
-	memoryRow   = row{name: "memory of a member with them", unit: megabytes, less: true}
-	duringRow   = row{name: "put p99 at 5,000/s while 1 GB is compacted", unit: millis, less: true, target: 0.5}
 	beforeRow   = row{name: "the same, before", unit: millis, less: true}
 	afterRow    = row{name: "the same, after", unit: millis, less: true}
 	compactRow  = row{name: "time of the compaction", unit: millis, less: true}
 )
+
+func restartRow(keys string) row {
+	return row{name: "restart with " + keys + " keys → linearizable read", unit: millis, less: true}
+}
+
+// duringRow is of the latency of writes while so much history is compacted.
+func duringRow(historyMiB int) row {
+	return row{name: fmt.Sprintf("put p99 at 5,000/s while %d MiB are compacted", historyMiB), unit: millis, less: true, target: 0.5}
+}
 
 // failoverStage kills leaders.
 func failoverStage(n size) stage {
@@ -37,21 +44,31 @@ func restartStage(n size) stage {
 		if err != nil {
 			return err
 		}
-		s.note(restartRow, report.Trials...)
-		s.table.report(restartRow.name, s.system, report)
-		return s.noteDisk()
+		keys := count(n.keys)
+		r := restartRow(keys)
+		r.target = 0.1
+		s.note(r, report.Trials...)
+		s.table.report(r.name, s.system, report)
+		if err := s.noteDisk(row{name: "disk for " + keys + " keys (16 B + 256 B)", unit: megabytes, less: true, target: 0.5}); err != nil {
+			return err
+		}
+		return s.noteMemory(row{name: "memory of a member with them", unit: megabytes, less: true})
 	}}
 }
 
-func (s *subject) noteDisk() error {
+// count writes a number of keys with commas.
+func count(n int) string { return bench.Thousands(float64(n)) }
+
+// noteDisk notes what the data of every member takes.
+func (s *subject) noteDisk(r row) error {
 	for i := range members {
 		disk, err := s.cluster.DiskBytes(i)
 		if err != nil {
 			return err
 		}
-		s.note(diskRow, float64(disk)/1e6)
+		s.note(r, float64(disk)/1e6)
 	}
-	return s.noteMemory(memoryRow)
+	return nil
 }
 
 // noteMemory notes the memory of every member.
@@ -78,15 +95,16 @@ func (s *subject) compaction(ctx context.Context, o bench.Options, historyMiB in
 	if err != nil {
 		return err
 	}
+	during := duringRow(historyMiB)
 	for _, r := range []struct {
 		row    row
 		series string
-	}{{duringRow, "during"}, {beforeRow, "before"}, {afterRow, "after"}} {
+	}{{during, "during"}, {beforeRow, "before"}, {afterRow, "after"}} {
 		if l, ok := report.SeriesLatency(r.series); ok {
 			s.note(r.row, l.P99)
 		}
 	}
 	s.note(compactRow, report.Figures["compaction_seconds"]*1000)
-	s.table.report(duringRow.name, s.system, report)
+	s.table.report(during.name, s.system, report)
 	return nil
 }

@@ -32,9 +32,9 @@ const (
 func (r row) show(v float64) string {
 	switch {
 	case r.unit == perSecond:
-		return fmt.Sprintf("%.0f/s", v)
+		return bench.Thousands(v) + "/s"
 	case r.unit == megabytes:
-		return fmt.Sprintf("%.0f MB", v)
+		return bench.Thousands(v) + " MB"
 	case v >= 10_000:
 		return fmt.Sprintf("%.1f s", v/1000)
 	case v >= 100:
@@ -46,7 +46,7 @@ func (r row) show(v float64) string {
 
 // table collects figures, row for row.
 type table struct {
-	rows    []row // in the order of their first figure
+	rows    []row // in the order in which they were declared
 	values  map[string]map[string][]float64
 	loads   []string // those that there are reports of, in order
 	reports map[string]map[string][]bench.Report
@@ -56,11 +56,16 @@ func newTable() *table {
 	return &table{values: map[string]map[string][]float64{}, reports: map[string]map[string][]bench.Report{}}
 }
 
-func (t *table) add(r row, system string, v float64) {
+// declare gives a row its place, before it has figures.
+func (t *table) declare(r row) {
 	if t.values[r.name] == nil {
 		t.rows = append(t.rows, r)
 		t.values[r.name] = map[string][]float64{}
 	}
+}
+
+func (t *table) add(r row, system string, v float64) {
+	t.declare(r)
 	t.values[r.name][system] = append(t.values[r.name][system], v)
 }
 
