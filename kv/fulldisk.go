@@ -19,10 +19,9 @@ type FullDisk int
 const (
 	// FullRetry tries again: there is room now, or may be.
 	FullRetry FullDisk = iota
-	// FullFail lets the write fail. It is for opening a store.
-	FullFail
 	// FullAbandon gives up what is in memory, which the Raft log has: from now on nothing is written to the
-	// disk, as if the process had ended. It is for closing a store.
+	// disk, as if the process had ended. It is for closing a store. One that is being opened is not: Open
+	// fails.
 	FullAbandon
 )
 
@@ -33,7 +32,8 @@ const (
 // to it, so those wait for room.
 //
 // After FullAbandon new files are in memory, and nothing is removed or renamed: what is on the disk is what a
-// crash would have left.
+// crash would have left. A table that is being written then fails, and is written again, to memory: Pebble
+// reads its tables. It doesn't read its small files.
 type fullDiskFS struct {
 	vfs.FS
 	dir       string
@@ -72,10 +72,7 @@ func (fs *fullDiskFS) try(patient bool, do func() error) (done bool, err error) 
 		if err = do(); !isFull(err) || !patient && attempt > 0 {
 			return true, err
 		}
-		switch fs.full() {
-		case FullFail:
-			return true, err
-		case FullAbandon:
+		if fs.full() == FullAbandon {
 			fs.abandoned.Store(true)
 		}
 	}
@@ -208,7 +205,7 @@ func (f *fullDiskFile) Write(p []byte) (n int, err error) {
 		return err
 	})
 	if !done {
-		return len(p), nil
+		return f.abandon(len(p))
 	}
 	return n, err
 }
@@ -221,9 +218,17 @@ func (f *fullDiskFile) WriteAt(p []byte, offset int64) (n int, err error) {
 		return err
 	})
 	if !done {
-		return len(p), nil
+		return f.abandon(len(p))
 	}
 	return n, err
+}
+
+// abandon answers a write to a file on the disk after that was abandoned.
+func (f *fullDiskFile) abandon(length int) (n int, err error) {
+	if f.patient {
+		return length, nil
+	}
+	return 0, syscall.ENOSPC
 }
 
 // Sync implements vfs.File. It is not tried again: after a sync that failed nobody knows what the disk has.

@@ -124,12 +124,9 @@ func (l pebbleLogger) Errorf(format string, args ...any) {
 	l.log.Error("pebble", "message", fmt.Sprintf(format, args...))
 }
 
-// pebbleFatal is what Fatalf panics with.
-type pebbleFatal string
-
 // Fatalf is for a database that can't go on. Pebble expects not to be returned to.
 func (l pebbleLogger) Fatalf(format string, args ...any) {
 	message := fmt.Sprintf(format, args...)
 	l.log.Error("pebble can't go on", "message", message)
-	panic(pebbleFatal("kv: " + message))
+	panic("kv: " + message)
 }

@@ -108,7 +108,7 @@ func (s *Store) readFlushed() error {
 	if err != nil {
 		return err
 	}
-	if err := s.onDisk(); err != nil {
+	if err := s.OnDisk(); err != nil {
 		return err
 	}
 	// Two callers may have read in either order: the index only grows.
@@ -130,11 +130,11 @@ func (s *Store) Flush() error {
 		return fmt.Errorf("kv: can't write the store to the disk: %w", err)
 	}
 	s.flushed.invalidate()
-	return s.onDisk()
+	return s.OnDisk()
 }
 
-// onDisk returns an error once nothing is written to the disk any more, see FullAbandon.
-func (s *Store) onDisk() error {
+// OnDisk returns an error once nothing is written to the disk any more, see FullAbandon.
+func (s *Store) OnDisk() error {
 	if s.disk != nil && s.disk.abandoned.Load() {
 		return fmt.Errorf("kv: the disk of %s is full: %w", s.options.Dir, syscall.ENOSPC)
 	}
@@ -155,7 +155,7 @@ func (s *Store) Checkpoint(dir string) error {
 		return fmt.Errorf("kv: can't write the store to the disk: %w", err)
 	}
 	s.flushed.invalidate()
-	if err := s.onDisk(); err != nil {
+	if err := s.OnDisk(); err != nil {
 		return err
 	}
 	err = s.db.Checkpoint(dir)

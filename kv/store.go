@@ -73,6 +73,9 @@ func Open(o Options) (*Store, error) {
 	s.apply.headers = newHeaderCache(o.CachedHeaders, s.AppliedIndex())
 	s.hub = newHub(s, o.WatchTailBytes)
 	s.compact.start()
+	if err := s.OnDisk(); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 
@@ -91,27 +94,13 @@ func (s *Store) openDatabaseAs(readOnly bool) error {
 	s.cache = o.cache()
 	options := o.pebble(s.cache, lock, s.flushed.invalidate)
 	options.ReadOnly = readOnly
-	s.db, err = openPebble(o.Dir, options)
+	s.db, err = pebble.Open(o.Dir, options)
 	if err != nil {
 		s.cache.Unref()
 		lock.Close()
 		return fmt.Errorf("%w: %s can't be opened by this version of ctlplane; use the version that wrote it, or give an empty directory: %w", ErrFormat, o.Dir, err)
 	}
 	return nil
-}
-
-// openPebble opens a database, or fails; Pebble alone can end the process instead, where the disk is full.
-func openPebble(dir string, options *pebble.Options) (_ *pebble.DB, err error) {
-	defer func() {
-		if r := recover(); r != nil {
-			fatal, ok := r.(pebbleFatal)
-			if !ok {
-				panic(r)
-			}
-			err = errors.New(string(fatal))
-		}
-	}()
-	return pebble.Open(dir, options)
 }
 
 // load reads what is kept in memory: the state record, leases and members. None of it grows with the keys.

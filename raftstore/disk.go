@@ -168,11 +168,13 @@ func (d *disk) makeReserve(now DiskSpace) {
 	}
 }
 
-// opened says that the member is open: from now on a write may wait for room.
-func (d *disk) opened() {
+// opened says that the state is open: from now on its writes wait for room. Opening it fails on a full disk,
+// so that whoever started the member learns of it.
+func (d *disk) opened(store *kv.Store) error {
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.open = true
+	d.mu.Unlock()
+	return store.OnDisk()
 }
 
 // full gives up the reserve after a write has found the disk full. It returns false if there was none.
@@ -198,11 +200,8 @@ func (d *disk) storeFull() kv.FullDisk {
 	d.mu.Lock()
 	open := d.open
 	d.mu.Unlock()
-	switch {
-	case d.serving.Err() != nil:
+	if d.serving.Err() != nil || !open {
 		return kv.FullAbandon
-	case !open:
-		return kv.FullFail
 	}
 	timer := d.clock.NewTimer(diskPeriod)
 	defer timer.Stop()

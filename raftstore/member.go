@@ -143,7 +143,7 @@ func (m *Member) openState() error {
 	}
 	m.machine.instruments = m.instruments
 	m.onUnwind(m.machine.close)
-	return nil
+	return m.disk.opened(m.machine.store.Load())
 }
 
 func (m *Member) openLog() error {
@@ -323,7 +323,6 @@ func (m *Member) run() {
 		m.renewals.wait()
 	})
 	m.wg.Go(m.cutLog)
-	m.disk.opened()
 	m.wg.Go(m.watchDisk)
 	m.wg.Go(m.leaderRounds.run)
 	m.wg.Go(m.followerRounds.run)

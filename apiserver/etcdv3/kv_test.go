@@ -149,10 +149,6 @@ func TestUnimplementedNamesTheCall(t *testing.T) {
 			_, err := pb.NewMaintenanceClient(conn).Defragment(ctx, &pb.DefragmentRequest{})
 			return err
 		},
-		"Alarm": func(ctx context.Context) error {
-			_, err := pb.NewMaintenanceClient(conn).Alarm(ctx, &pb.AlarmRequest{Action: pb.AlarmRequest_ACTIVATE})
-			return err
-		},
 	} {
 		if err := call(ctx); status.Code(err) != codes.Unimplemented || !bytes.Contains([]byte(err.Error()), []byte(name)) {
 			t.Errorf("%s: %v", name, err)
