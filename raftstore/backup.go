@@ -11,6 +11,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/ctlplane/ctlplane/api/snapshot"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
 )
@@ -20,9 +21,9 @@ type BackupFormat string
 
 const (
 	// BackupEtcd is etcd's database file: for etcd's own tools and servers. It is written anew each time.
-	BackupEtcd BackupFormat = "etcd"
+	BackupEtcd BackupFormat = snapshot.FormatEtcd
 	// BackupNative is an archive of the store's own files, which are sent as they lie on the disk.
-	BackupNative BackupFormat = "ctlplane"
+	BackupNative BackupFormat = snapshot.FormatNative
 )
 
 // archiveVersion is that of the files in a native backup.
@@ -42,6 +43,11 @@ type Backup struct {
 	Size    int64
 	Version string
 	close   func() error
+}
+
+// NewBackup is a backup that is read from content, and needs no closing.
+func NewBackup(content io.Reader, size int64, version string) *Backup {
+	return &Backup{Reader: content, Size: size, Version: version, close: func() error { return nil }}
 }
 
 // Close removes what was kept on the disk for the backup.

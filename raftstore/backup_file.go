@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/ctlplane/ctlplane/api/snapshot"
 	"github.com/ctlplane/ctlplane/kv/bboltfile"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
 )
@@ -84,7 +85,7 @@ func (f *backupFile) verify(ctx context.Context, skip bool, progress Progress) e
 		return fmt.Errorf("%w: it has no checksum at its end: it was cut off, or copied out of a data directory; if it was copied from a server that had stopped, use --skip-hash-check", ErrNotBackup)
 	}
 	if skip {
-		f.size -= checksumSize
+		f.size -= snapshot.ChecksumSize
 		return nil
 	}
 	done := int64(0)

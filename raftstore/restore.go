@@ -18,8 +18,6 @@ import (
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
 )
 
-const checksumSize = sha256.Size
-
 // restoringDir is where a data directory is made before it is one.
 const restoringDir = "restoring" + snapshotTemp
 

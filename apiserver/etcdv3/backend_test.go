@@ -3,6 +3,7 @@ package etcdv3
 import (
 	"context"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -194,6 +195,13 @@ func (b *localBackend) Status() raftstore.Status {
 
 func (b *localBackend) HasLeader() bool { return b.leader.Load() != 0 }
 
+func (b *localBackend) Alarm(_ context.Context, r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
+	if r.Action == pb.AlarmRequest_GET {
+		return &pb.AlarmResponse{Header: b.Header(), Alarms: b.store.Alarms()}, nil
+	}
+	return applied[*pb.AlarmResponse](b, kv.Command{Alarm: r})
+}
+
 func (b *localBackend) Propose(_ context.Context, c kv.Command) (kv.Result, error) {
 	if c.LeaseGrant != nil && c.LeaseGrant.ID == 0 {
 		c.LeaseGrant.ID = b.store.ChooseLeaseID()
@@ -263,4 +271,9 @@ func connect(t testing.TB, address string) *clientv3.Client {
 func newClient(t testing.TB) *clientv3.Client {
 	t.Helper()
 	return connect(t, serve(t, newLocalBackend(t), ServerConfig{}, Options{}))
+}
+
+// Backup sends something in place of a database.
+func (b *localBackend) Backup(_ context.Context, format raftstore.BackupFormat) (*raftstore.Backup, error) {
+	return raftstore.NewBackup(strings.NewReader(string(format)+strings.Repeat("x", 100_000)), int64(len(format))+100_000, "3.7.0"), nil
 }

@@ -11,12 +11,9 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
+	"github.com/ctlplane/ctlplane/api/snapshot"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
-
-// SnapshotFormatKey is the metadata key by which a caller of Maintenance.Snapshot asks for a format other than
-// etcd's. A server of etcd's own doesn't know it and sends its own.
-const SnapshotFormatKey = "ctlplane-snapshot-format"
 
 // snapshotChunk is how much is sent in one message.
 const snapshotChunk = 32 << 10
@@ -46,7 +43,7 @@ func (s *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenanc
 }
 
 func snapshotFormat(ctx context.Context) (raftstore.BackupFormat, error) {
-	asked := metadata.ValueFromIncomingContext(ctx, SnapshotFormatKey)
+	asked := metadata.ValueFromIncomingContext(ctx, snapshot.FormatKey)
 	if len(asked) == 0 {
 		return raftstore.BackupEtcd, nil
 	}
