@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"gopkg.in/natefinch/lumberjack.v2"
 )
@@ -79,21 +80,23 @@ func (l LogSettings) handler(out io.Writer) slog.Handler {
 	return slog.NewJSONHandler(out, &slog.HandlerOptions{Level: levels[l.Level], AddSource: true, ReplaceAttr: asEtcd})
 }
 
-// asEtcd names the fields of a line as etcd's logs have them, for whoever reads them by machine.
+// asEtcd names the fields of a line as etcd's logs have them, for whoever reads them by machine. What a line is about may
+// have fields of the same names, with values of other types.
 func asEtcd(groups []string, a slog.Attr) slog.Attr {
-	if len(groups) > 0 {
-		return a
-	}
-	switch a.Key {
-	case slog.TimeKey:
-		return slog.String("ts", a.Value.Time().Format("2006-01-02T15:04:05.000000Z0700"))
-	case slog.LevelKey:
-		return slog.String("level", strings.ToLower(a.Value.String()))
-	case slog.SourceKey:
-		if source, ok := a.Value.Any().(*slog.Source); ok {
-			file := filepath.Join(filepath.Base(filepath.Dir(source.File)), filepath.Base(source.File))
-			return slog.String("caller", file+":"+strconv.Itoa(source.Line))
+	switch value := a.Value.Any().(type) {
+	case time.Duration:
+		return slog.String(a.Key, value.String())
+	case time.Time:
+		if a.Key == slog.TimeKey && len(groups) == 0 {
+			return slog.String("ts", value.Format("2006-01-02T15:04:05.000000Z0700"))
 		}
+	case slog.Level:
+		if a.Key == slog.LevelKey && len(groups) == 0 {
+			return slog.String("level", strings.ToLower(value.String()))
+		}
+	case *slog.Source:
+		file := filepath.Join(filepath.Base(filepath.Dir(value.File)), filepath.Base(value.File))
+		return slog.String("caller", file+":"+strconv.Itoa(value.Line))
 	}
 	return a
 }

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestLogsLookLikeEtcds(t *testing.T) {
@@ -19,7 +20,7 @@ func TestLogsLookLikeEtcds(t *testing.T) {
 		t.Fatal(err)
 	}
 	logger.Info("not this")
-	logger.Warn("this", "key", "value", slog.Group("inner", "level", 1))
+	logger.Warn("this", "key", "value", slog.Group("inner", "level", 1), "time", 1500*time.Millisecond, "source", "here")
 	if err := closeLogs(); err != nil {
 		t.Fatal(err)
 	}
@@ -32,7 +33,7 @@ func TestLogsLookLikeEtcds(t *testing.T) {
 		t.Fatal(err)
 	}
 	caller, _ := line["caller"].(string)
-	if line["level"] != "warn" || line["msg"] != "this" || line["key"] != "value" || line["ts"] == nil || !strings.HasPrefix(caller, "etcdconfig/logs_test.go:") {
+	if line["level"] != "warn" || line["msg"] != "this" || line["key"] != "value" || line["ts"] == nil || line["time"] != "1.5s" || line["source"] != "here" || !strings.HasPrefix(caller, "etcdconfig/logs_test.go:") {
 		t.Errorf("%s", content)
 	}
 }
