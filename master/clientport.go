@@ -41,6 +41,7 @@ func (m *Master) newClientPort(objects *registry.Registry, who auth.Authenticato
 	p := &clientPort{port: port.New(m.cfg.Logger), tls: m.clientTLS(), logger: m.cfg.Logger}
 	config := m.cfg.ClientServer
 	config.HasLeader = func() bool { return m.cluster.Member.Status().Leader != 0 }
+	config.IsLearner = m.cluster.Member.IsLearner
 	var byCertificate etcdv3.Allow
 	if m.cfg.ClientTLS == nil && !m.cfg.KVInsecure {
 		byCertificate = etcdv3.AllowByCertificate

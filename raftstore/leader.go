@@ -112,6 +112,7 @@ func (m *Member) term(ctx context.Context) {
 	var parts sync.WaitGroup
 	parts.Go(func() { m.expireLeases(ctx, lessor) })
 	parts.Go(func() { m.tendMembers(ctx) })
+	parts.Go(func() { m.watchCorruption(ctx) })
 	parts.Go(func() { m.watchQuota(ctx) })
 	parts.Wait()
 }

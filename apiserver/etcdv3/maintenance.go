@@ -41,7 +41,7 @@ func (s *maintenanceServer) Status(context.Context, *pb.StatusRequest) (*pb.Stat
 	resp := &pb.StatusResponse{
 		Header: s.store.Header(), Version: version.Version, StorageVersion: storageVersion(),
 		Leader: st.Leader, RaftTerm: st.Term, RaftIndex: st.CommitIndex, RaftAppliedIndex: st.AppliedIndex,
-		DbSize: st.DBSize, DbSizeInUse: st.DBSizeInUse, IsLearner: st.IsLearner,
+		DbSize: st.DBSize, DbSizeInUse: st.DBSizeInUse, IsLearner: st.IsLearner, DbSizeQuota: st.Quota,
 		DowngradeInfo: s.store.DowngradeInfo(),
 	}
 	if st.Leader == 0 {
