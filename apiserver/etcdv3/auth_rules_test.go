@@ -16,6 +16,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/ctlplane/ctlplane/api/v3electionpb"
+	"github.com/ctlplane/ctlplane/api/v3lockpb"
 	"github.com/ctlplane/ctlplane/api/writepb"
 	"github.com/ctlplane/ctlplane/kv"
 )
@@ -34,6 +36,7 @@ func TestEveryRPCHasARule(t *testing.T) {
 var publicCalls = []string{
 	pb.Auth_AuthStatus_FullMethodName, pb.Auth_Authenticate_FullMethodName,
 	"/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/List", "/grpc.health.v1.Health/Watch",
+	"/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 }
 
 // TestCVE202633413NobodyGetsIn calls every RPC without credentials: where users are told apart only what is public may answer
@@ -113,6 +116,12 @@ func callMessages(name string) (request, answer proto.Message) {
 		return &pb.AuthUserAddRequest{Name: "mallory", Password: "x"}, &emptypb.Empty{}
 	case pb.Auth_RoleAdd_FullMethodName:
 		return &pb.AuthRoleAddRequest{Name: "all"}, &emptypb.Empty{}
+	case v3lockpb.Lock_Unlock_FullMethodName:
+		return &v3lockpb.UnlockRequest{Key: key}, &emptypb.Empty{}
+	case v3electionpb.Election_Proclaim_FullMethodName:
+		return &v3electionpb.ProclaimRequest{Leader: &v3electionpb.LeaderKey{Name: key, Key: key, Rev: 1}}, &emptypb.Empty{}
+	case v3electionpb.Election_Resign_FullMethodName:
+		return &v3electionpb.ResignRequest{Leader: &v3electionpb.LeaderKey{Name: key, Key: key, Rev: 1}}, &emptypb.Empty{}
 	case pb.Watch_Watch_FullMethodName:
 		return &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: &pb.WatchCreateRequest{Key: key}}}, &pb.WatchResponse{}
 	case writepb.Pipeline_Write_FullMethodName:
