@@ -3,12 +3,15 @@ package main
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
+
+	"github.com/ctlplane/ctlplane/client"
 )
 
 // outputFormats are those that etcdctl's commands print in.
@@ -53,19 +56,43 @@ func pointAtCluster(cmd *cobra.Command, _ []string) error {
 	if err := fromEtcdctlVariables(flags); err != nil {
 		return err
 	}
-	if format := flags.Lookup("write-out"); format != nil && !knownFormat(format.Value.String()) {
+	if format := flags.Lookup("write-out"); format != nil && !slices.Contains(outputFormats, format.Value.String()) {
 		return fmt.Errorf("unknown output format %q: use one of %s", format.Value, strings.Join(outputFormats, ", "))
 	}
-	if flags.Changed("endpoints") {
-		return nil
-	}
 	access, err := clusterAccess(cmd)
-	if err != nil {
-		return fmt.Errorf("%w; or name the store's client port with --endpoints", err)
+	if flags.Changed("endpoints") {
+		endpoints, _ := flags.GetStringSlice("endpoints")
+		if err != nil || securityGiven(flags) || !within(endpoints, access.Endpoints) {
+			return nil // another store
+		}
+	} else {
+		if err != nil {
+			return fmt.Errorf("%w; or name the store's client port with --endpoints", err)
+		}
+		if err := flags.Set("endpoints", strings.Join(access.Endpoints, ",")); err != nil {
+			return err
+		}
 	}
-	if err := flags.Set("endpoints", strings.Join(access.Endpoints, ",")); err != nil {
-		return err
+	return useAccess(flags, access)
+}
+
+// securityGiven tells whether it was said how to connect.
+func securityGiven(flags *pflag.FlagSet) bool {
+	return slices.ContainsFunc([]string{"cacert", "cert", "key", "insecure-transport", "insecure-skip-tls-verify"}, flags.Changed)
+}
+
+// within tells whether all endpoints are the cluster's.
+func within(endpoints, cluster []string) bool {
+	for _, endpoint := range endpoints {
+		if !slices.Contains(cluster, strings.TrimPrefix(strings.TrimSpace(endpoint), "https://")) {
+			return false
+		}
 	}
+	return true
+}
+
+// useAccess fills in the certificates that were not given.
+func useAccess(flags *pflag.FlagSet, access client.Access) error {
 	if access.Insecure {
 		return flags.Set("insecure-transport", "true")
 	}
@@ -82,15 +109,6 @@ func pointAtCluster(cmd *cobra.Command, _ []string) error {
 		}
 	}
 	return nil
-}
-
-func knownFormat(format string) bool {
-	for _, known := range outputFormats {
-		if format == known {
-			return true
-		}
-	}
-	return false
 }
 
 // etcdctlPrefix begins the variables that stand for etcdctl's flags.
