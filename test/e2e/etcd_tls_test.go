@@ -207,6 +207,7 @@ func TestEtcdWithTheUsersCertificates(t *testing.T) {
 	cert, key := stranger.issue("c", "127.0.0.1")
 	lost := c.start("c", "--peer-cert-file", cert, "--peer-key-file", key)
 	alice.run("put", "while", "away")
+	eventually(t, "the member to be refused", func() bool { return lost.logged("tls: unknown certificate authority") })
 	select {
 	case <-lost.ready:
 		t.Errorf("a member with a certificate of another CA is ready:\n%s", lost.logs())
