@@ -95,7 +95,9 @@ func (w *Compaction) Run(ctx context.Context, r *Run) error {
 // compact compacts up to revision and waits until that is done to the data too.
 func (r *Run) compact(ctx context.Context, revision int64) error {
 	began := r.Clock.Now()
+	r.Mark("compaction asked for")
 	_, err := pb.NewKVClient(r.Conn(0)).Compact(ctx, &pb.CompactionRequest{Revision: revision, Physical: true})
+	r.Mark("compacted")
 	r.Figure("compaction_seconds", r.Clock.Since(began).Seconds())
 	return err
 }

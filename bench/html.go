@@ -139,7 +139,14 @@ func charts(sides []named) []page.Chart {
 	rate := page.Lines{Title: first.Unit + " a second over time", X: page.Axis{Label: "seconds"}, Y: page.Axis{Label: first.Unit + " a second"}}
 	latency := page.Lines{Title: "Latency over time", X: page.Axis{Label: "seconds"}, Y: page.Axis{Label: "ms", Scale: page.Log}}
 	spread := page.Lines{Title: "Latency distribution", X: page.Axis{Label: "share of " + first.Unit, Scale: page.Nines}, Y: page.Axis{Label: "ms", Scale: page.Log}}
+	if len(sides[0].reports) > 1 {
+		rate.Title += ", further rounds dashed"
+		latency.Title += ", first round"
+	}
 	for i, side := range sides {
+		for _, m := range side.reports[0].Moments {
+			latency.Marks = append(latency.Marks, page.Mark{X: m.Seconds, Name: strings.TrimSpace(side.name + " " + m.Name), Color: i})
+		}
 		for round, r := range side.reports {
 			over, p50, p99 := r.lines()
 			name := func(of string) string {
@@ -180,7 +187,9 @@ func (r Report) lines() (rate, p50, p99 []page.XY) {
 func distribution(reports []Report) []page.XY {
 	merged := newHistogram()
 	for _, r := range reports {
-		merged.Merge(r.histogram)
+		if r.histogram != nil { // else it was not measured here
+			merged.Merge(r.histogram)
+		}
 	}
 	var points []page.XY
 	for _, p := range distributionOf(merged) {

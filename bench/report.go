@@ -26,9 +26,10 @@ type Report struct {
 	Figures      map[string]float64 `json:"figures,omitempty"`
 	Distribution []Percentile       `json:"distribution,omitempty"`
 	Timeline     []Point            `json:"timeline,omitempty"`
+	Moments      []Moment           `json:"moments,omitempty"`
 	Settings     Settings           `json:"settings"`
 
-	histogram *hdr.Histogram
+	histogram *hdr.Histogram // nil in a report that no run has made
 }
 
 // Latency is how long operations took, in milliseconds: in a closed loop from call to answer, at a constant rate from
@@ -46,6 +47,12 @@ type SeriesReport struct {
 	Name    string  `json:"name"`
 	Count   int64   `json:"count"`
 	Latency Latency `json:"latency_ms"`
+}
+
+// Moment is when something happened in a run, in seconds since the start of the measurement.
+type Moment struct {
+	Name    string  `json:"name"`
+	Seconds float64 `json:"seconds"`
 }
 
 // Percentile is one point of a distribution: this share of the operations took so long at most.
@@ -73,7 +80,7 @@ func newReport(r *Run) Report {
 	all := r.main.total
 	report := Report{
 		Workload: r.workload.Name, Unit: r.workload.Unit, Operations: all.TotalCount(), Errors: r.failed, ErrorTexts: r.errors,
-		Latency: latencyOf(all), Seconds: r.seconds, Trials: r.trials, Figures: r.figures, Distribution: distributionOf(all), Timeline: r.points,
+		Latency: latencyOf(all), Seconds: r.seconds, Trials: r.trials, Figures: r.figures, Distribution: distributionOf(all), Timeline: r.points, Moments: r.marks,
 		Settings: Settings{
 			ServerVersion: r.version, Endpoints: r.Endpoints, Target: r.Target, TLS: r.TLS != nil, Clients: r.Clients,
 			Connections: r.Connections, Rate: r.Rate, KeySize: r.KeySize, KeySpace: r.KeySpace, ValueSize: r.ValueSize,

@@ -36,6 +36,7 @@ type Run struct {
 	series  []*Series
 	figures map[string]float64
 	trials  []float64 // in ms
+	marks   []Moment
 	failed  int64
 	errors  map[string]int64
 	seconds float64
@@ -233,6 +234,14 @@ func (r *Run) Figure(name string, value float64) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.figures[name] = value
+}
+
+// Mark notes that something happened now, to be shown where the run is plotted over time.
+func (r *Run) Mark(name string) {
+	now := r.Clock.Now()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.marks = append(r.marks, Moment{name, now.Sub(r.window.start).Seconds()})
 }
 
 // Say tells a person who watches what goes on before the load starts.

@@ -114,9 +114,18 @@ func (t *table) charts(load string) []page.Chart {
 // thisMachine reads what Linux tells of it; what it does not tell stays empty.
 func thisMachine() machine {
 	return machine{
-		CPUs: runtime.NumCPU(), CPU: field("/proc/cpuinfo", "model name"), Memory: field("/proc/meminfo", "MemTotal"),
+		CPUs: runtime.NumCPU(), CPU: field("/proc/cpuinfo", "model name"), Memory: gibibytes(field("/proc/meminfo", "MemTotal")),
 		Kernel: firstLine("/proc/sys/kernel/ostype") + " " + firstLine("/proc/sys/kernel/osrelease"), Go: runtime.Version(),
 	}
+}
+
+// gibibytes writes what /proc says in kB.
+func gibibytes(kB string) string {
+	var n float64
+	if _, err := fmt.Sscanf(kB, "%f kB", &n); err != nil {
+		return kB
+	}
+	return fmt.Sprintf("%.1f GiB", n/(1<<20))
 }
 
 // field is the value of the first line of file that starts with name and a colon.

@@ -51,7 +51,7 @@ func (a Axis) apply(axis *plot.Axis) {
 		axis.Tick.Marker = plot.TickerFunc(logTicks)
 	case Nines:
 		axis.Min = 0
-		axis.Max = max(axis.Max, 1)
+		axis.Max = max(axis.Max, 1) + 0.25 // room for the last label
 		axis.Tick.Marker = plot.TickerFunc(ninesTicks)
 	}
 }

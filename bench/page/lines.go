@@ -1,6 +1,7 @@
 package page
 
 import (
+	"image/color"
 	"math"
 
 	"gonum.org/v1/plot"
@@ -29,13 +30,26 @@ type Line struct {
 // XY is a point.
 type XY struct{ X, Y float64 }
 
-// Mark is a moment on the X axis at which something happened.
+// Mark is a moment on the X axis at which something happened, to the line of the same colour.
 type Mark struct {
-	X    float64
-	Name string
+	X     float64
+	Name  string
+	Color int
 }
 
 func (l Lines) caption() string { return l.Title }
+
+func (l Lines) wide() bool { return false }
+
+func (l Lines) legend() []key {
+	var keys []key
+	for _, line := range l.Lines {
+		if line.Name != "" {
+			keys = append(keys, key{line.Name, css(colorOf(line.Color)), line.Dashed})
+		}
+	}
+	return keys
+}
 
 func (l Lines) draw() ([]byte, error) {
 	p := newPlot()
@@ -58,18 +72,16 @@ func (l Lines) draw() ([]byte, error) {
 			drawn.LineStyle.Dashes = []vg.Length{4, 2.5}
 		}
 		p.Add(drawn)
-		if line.Name != "" {
-			p.Legend.Add(line.Name, drawn)
-		}
 	}
 	l.X.apply(&p.X)
 	l.Y.apply(&p.Y)
-	p.Legend.Left = l.X.Scale == Nines // where the curve is low
 	if l.Y.Scale == Linear {
-		p.Y.Max *= 1.25 // room for the legend
+		p.Y.Max *= 1.08
 	}
-	for _, m := range l.Marks {
-		p.Add(markLine{at: l.X.Scale.place(m.X), name: m.Name})
+	for i, m := range l.Marks {
+		if at := l.X.Scale.place(m.X); at >= p.X.Min && at <= p.X.Max {
+			p.Add(markLine{at: at, name: m.Name, color: colorOf(m.Color), row: i})
+		}
 	}
 	return element(p, width, height)
 }
@@ -87,18 +99,24 @@ func (l Lines) points(line Line) plotter.XYs {
 	return points
 }
 
-// markLine is a vertical line with a name at its top.
+// markLine is a vertical line with a name, in a row of its own below the upper edge.
 type markLine struct {
-	at   float64
-	name string
+	at    float64
+	name  string
+	color color.Color
+	row   int
 }
 
 // Plot implements plot.Plotter.
 func (m markLine) Plot(c draw.Canvas, p *plot.Plot) {
 	place, _ := p.Transforms(&c)
 	x := place(m.at)
-	c.StrokeLine2(draw.LineStyle{Color: soft, Width: 0.8, Dashes: []vg.Length{2, 2}}, x, c.Min.Y, x, c.Max.Y)
+	c.StrokeLine2(draw.LineStyle{Color: m.color, Width: 0.8, Dashes: []vg.Length{2, 2}}, x, c.Min.Y, x, c.Max.Y)
 	style := p.X.Tick.Label
-	style.XAlign, style.YAlign = draw.XLeft, draw.YTop
-	c.FillText(style, vg.Point{X: x + 3, Y: c.Max.Y}, m.name)
+	style.Color, style.XAlign, style.YAlign = m.color, draw.XLeft, draw.YTop
+	gap := vg.Length(3)
+	if x > (c.Min.X+c.Max.X)/2 { // where there is more room to the left
+		style.XAlign, gap = draw.XRight, -gap
+	}
+	c.FillText(style, vg.Point{X: x + gap, Y: c.Max.Y - vg.Length(m.row)*style.Font.Size*1.2}, m.name)
 }

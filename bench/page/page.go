@@ -45,14 +45,27 @@ type Row struct {
 // Chart is a plot.
 type Chart interface {
 	caption() string
+	// legend says which line is what; nil where there is one only.
+	legend() []key
+	// wide is set for one that takes a whole row of the page.
+	wide() bool
 	// draw makes an SVG element.
 	draw() ([]byte, error)
+}
+
+// key is an entry of a legend.
+type key struct {
+	Name   string
+	Color  string // as CSS has it
+	Dashed bool
 }
 
 //go:embed page.html
 var source string
 
-var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{"svg": svg, "caption": Chart.caption}).Parse(source))
+var pageTemplate = template.Must(template.New("page").Funcs(template.FuncMap{
+	"svg": svg, "caption": Chart.caption, "legend": Chart.legend, "wide": Chart.wide,
+}).Parse(source))
 
 func svg(c Chart) (template.HTML, error) {
 	element, err := c.draw()

@@ -26,6 +26,10 @@ type Span struct {
 
 func (s Spans) caption() string { return s.Title }
 
+func (s Spans) legend() []key { return nil }
+
+func (s Spans) wide() bool { return true }
+
 func (s Spans) draw() ([]byte, error) {
 	p := newPlot()
 	p.Add(s)
@@ -44,7 +48,7 @@ func (s Spans) draw() ([]byte, error) {
 	p.Y.Tick.Marker = plot.ConstantTicks(ticks)
 	p.Y.Tick.LineStyle.Width = 0
 	p.Y.Tick.Label.Color = ink
-	return element(p, width, vg.Length(len(s.Rows))*0.75*vg.Centimeter+1.8*vg.Centimeter)
+	return element(p, wideWidth, vg.Length(len(s.Rows))*0.72*vg.Centimeter+1.8*vg.Centimeter)
 }
 
 // height is where the i-th row lies: the first is on top.

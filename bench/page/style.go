@@ -3,6 +3,7 @@ package page
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"image/color"
 
 	"gonum.org/v1/plot"
@@ -13,10 +14,11 @@ import (
 	"gonum.org/v1/plot/vg/vgsvg"
 )
 
-// The size of a plot. The page scales it to the room that there is.
+// The size of a plot, and the width of one that takes a whole row. The page scales them to the room that there is.
 const (
-	width  = 15 * vg.Centimeter
-	height = 8.4 * vg.Centimeter
+	width     = 15 * vg.Centimeter
+	height    = 8 * vg.Centimeter
+	wideWidth = 30 * vg.Centimeter
 )
 
 var (
@@ -26,16 +28,19 @@ var (
 )
 
 // palette is told apart by people who don't see all colours too (after Okabe and Ito).
-var palette = []color.Color{
-	color.NRGBA{0x16, 0x68, 0xdc, 0xff}, // blue
-	color.NRGBA{0xd5, 0x5e, 0x00, 0xff}, // vermilion
-	color.NRGBA{0x00, 0x9e, 0x73, 0xff}, // green
-	color.NRGBA{0xcc, 0x79, 0xa7, 0xff}, // purple
-	color.NRGBA{0xe6, 0x9f, 0x00, 0xff}, // orange
-	color.NRGBA{0x56, 0xb4, 0xe9, 0xff}, // sky
+var palette = []color.NRGBA{
+	{0x16, 0x68, 0xdc, 0xff}, // blue
+	{0xd5, 0x5e, 0x00, 0xff}, // vermilion
+	{0x00, 0x9e, 0x73, 0xff}, // green
+	{0xcc, 0x79, 0xa7, 0xff}, // purple
+	{0xe6, 0x9f, 0x00, 0xff}, // orange
+	{0x56, 0xb4, 0xe9, 0xff}, // sky
 }
 
-func colorOf(i int) color.Color { return palette[i%len(palette)] }
+func colorOf(i int) color.NRGBA { return palette[i%len(palette)] }
+
+// css is a colour as CSS has it.
+func css(c color.NRGBA) string { return fmt.Sprintf("#%02x%02x%02x", c.R, c.G, c.B) }
 
 // newPlot is an empty plot in the style of the page: light lines, sans-serif, no frame.
 func newPlot() *plot.Plot {
@@ -54,9 +59,6 @@ func newPlot() *plot.Plot {
 		axis.Tick.Length = 3
 	}
 	p.Y.LineStyle.Width = 0
-	p.Legend.TextStyle.Font, p.Legend.TextStyle.Color = sans, ink
-	p.Legend.TextStyle.Handler = p.TextHandler
-	p.Legend.Top, p.Legend.ThumbnailWidth, p.Legend.Padding = true, 16, 2
 	return p
 }
 
