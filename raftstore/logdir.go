@@ -35,6 +35,9 @@ func (m *Member) checkLog() error {
 	if term > 0 {
 		return nil
 	}
+	if from, err := loadOrigin(m.config.DataDir); err != nil || from != nil {
+		return err // a restored state begins without a log
+	}
 	where := m.config.LogDir
 	if where == "" {
 		where = filepath.Join(m.config.DataDir, "raft")
