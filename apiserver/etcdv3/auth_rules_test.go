@@ -72,12 +72,7 @@ func eachRPC(t *testing.T, b Backend, visit func(fullMethod string, m grpc.Metho
 // callPlainly calls an RPC without credentials, and returns the error that it answers, be it in a message.
 func callPlainly(t *testing.T, address, name string, m grpc.MethodInfo) error {
 	t.Helper()
-	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	stream, err := conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, name)
+	stream, err := plainConn(t, address).NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, name)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +95,17 @@ func callPlainly(t *testing.T, address, name string, m grpc.MethodInfo) error {
 		return status.Error(codes.Code(a.Results[0].Code), a.Results[0].Message)
 	}
 	return nil
+}
+
+// plainConn is a connection without the habit of etcd's client to try again.
+func plainConn(t testing.TB, address string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn
 }
 
 // callMessages are a valid request for an RPC, and an empty answer.

@@ -285,7 +285,7 @@ func TestBadTokens(t *testing.T) {
 	_, address, root, alice := withAuth(t, cheapPasswords)
 	ctx := t.Context()
 	c := connect(t, address)
-	kvs := pb.NewKVClient(c.ActiveConnection()) // without the client's habit of trying again
+	kvs := pb.NewKVClient(plainConn(t, address))
 	get := func(token string) error {
 		return second(kvs.Range(withToken(ctx, token), &pb.RangeRequest{Key: []byte("r/1")}))
 	}

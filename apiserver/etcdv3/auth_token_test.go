@@ -176,7 +176,7 @@ func TestSignedTokensOfEarlierRevisions(t *testing.T) {
 	if _, err := root.UserAdd(ctx, "bob", "bob"); err != nil {
 		t.Fatal(err)
 	}
-	plain := connect(t, address).ActiveConnection()
+	plain := plainConn(t, address)
 	for what, err := range map[string]error{
 		"put":   second(pb.NewKVClient(plain).Put(withToken(ctx, old.Token), &pb.PutRequest{Key: []byte("k")})),
 		"get":   second(pb.NewKVClient(plain).Range(withToken(ctx, old.Token), &pb.RangeRequest{Key: []byte("k")})),
