@@ -203,6 +203,9 @@ func TestGateway(t *testing.T) {
 		{"/v3/lease/grant", `{"TTL":"60","ID":"7"}`, `"TTL":"60"`},
 		{"/v3/lease/leases", `{}`, `"ID":"7"`},
 		{"/v3/lease/keepalive", `{"ID":"7"}`, `"result":{`},
+		{"/v3/lock/lock", `{"name":"bA==","lease":"7"}`, `"key":"`},
+		{"/v3/election/campaign", `{"name":"ZQ==","lease":"7","value":"bWU="}`, `"leader":{`},
+		{"/v3/election/leader", `{"name":"ZQ=="}`, `"value":"bWU="`},
 		{"/v3/cluster/member/list", `{}`, `"name":"m1"`},
 		{"/v3/maintenance/status", `{}`, `"version":"3.`},
 		{"/v3/auth/status", `{}`, `"header":`},
@@ -404,4 +407,48 @@ func TestCertificatesOverHTTP(t *testing.T) {
 		t.Fatal(err)
 	}
 	conn.Close()
+}
+
+// TestGatewayIsNobody enables the store's users: a call through the gateway is that of its token's user, and without one nobody's, whatever
+// certificate was shown. Where a certificate's name would be a user's, it is refused rather than passed over.
+func TestGatewayIsNobody(t *testing.T) {
+	for name, byName := range map[string]bool{"certificates are no users": false, "certificates are users": true} {
+		t.Run(name, func(t *testing.T) {
+			r := startStore(t, func(c *Config) { secured(c); c.KV.ClientCertAuth = byName })
+			admin := pki.AdminLeaf()
+			c := r.client(&admin)
+			for _, call := range [][2]string{
+				{"user/add", `{"name":"root","password":"pw"}`}, {"role/add", `{"name":"root"}`},
+				{"user/grant", `{"user":"root","role":"root"}`}, {"enable", `{}`},
+			} {
+				if code, got, _ := r.ask(c, http.MethodPost, r.url("/v3/auth/"+call[0]), call[1]); code != http.StatusOK {
+					t.Fatalf("%s: %d %s", call[0], code, got)
+				}
+			}
+			put := `{"key":"Zm9v","value":"YmFy"}`
+			code, got, _ := r.ask(c, http.MethodPost, r.url("/v3/kv/put"), put)
+			if byName {
+				if code != http.StatusBadRequest || !strings.Contains(got, "CommonName") {
+					t.Errorf("a call with a certificate: %d %s", code, got)
+				}
+				return
+			}
+			if code != http.StatusBadRequest || !strings.Contains(got, "user name is empty") {
+				t.Errorf("a call without a token: %d %s", code, got)
+			}
+			var answer struct{ Token string }
+			_, got, _ = r.ask(c, http.MethodPost, r.url("/v3/auth/authenticate"), `{"name":"root","password":"pw"}`)
+			if err := json.Unmarshal([]byte(got), &answer); err != nil || answer.Token == "" {
+				t.Fatalf("authenticate: %s", got)
+			}
+			for _, prefix := range []string{"", "Bearer "} {
+				if code, got, _ := r.ask(c, http.MethodPost, r.url("/v3/kv/put"), put, "Authorization", prefix+answer.Token); code != http.StatusOK {
+					t.Errorf("a call with a token: %d %s", code, got)
+				}
+			}
+			if code, got, _ := r.ask(c, http.MethodGet, r.url("/health"), ""); code != http.StatusOK {
+				t.Errorf("/health: %d %s", code, got)
+			}
+		})
+	}
 }

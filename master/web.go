@@ -13,10 +13,14 @@ import (
 
 // webConfig is what is served over HTTP, but for the gateway.
 func (m *Master) webConfig(metrics prometheus.Registerer, metricsHandler http.Handler) web.Config {
+	access := web.Access{CORS: m.cfg.HTTP.CORS, Hosts: m.cfg.HTTP.HostWhitelist}
+	if m.cfg.KV.ClientCertAuth {
+		access.RefusesCommonName = func() bool { return m.cluster.Member.Auth().Enabled() }
+	}
 	return web.Config{
 		Store: storeHealth{m.cluster.Member}, Metrics: metricsHandler, HealthMetrics: web.NewHealthMetrics(metrics),
 		Pprof:  m.cfg.HTTP.Pprof,
-		Access: web.Access{CORS: m.cfg.HTTP.CORS, Hosts: m.cfg.HTTP.HostWhitelist},
+		Access: access,
 		Logger: m.cfg.Logger,
 	}
 }
@@ -33,4 +37,4 @@ func (s storeHealth) HasLeader() bool { return s.Status().Leader != 0 }
 func (s storeHealth) IsLearner() bool { return s.Status().IsLearner }
 
 // Alarms implements web.Store.
-func (s storeHealth) Alarms() []*pb.AlarmMember { return nil }
+func (s storeHealth) Alarms() []*pb.AlarmMember { return s.Status().Alarms }

@@ -59,6 +59,7 @@ var metrics = []metric{
 	gauge("etcd_server_proposals_pending", "Commands that wait to be proposed or applied.", func(s *Status) float64 { return float64(s.Pending) }),
 	counter("etcd_server_proposals_failed_total", "Commands that failed, or whose outcome is not known.", func(s *Status) float64 { return float64(s.Failed) }),
 
+	gauge("etcd_server_quota_backend_bytes", "How many living bytes the store takes; 0: as many as there is room for.", func(s *Status) float64 { return float64(s.Quota) }),
 	gauge("etcd_mvcc_db_total_size_in_bytes", "What the state takes on the disk.", func(s *Status) float64 { return float64(s.DBSize) }),
 	gauge("etcd_mvcc_db_total_size_in_use_in_bytes", "What of that is not waiting to be reclaimed.", func(s *Status) float64 { return float64(s.DBSizeInUse) }),
 	counter("etcd_mvcc_put_total", "Puts since the start, those in transactions too.", func(s *Status) float64 { return float64(s.Store.Puts) }),

@@ -21,7 +21,7 @@ func TestGeneratedCodeIsFresh(t *testing.T) {
 	if text, err := generate.CombinedOutput(); err != nil {
 		t.Fatalf("generating: %v\n%s", err, text)
 	}
-	fresh, err := filepath.Glob(filepath.Join(out, "api/*/*.pb.go"))
+	fresh, err := filepath.Glob(filepath.Join(out, "api/*/*.pb*.go"))
 	if err != nil || len(fresh) == 0 {
 		t.Fatalf("nothing was generated (%v)", err)
 	}

@@ -18,6 +18,9 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/encoding/protojson"
+
+	"github.com/ctlplane/ctlplane/api/v3electionpb"
+	"github.com/ctlplane/ctlplane/api/v3lockpb"
 )
 
 // bodyTimeout bounds how long a request that is not a stream may take to arrive.
@@ -77,6 +80,7 @@ func NewGateway(c GatewayConfig) (*Gateway, error) {
 	for _, register := range []func(context.Context, *runtime.ServeMux, *grpc.ClientConn) error{
 		gw.RegisterKVHandler, gw.RegisterWatchHandler, gw.RegisterLeaseHandler,
 		gw.RegisterClusterHandler, gw.RegisterMaintenanceHandler, gw.RegisterAuthHandler,
+		v3lockpb.RegisterLockHandler, v3electionpb.RegisterElectionHandler,
 	} {
 		if err := register(context.Background(), g.mux, g.conn); err != nil {
 			return nil, errors.Join(err, g.conn.Close())
