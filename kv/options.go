@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 
@@ -101,7 +102,7 @@ func (o Options) pebble(cache *pebble.Cache, lock *pebble.Lock, onFlush func()) 
 				o.Logger.Warn("writes stall: the disk can't keep up", "reason", i.Reason)
 			},
 			DiskSlow:        func(i pebble.DiskSlowInfo) { o.Logger.Warn("the disk is slow", "operation", i.String()) },
-			BackgroundError: func(err error) { o.Logger.Error("a background operation of the store failed", "err", err) },
+			BackgroundError: o.backgroundError,
 		},
 	}
 	for i := range p.Levels {
@@ -111,6 +112,15 @@ func (o Options) pebble(cache *pebble.Cache, lock *pebble.Lock, onFlush func()) 
 		p.Levels[i].IndexBlockSize = 256 << 10
 	}
 	return p
+}
+
+// backgroundError logs what Pebble tries again. A full disk is its owner's to report, see Options.DiskFull.
+func (o Options) backgroundError(err error) {
+	level := slog.LevelError
+	if isFull(err) {
+		level = slog.LevelDebug
+	}
+	o.Logger.Log(context.Background(), level, "a background operation of the store failed; it is tried again", "err", err.Error())
 }
 
 // pebbleLogger passes Pebble's log on: its routine messages as debug messages.

@@ -12,14 +12,18 @@ import (
 // stored are the keys and values that can be read at the present revision: neither their history nor what
 // waits to be reclaimed counts, so a delete makes room at once.
 //
-// Only the leader looks at the quota, and it raises an alarm then, which is looked at in apply too: so
-// however many commands are on their way, the answer is the same everywhere.
+// Only the leader does: others may not know yet that an alarm was taken back. For the quota it raises an
+// alarm, which is looked at in apply too: so however many commands are on their way, the answer is the same
+// everywhere.
 func (m *Member) admit(command *kv.Command, size int) error {
+	if !m.leads() {
+		return nil
+	}
 	store := m.machine.store.Load()
 	if err := store.Refused(command); err != nil {
 		return err
 	}
-	if m.config.QuotaBytes <= 0 || !command.TakesRoom() || !m.leads() {
+	if m.config.QuotaBytes <= 0 || !command.TakesRoom() {
 		return nil
 	}
 	if store.LiveBytes()+int64(size) <= m.config.QuotaBytes {
