@@ -40,7 +40,7 @@ func largeStage(n size) stage {
 		}
 		s.note(row{name: "writing " + keys + " keys (16 B + 64 B)", unit: millis, less: true}, report.Figures["fill_seconds"]*1000)
 		s.note(restartRow(keys), report.Trials...)
-		held := row{name: "memory of a member with " + keys + " keys", unit: megabytes, less: true, target: 512, absolute: true}
+		held := row{name: "memory of the largest member with " + keys + " keys", unit: megabytes, less: true, target: 512, absolute: true}
 		if err := s.noteMemory(held); err != nil {
 			return err
 		}

@@ -83,18 +83,19 @@ func (c *comparison) run(ctx context.Context, out, progress io.Writer) (err erro
 	return t.save(c.results, c.name(), out)
 }
 
-// name is what the files of results are called.
+// name is what the files of results are called: those of other settings are left alone.
 func (c *comparison) name() string {
-	switch {
-	case c.large:
-		return "large"
-	case c.quick:
-		return "quick"
-	case c.only != "":
-		return c.only
-	default:
-		return "bench"
+	name := "bench"
+	if c.large {
+		name = "large"
 	}
+	if c.only != "" {
+		name += "-" + c.only
+	}
+	if c.quick {
+		name += "-quick"
+	}
+	return name
 }
 
 // stages are what is to be measured, in order.

@@ -52,34 +52,31 @@ func restartStage(n size) stage {
 		if err := s.noteDisk(row{name: "disk for " + keys + " keys (16 B + 256 B)", unit: megabytes, less: true, target: 0.5}); err != nil {
 			return err
 		}
-		return s.noteMemory(row{name: "memory of a member with them", unit: megabytes, less: true})
+		return s.noteMemory(row{name: "memory of the largest member with them", unit: megabytes, less: true})
 	}}
 }
 
 // count writes a number of keys with commas.
 func count(n int) string { return bench.Thousands(float64(n)) }
 
-// noteDisk notes what the data of every member takes.
-func (s *subject) noteDisk(r row) error {
-	for i := range members {
-		disk, err := s.cluster.DiskBytes(i)
-		if err != nil {
-			return err
-		}
-		s.note(r, float64(disk)/1e6)
-	}
-	return nil
-}
+// noteDisk notes what the data takes where it takes most.
+func (s *subject) noteDisk(r row) error { return s.noteMost(r, s.cluster.DiskBytes) }
 
-// noteMemory notes the memory of every member.
-func (s *subject) noteMemory(r row) error {
+// noteMemory notes the memory of the member that has most.
+func (s *subject) noteMemory(r row) error { return s.noteMost(r, s.cluster.ResidentBytes) }
+
+// noteMost notes the highest of the members' figures, in megabytes: they play different parts, so that those of two
+// systems can't be paired.
+func (s *subject) noteMost(r row, of func(member int) (int64, error)) error {
+	var most int64
 	for i := range members {
-		memory, err := s.cluster.ResidentBytes(i)
+		bytes, err := of(i)
 		if err != nil {
 			return err
 		}
-		s.note(r, float64(memory)/1e6)
+		most = max(most, bytes)
 	}
+	s.note(r, float64(most)/1e6)
 	return nil
 }
 
