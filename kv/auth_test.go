@@ -344,3 +344,30 @@ func TestRangeSetModel(t *testing.T) {
 		}
 	})
 }
+
+// While a change becomes visible nobody gets the users and roles, neither those from before nor those from after.
+func TestAuthIsNotReadWhileItChanges(t *testing.T) {
+	for _, changed := range []bool{true, false} {
+		var table authTable
+		before, after := newAuthState(), newAuthState()
+		table.current.Store(before)
+		settle := table.change(after)
+		got := make(chan *AuthState)
+		go func() { got <- table.get() }()
+		select {
+		case <-got:
+			t.Fatal("it was read while it changed")
+		case <-table.current.Load().settled:
+			t.Fatal("it is settled already")
+		default:
+		}
+		settle(changed)
+		if want := map[bool]*AuthState{true: after, false: before}[changed]; <-got != want || table.get() != want {
+			t.Errorf("changed %v: another one was read", changed)
+		}
+		table.change(table.get())(true) // none
+		if table.get().settled != nil {
+			t.Error("no change leaves it unsettled")
+		}
+	}
+}
