@@ -187,6 +187,8 @@ func newResponse(command *kv.Command) proto.Message {
 		return new(pb.LeaseRevokeResponse)
 	case command.Downgrade != nil:
 		return new(pb.DowngradeResponse)
+	case command.Auth != nil:
+		return newAuthResponse(command.Auth)
 	default:
 		return new(pb.MemberUpdateResponse)
 	}

@@ -48,6 +48,9 @@ func (m *Member) completeHeader(response proto.Message) {
 	case *pb.MemberUpdateResponse:
 		header = &r.Header
 	default:
+		if r, ok := response.(interface{ GetHeader() *pb.ResponseHeader }); ok && r.GetHeader() != nil {
+			m.fillHeader(r.GetHeader())
+		}
 		return
 	}
 	if *header == nil {
