@@ -23,9 +23,11 @@ type Adoption struct {
 func Adopt(o Options, a Adoption) (_ Summary, err error) {
 	o = o.withDefaults()
 	b := &Backup{store: &Store{options: o, log: o.Logger}}
-	if err := b.store.openDatabase(); err != nil {
+	var f *flusher
+	if err := b.store.openDatabaseWith(func(p *pebble.Options) { f = newFlusher(p) }); err != nil {
 		return Summary{}, err
 	}
+	f.db = b.store.db
 	defer func() { err = errors.Join(err, b.Close()) }()
 	if b.state, err = b.store.loadState(); err != nil {
 		return Summary{}, err
@@ -49,8 +51,8 @@ func Adopt(o Options, a Adoption) (_ Summary, err error) {
 	if err := batch.Set(stateKey, b.state.encode(), nil); err != nil {
 		return Summary{}, err
 	}
-	if err := b.store.db.Apply(batch, pebble.NoSync); err != nil {
+	if err := f.apply(batch); err != nil {
 		return Summary{}, err
 	}
-	return b.Summary(), b.store.db.Flush()
+	return b.Summary(), f.flush()
 }

@@ -30,7 +30,7 @@ type Backup struct {
 func OpenBackup(o Options) (_ *Backup, err error) {
 	o = o.withDefaults()
 	b := &Backup{store: &Store{options: o, log: o.Logger}}
-	if err := b.store.openDatabaseAs(true); err != nil {
+	if err := b.store.openDatabaseWith(func(p *pebble.Options) { p.ReadOnly = true }); err != nil {
 		return nil, err
 	}
 	if b.state, err = b.store.loadState(); err == nil {

@@ -28,9 +28,10 @@ func ImportEtcd(ctx context.Context, o Options, from *etcdfile.Reader) (err erro
 		store: &Store{options: o, log: o.Logger}, contents: contents,
 		headers: newHeaderCache(o.CachedHeaders, 0), leases: map[int64]struct{}{}, state: state{revision: 1},
 	}
-	if err := i.store.openDatabase(); err != nil {
+	if err := i.store.openDatabaseWith(func(p *pebble.Options) { i.flusher = newFlusher(p) }); err != nil {
 		return err
 	}
+	i.flusher.db = i.store.db
 	defer func() { err = errors.Join(err, i.close()) }()
 	if _, err := i.store.loadState(); err != nil {
 		return err
@@ -63,6 +64,7 @@ type importer struct {
 	state    state
 	sub      uint32 // of the next change of state.revision
 
+	flusher *flusher
 	batch   *pebble.Batch
 	points  *pebble.Iterator
 	scratch []byte
@@ -201,11 +203,10 @@ func (i *importer) commit() error {
 			return err
 		}
 	}
-	if err := i.store.db.Apply(i.batch, pebble.NoSync); err != nil {
+	if err := i.flusher.apply(i.batch); err != nil {
 		return err
 	}
 	i.headers.rotate(0)
-	i.batch.Reset()
 	return nil
 }
 
@@ -226,5 +227,5 @@ func (i *importer) finish() error {
 	if err := i.commit(); err != nil {
 		return err
 	}
-	return i.store.db.Flush()
+	return i.flusher.flush()
 }

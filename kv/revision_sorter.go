@@ -15,13 +15,14 @@ import (
 // keys. It is a database that is only ever filled and then read once: sorted runs on the disk, as large as a
 // memory table, that are merged by the reading.
 type revisionSorter struct {
-	dir   string
-	db    *pebble.DB
-	batch *pebble.Batch
+	dir     string
+	db      *pebble.DB
+	batch   *pebble.Batch
+	flusher *flusher
 }
 
 const (
-	sorterRunBytes   = 32 << 20
+	sorterRunBytes   = 64 << 20
 	sorterBatchBytes = 1 << 20
 )
 
@@ -29,18 +30,21 @@ func newRevisionSorter(dir string, logger *slog.Logger) (*revisionSorter, error)
 	if _, err := os.Stat(dir); err == nil {
 		return nil, fmt.Errorf("%s: %w", dir, os.ErrExist)
 	}
-	db, err := pebble.Open(dir, &pebble.Options{
+	options := &pebble.Options{
 		DisableWAL:                  true,
 		DisableAutomaticCompactions: true,
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                sorterRunBytes,
 		L0StopWritesThreshold:       math.MaxInt32,
 		Logger:                      pebbleLogger{logger},
-	})
+	}
+	f := newFlusher(options)
+	db, err := pebble.Open(dir, options)
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}
-	return &revisionSorter{dir: dir, db: db, batch: db.NewBatch()}, nil
+	f.db = db
+	return &revisionSorter{dir: dir, db: db, batch: db.NewBatch(), flusher: f}, nil
 }
 
 func (s *revisionSorter) add(rev int64, key, record []byte) error {
@@ -54,18 +58,12 @@ func (s *revisionSorter) add(rev int64, key, record []byte) error {
 	if s.batch.Len() < sorterBatchBytes {
 		return nil
 	}
-	return s.flush()
-}
-
-func (s *revisionSorter) flush() error {
-	err := s.db.Apply(s.batch, pebble.NoSync)
-	s.batch.Reset()
-	return err
+	return s.flusher.apply(s.batch)
 }
 
 // each calls visit for what was added. Key and record are valid until it returns.
 func (s *revisionSorter) each(visit func(rev int64, key, record []byte) error) error {
-	if err := s.flush(); err != nil {
+	if err := s.flusher.apply(s.batch); err != nil {
 		return err
 	}
 	return eachBetween(s.db, nil, nil, func(k, v []byte) error {

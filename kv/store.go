@@ -79,9 +79,9 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) openDatabase() error { return s.openDatabaseAs(false) }
+func (s *Store) openDatabase() error { return s.openDatabaseWith(func(*pebble.Options) {}) }
 
-func (s *Store) openDatabaseAs(readOnly bool) error {
+func (s *Store) openDatabaseWith(adjust func(*pebble.Options)) error {
 	o := s.options
 	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
 		return fmt.Errorf("kv: can't create the directory %s: %w", o.Dir, err)
@@ -93,7 +93,7 @@ func (s *Store) openDatabaseAs(readOnly bool) error {
 	s.lock = lock
 	s.cache = o.cache()
 	options := o.pebble(s.cache, lock, s.flushed.invalidate)
-	options.ReadOnly = readOnly
+	adjust(options)
 	s.db, err = pebble.Open(o.Dir, options)
 	if err != nil {
 		s.cache.Unref()
