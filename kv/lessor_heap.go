@@ -12,6 +12,9 @@ import (
 // in etcd three quarters of what it revokes in a second.
 const PromotedExpiries = 750
 
+// leaseBlock is how many leases that were taken over are allocated at once.
+const leaseBlock = 256
+
 // lease is a lease as the leader counts it. Its times count from the lessor's start.
 type lease struct {
 	id, ttl int64 // seconds
@@ -60,10 +63,16 @@ func after(at, d time.Duration) time.Duration {
 // fill takes over the leases that were granted before, with their time counting from the time from on. mu is
 // held.
 func (l *Lessor) fill(granted map[int64]leaseTerm, from time.Duration) {
-	l.heap = make(leaseHeap, 0, len(granted))
+	l.heap, l.leases = make(leaseHeap, 0, len(granted)), make(map[int64]*lease, len(granted))
 	now := l.now()
+	var block []lease // spares most of the allocations, of which there may be a million
 	for id, term := range granted {
-		e := &lease{id: id, ttl: term.ttl, recorded: term.remaining > 0, recordedAt: now}
+		if len(block) == 0 {
+			block = make([]lease, min(leaseBlock, len(granted)))
+		}
+		e := &block[0]
+		block = block[1:]
+		*e = lease{id: id, ttl: term.ttl, recorded: term.remaining > 0, recordedAt: now}
 		e.renewed = from - seconds(term.ttl) + seconds(term.left())
 		e.due = e.expiry()
 		l.leases[id] = e
