@@ -44,8 +44,13 @@ func (m *Member) MembersHere() []*pb.Member {
 // IsLearner tells whether this member was added as a learner and not promoted: it then serves no requests but
 // serializable reads and questions after its status. One that is only catching up, to vote by itself, serves them all.
 func (m *Member) IsLearner() bool {
-	record, ok := m.record(m.config.Identity.MemberID)
-	return ok && m.isLearner(record)
+	id := m.config.Identity.MemberID
+	if record, ok := m.record(id); ok {
+		return m.isLearner(record)
+	}
+	// So far behind that it does not know yet what it was added as, or not a member any more.
+	server, inGroup := findServer(m.servers(), serverID(id))
+	return !inGroup || server.Suffrage != raft.Voter
 }
 
 // MemberRecords are the members' replicated records as this member has them, with their API addresses.

@@ -39,6 +39,13 @@ func (m *servedMember) close(t testing.TB) {
 // startMembers starts a group of n members in this process, with TLS between them and plain text towards clients.
 func startMembers(t testing.TB, n int) []*servedMember {
 	t.Helper()
+	_, members := startMembersOf(t, n)
+	return members
+}
+
+// startMembersOf is startMembers, with the authority that further members have to be of.
+func startMembersOf(t testing.TB, n int) (*pki.CA, []*servedMember) {
+	t.Helper()
 	ca, err := pki.NewCA("test", time.Now())
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +71,7 @@ func startMembers(t testing.TB, n int) []*servedMember {
 		until(t, "a vote", func() bool { return !m.Status().IsLearner })
 		members = append(members, m)
 	}
-	return members
+	return ca, members
 }
 
 func openMember(t testing.TB, ca *pki.CA, id raftstore.Identity, l net.Listener) *raftstore.Member {
