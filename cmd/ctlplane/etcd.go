@@ -20,7 +20,7 @@ func newEtcd() *cobra.Command {
 		Long: `Run the store alone, in place of the etcd binary: with the flags, the ETCD_ variables or the configuration file that
 etcd v3.7 was run with, and its certificates.
 
-What has no effect here is taken with a warning that says why. Data is imported with 'ctlplane snapshot restore'.`,
+What has no effect here is taken with a warning that says why. Data is imported with 'ctlplane snapshot import'.`,
 		GroupID: groupStore,
 		// etcd takes -name as well as --name.
 		DisableFlagParsing: true,

@@ -61,7 +61,7 @@ func refuseEtcdData(dir string) error {
 	if !exists(filepath.Join(dir, "member", "snap", "db")) && !exists(filepath.Join(dir, "member", "wal")) {
 		return nil
 	}
-	return fmt.Errorf("%s holds the data of etcd, which this program does not write: stop etcd, move the directory aside, and import it with 'ctlplane snapshot restore --from-etcd OLD/member/snap/db --data-dir %s'", dir, dir)
+	return fmt.Errorf("%[1]s holds the data of etcd, which is left as it is: stop etcd, move the directory aside, to %[1]s.old say, and import it with 'ctlplane snapshot import %[1]s.old/member/snap/db --skip-hash-check --data-dir %[1]s'", dir)
 }
 
 // setCluster says what the member begins or joins; one that has begun goes on as what it is, whatever the flags say.
@@ -88,11 +88,23 @@ func (s *Settings) setCluster(config *master.Config, logger *slog.Logger) error 
 	}
 	var guarded bool
 	config.PeerSecurity, guarded, err = s.peerSecurity(c.self, logger)
-	if err == nil && c.open && !guarded && !s.ListenPeer.onlyLoopback() {
+	if err == nil && !guarded && !s.ListenPeer.onlyLoopback() {
+		s.warnOfStrangers(config, logger)
+	}
+	return err
+}
+
+// warnOfStrangers says who can get at the cluster through a peer port that other machines reach and that asks for no
+// certificate of the user's.
+func (s *Settings) warnOfStrangers(config *master.Config, logger *slog.Logger) {
+	switch {
+	case config.PeerSecurity != nil:
+		logger.Warn("the peer port asks nobody for a certificate: whoever reaches it can change everything; give --peer-trusted-ca-file and --peer-client-cert-auth",
+			"listening", s.ListenPeer.String())
+	case config.OpenToken:
 		logger.Warn("whoever reaches the peer port and knows --initial-cluster and --initial-cluster-token can join this cluster: give the members certificates with --peer-cert-file, --peer-key-file, --peer-trusted-ca-file and --peer-client-cert-auth, or a token of 16 characters and more",
 			"listening", s.ListenPeer.String())
 	}
-	return err
 }
 
 func (s *Settings) setPorts(config *master.Config) {

@@ -13,6 +13,7 @@ import (
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/port"
 	"github.com/ctlplane/ctlplane/master"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/pki/files"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
 
@@ -26,6 +27,16 @@ func configure(t *testing.T, args ...string) (master.Config, string, error) {
 	var logged bytes.Buffer
 	config, err := s.Master(slog.New(slog.NewTextHandler(&logged, nil)))
 	return config, logged.String(), err
+}
+
+// peerFiles are flags that name a certificate for members, and more.
+func peerFiles(t *testing.T, more ...string) []string {
+	t.Helper()
+	certFile, keyFile, err := files.SelfSigned(t.TempDir(), []string{"192.0.2.1"}, time.Hour, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append([]string{"--peer-cert-file", certFile, "--peer-key-file", keyFile}, more...)
 }
 
 func TestMaster(t *testing.T) {
@@ -47,6 +58,9 @@ func TestMaster(t *testing.T) {
 		}},
 		"a short one is warned of": {[]string{"--name=b", "--initial-cluster", three, "--listen-peer-urls", "http://0.0.0.0:2380"}, func(c master.Config, logged string) bool {
 			return strings.Count(logged, "--peer-cert-file") == 1
+		}},
+		"members without certificates are warned of": {peerFiles(t, "--listen-peer-urls=https://0.0.0.0:2380", "--initial-advertise-peer-urls=https://192.0.2.1:2380", "--initial-cluster-token=0123456789abcdef"), func(c master.Config, logged string) bool {
+			return c.PeerSecurity != nil && strings.Count(logged, "asks nobody for a certificate") == 1
 		}},
 		"added later": {[]string{"--name=b", "--initial-cluster", three, "--initial-cluster-state=existing"}, func(c master.Config, _ string) bool {
 			return c.Existing && len(c.Peers) == 3

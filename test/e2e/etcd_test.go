@@ -128,7 +128,7 @@ func TestEtcdRefusesToStart(t *testing.T) {
 		"expired":              {[]string{"expired at", "replace it"}, []string{"--listen-client-urls", https, "--cert-file", expired, "--key-file", expiredKey}},
 		"client port taken":    {[]string{"is taken", "choose another address"}, []string{"--listen-client-urls", "http://" + taken.clients["taken"]}},
 		"peer port taken":      {[]string{"is taken", "choose another address"}, []string{"--listen-peer-urls", "http://" + taken.peers["taken"]}},
-		"etcd's own directory": {[]string{theirs, "data of etcd", "snapshot restore"}, []string{"--data-dir", theirs}},
+		"etcd's own directory": {[]string{theirs, "data of etcd", "snapshot import"}, []string{"--data-dir", theirs}},
 		"directory in use":     {[]string{"in use by another process"}, []string{"--name", "taken", "--data-dir", taken.dataDir("taken")}},
 		"another's directory":  {[]string{"belongs to another"}, []string{"--name", "other", "--data-dir", taken.dataDir("taken")}},
 		"not in the list":      {[]string{"--initial-cluster does not list"}, []string{"--initial-cluster", "b=http://10.0.0.1:2380"}},
