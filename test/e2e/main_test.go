@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -154,7 +155,14 @@ type stream struct {
 // follow starts a command that goes on printing until it is stopped.
 func (s shell) follow(args ...string) *stream {
 	s.t.Helper()
+	return s.talk(nil, args...)
+}
+
+// talk is follow of a command that reads input, which the caller may go on writing.
+func (s shell) talk(input io.Reader, args ...string) *stream {
+	s.t.Helper()
 	command := exec.Command(s.path, args...)
+	command.Stdin = input
 	command.Env = append(os.Environ(), s.env...)
 	out, err := command.StdoutPipe()
 	if err != nil {
