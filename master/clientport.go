@@ -66,6 +66,9 @@ func (m *Master) newClientPort(objects *registry.Registry, who auth.Authenticato
 			return auth.WithUser(ctx, user), nil
 		}, m.cfg.Logger)
 	}
+	if err := etcdv3.CheckAuthRules(p.server); err != nil {
+		return nil, err
+	}
 	calls.Count(p.server)
 	countTraffic(metrics, p.port.Traffic())
 	served := m.webConfig(metrics, metricsHandler)

@@ -2,8 +2,10 @@ package etcdv3
 
 import (
 	"context"
+	"fmt"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc"
 
 	"github.com/ctlplane/ctlplane/api/objectpb"
 	"github.com/ctlplane/ctlplane/api/v3electionpb"
@@ -35,7 +37,7 @@ var (
 	}}
 )
 
-// authRules has a rule for each RPC of the client port: a test fails on one without. What has none is for administrators.
+// authRules has a rule for each RPC of the client port: see CheckAuthRules. What has none is for administrators.
 var authRules = map[string]rule{
 	pb.KV_Range_FullMethodName:       inside,
 	pb.KV_RangeStream_FullMethodName: inside,
@@ -113,8 +115,19 @@ var authRules = map[string]rule{
 	objectpb.Objects_Delete_FullMethodName: inside,
 }
 
-// HasAuthRule tells whether an RPC, "/package.Service/Method", has a rule.
-func HasAuthRule(fullMethod string) bool {
+// CheckAuthRules fails if a server has an RPC that nobody has decided on who may call it.
+func CheckAuthRules(srv *grpc.Server) error {
+	for service, info := range srv.GetServiceInfo() {
+		for _, m := range info.Methods {
+			if name := "/" + service + "/" + m.Name; !hasAuthRule(name) {
+				return fmt.Errorf("%s has no row in the table of who may call what", name)
+			}
+		}
+	}
+	return nil
+}
+
+func hasAuthRule(fullMethod string) bool {
 	_, ok := authRules[fullMethod]
 	return ok
 }

@@ -2,16 +2,12 @@ package etcdv3
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"fmt"
 	"testing"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 )
 
 func TestPutGetDelete(t *testing.T) {
@@ -121,37 +117,5 @@ func TestBadRequests(t *testing.T) {
 	}
 	if r, err := c.Get(ctx, "\x00", clientv3.WithFromKey()); err != nil || r.Count != 0 || r.Header.Revision != 1 {
 		t.Errorf("after refusals: %v, %v", r, err)
-	}
-}
-
-// What is not there is answered as such, by name, and not as a failure of something else.
-func TestUnimplementedNamesTheCall(t *testing.T) {
-	address := serve(t, newLocalBackend(t), ServerConfig{}, Options{})
-	conn, ctx := connect(t, address).ActiveConnection(), t.Context()
-	for name, call := range map[string]func(context.Context) error{
-		"AuthEnable": func(ctx context.Context) error {
-			_, err := pb.NewAuthClient(conn).AuthEnable(ctx, &pb.AuthEnableRequest{})
-			return err
-		},
-		"UserList": func(ctx context.Context) error {
-			_, err := pb.NewAuthClient(conn).UserList(ctx, &pb.AuthUserListRequest{})
-			return err
-		},
-		"MemberAdd": func(ctx context.Context) error {
-			_, err := pb.NewClusterClient(conn).MemberAdd(ctx, &pb.MemberAddRequest{})
-			return err
-		},
-		"HashKV": func(ctx context.Context) error {
-			_, err := pb.NewMaintenanceClient(conn).HashKV(ctx, &pb.HashKVRequest{})
-			return err
-		},
-		"Defragment": func(ctx context.Context) error {
-			_, err := pb.NewMaintenanceClient(conn).Defragment(ctx, &pb.DefragmentRequest{})
-			return err
-		},
-	} {
-		if err := call(ctx); status.Code(err) != codes.Unimplemented || !bytes.Contains([]byte(err.Error()), []byte(name)) {
-			t.Errorf("%s: %v", name, err)
-		}
 	}
 }
