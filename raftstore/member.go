@@ -329,6 +329,7 @@ func (m *Member) run() {
 	m.wg.Go(func() { m.keepRecord(m.life) })
 	m.wg.Go(func() { m.autoCompact(m.life) })
 	m.wg.Go(func() { m.checkOwnHistory(m.life) })
+	m.wg.Go(func() { m.followAddress(m.life) })
 	m.proposer.start()
 	m.server = grpc.NewServer(
 		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.MaxSendMsgSize(maxPeerMessage),

@@ -157,3 +157,22 @@ func TestBadPeerURLs(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestMovedMemberKnowsItsAddress: after a change of its address a member starts at the new one.
+func TestMovedMemberKnowsItsAddress(t *testing.T) {
+	c := newTestCluster(t, 3, nil)
+	moved := c.follower()
+	address := c.freePeer()
+	if err := c.leader().UpdateMember(testContext(t), moved.config.Identity.MemberID, []string{"https://" + address}); err != nil {
+		t.Fatal(err)
+	}
+	moved.eventually("to note its address", func() bool {
+		identity, ok, err := LoadIdentity(moved.config.DataDir)
+		return ok && err == nil && identity.PeerAddress == address
+	})
+	moved.stop()
+	moved.address, moved.config.Identity.PeerAddress = address, address
+	moved.start()
+	c.leader().put("key", "value")
+	moved.eventually("to be reached there", func() bool { return moved.Revision() == c.leader().Revision() })
+}

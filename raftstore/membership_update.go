@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"context"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -48,4 +49,35 @@ func (m *Member) updateHere(ctx context.Context, id uint64, peerURLs []string) e
 		return raftError(err)
 	}
 	return nil
+}
+
+// addressPause is between two looks at whether this member's address was changed.
+const addressPause = time.Second
+
+// followAddress notes in the data directory where the others reach this member, once that was changed: its next start has
+// to be at that address.
+func (m *Member) followAddress(ctx context.Context) {
+	ticker := m.config.Clock.NewTicker(addressPause)
+	defer ticker.Stop()
+	noted := m.config.Identity.PeerAddress
+	for {
+		select {
+		case <-ticker.C():
+		case <-ctx.Done():
+			return
+		}
+		record, ok := m.record(m.config.Identity.MemberID)
+		address := hostPort(record.PeerURLs)
+		if !ok || address == "" || address == noted {
+			continue
+		}
+		moved := m.config.Identity
+		moved.PeerAddress, moved.PeerURLs = address, record.PeerURLs
+		if err := moved.save(m.config.DataDir); err != nil {
+			m.logger.Warn("the new peer address was not noted; trying again", "address", address, "error", err)
+			continue
+		}
+		noted = address
+		m.logger.Info("the others reach this member at another address from now on: start it there next time", "address", address)
+	}
 }
