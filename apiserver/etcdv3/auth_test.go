@@ -320,3 +320,21 @@ func TestBadTokens(t *testing.T) {
 func withToken(ctx context.Context, token string) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, rpctypes.TokenFieldNameGRPC, token)
 }
+
+// Where users are not told apart, that they could be costs a call no memory.
+func TestNoUsersCostNothing(t *testing.T) {
+	b := newAuthorized(newLocalBackend(t), cheapPasswords.withDefaults())
+	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(rpctypes.TokenFieldNameGRPC, "x"))
+	if n := testing.AllocsPerRun(100, func() {
+		if c, err := b.gate.caller(ctx); c != kv.Anonymous || err != nil {
+			t.Error(c, err)
+		}
+	}); n != 0 {
+		t.Errorf("to know the caller takes %v allocations", n)
+	}
+	r := &pb.RangeRequest{Key: []byte("k")}
+	bare := testing.AllocsPerRun(100, func() { _, _ = b.Backend.Range(ctx, r) })
+	if n := testing.AllocsPerRun(100, func() { _, _ = b.Range(ctx, r) }); n != bare {
+		t.Errorf("a range takes %v allocations, %v at the store", n, bare)
+	}
+}
