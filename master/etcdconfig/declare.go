@@ -121,7 +121,7 @@ func (t *table) security(s *Settings) {
 func (t *table) monitoring(s *Settings) {
 	t.group = "Monitoring"
 	t.toggle(&s.EnablePprof, "enable-pprof", false, "profiles at /debug/pprof/")
-	t.choice(&s.Metrics, "metrics", "basic or extensive; both export all that there is", "basic", "extensive")
+	t.choice(&s.Metrics, "metrics", "basic, or extensive: how long calls take, too", "basic", "extensive")
 	t.urls(&s.ListenMetrics, "listen-metrics-urls", "", "where /metrics and /health are served beside the client port")
 	t.toggle(&s.EnableGateway, "enable-grpc-gateway", true, "the JSON gateway at /v3/")
 	t.duration(&s.CorruptCheckInterval, "corrupt-check-time", 0, "how often the members' histories are compared; 0: never")

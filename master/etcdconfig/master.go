@@ -42,7 +42,7 @@ func (s *Settings) Master(logger *slog.Logger) (master.Config, error) {
 	if err := config.KV.Validate(); err != nil {
 		return config, err
 	}
-	config.HTTP = master.HTTPConfig{CORS: s.CORS, HostWhitelist: s.HostWhitelist, Pprof: s.EnablePprof, NoGateway: !s.EnableGateway}
+	config.HTTP = master.HTTPConfig{CORS: s.CORS, HostWhitelist: s.HostWhitelist, Pprof: s.EnablePprof, NoGateway: !s.EnableGateway, ExtensiveMetrics: s.Metrics == "extensive"}
 	// Last, for it may write: what is wrong otherwise is found before.
 	config.ClientTLS, err = s.clientTLS(dataDir, logger)
 	config.KVInsecure = config.ClientTLS == nil

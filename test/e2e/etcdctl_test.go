@@ -98,5 +98,6 @@ func etcdctlTour(t *testing.T, e shell) {
 	contains(t, e.run("member", "list"), "m1", "m2", "m3", "started")
 	contains(t, e.run("endpoint", "status"), "true", "false")
 	e.run("endpoint", "health") // it says so on its standard error
-	e.refuse("", []string{"Unimplemented"}, "user", "list")
+	e.run("user", "add", "ann:secret")
+	contains(t, e.run("user", "list"), "ann")
 }
