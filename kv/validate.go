@@ -73,6 +73,18 @@ func IsReadOnly(t *pb.TxnRequest) bool {
 	return true
 }
 
+// IsSerializable tells whether a transaction only reads, and all of its reads ask for no more than what the member has.
+func IsSerializable(t *pb.TxnRequest) bool {
+	for _, ops := range [...][]*pb.RequestOp{t.Success, t.Failure} {
+		for _, op := range ops {
+			if r := op.GetRequestRange(); r == nil || !r.Serializable {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 func validateKey(key []byte) error {
 	if len(key) == 0 {
 		return ErrEmptyKey

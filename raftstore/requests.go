@@ -114,8 +114,10 @@ func (m *Member) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, er
 	if err := (&kv.Command{Txn: r}).Validate(); err != nil {
 		return nil, err
 	}
-	if err := m.LinearizableRead(ctx); err != nil {
-		return nil, err
+	if !kv.IsSerializable(r) {
+		if err := m.LinearizableRead(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return read(m, func(store *kv.Store) (*pb.TxnResponse, error) {
 		if err := store.Readable(); err != nil {
