@@ -100,7 +100,7 @@ func (i *importer) record(r etcdfile.Record) error {
 	if len(key) == 0 {
 		return nil // it only raises the revision
 	}
-	old, err := i.header(key)
+	old, err := i.header(key, !r.Deleted && r.KV.Version == 1)
 	if err != nil {
 		return err
 	}
@@ -180,9 +180,10 @@ func (i *importer) reattach(key []byte, from, to int64) error {
 	return nil
 }
 
-// header returns the header of key's newest version so far.
-func (i *importer) header(key []byte) (header, error) {
-	if h, ok := i.headers.get(key); ok {
+// header returns the header of key's newest version so far. A first version says itself that there is none, which spares
+// a look at the disk; the file is believed in that.
+func (i *importer) header(key []byte, first bool) (header, error) {
+	if h, ok := i.headers.get(key); ok || first {
 		return h, nil
 	}
 	if i.points == nil {

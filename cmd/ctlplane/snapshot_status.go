@@ -75,6 +75,6 @@ func printStatusTable(w io.Writer, s raftstore.BackupStatus) error {
 		fmt.Fprintf(&head, "| %-*s ", width, strings.ToUpper(name))
 		fmt.Fprintf(&body, "| %-*s ", width, row[i])
 	}
-	_, err := fmt.Fprintf(w, "%[1]s+\n%s|\n%[1]s+\n%s|\n%[1]s+\n", line.String(), head.String(), body.String())
+	_, err := fmt.Fprintf(w, "%[1]s+\n%[2]s|\n%[1]s+\n%[3]s|\n%[1]s+\n", line.String(), head.String(), body.String())
 	return err
 }
