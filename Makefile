@@ -9,7 +9,7 @@ export CGO_ENABLED = 1
 TAGS := netgo,osusergo
 LDFLAGS := -s -w -linkmode external -extldflags -static -X main.version=$(VERSION)
 
-.PHONY: build demo test lint bench bench-large generate install deps test-deps
+.PHONY: build demo test test-kubernetes lint bench bench-large generate install deps test-deps
 
 build: deps
 	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ctlplane ./cmd/ctlplane
@@ -22,6 +22,10 @@ demo: build
 # Everything that gates a change. The race detector is always on.
 test: test-deps build lint
 	$(GO) test -race -timeout 20m ./...
+
+# Kubernetes' own API server on the store in etcd's place. Its first build takes a quarter of an hour.
+test-kubernetes: test-deps build
+	cd test/kubernetes && CGO_ENABLED=0 $(GO) test -vet=off -count=1 -timeout 60m .
 
 lint: deps
 	@unformatted=$$(git ls-files '*.go' | grep -v '\.pb\.go$$' | xargs gofmt -l); \
