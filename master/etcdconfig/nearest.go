@@ -5,8 +5,14 @@ import (
 	"strings"
 )
 
+// longestName bounds what is compared: what is longer is no slip of the hand.
+const longestName = 100
+
 // nearest is the name that was probably meant, or none.
 func nearest(name string, names []string) string {
+	if len(name) > longestName {
+		return ""
+	}
 	// Flags of etcd before 3.6, which have lost their prefix since.
 	if plain, old := strings.CutPrefix(name, "experimental-"); old && slices.Contains(names, plain) {
 		return plain
