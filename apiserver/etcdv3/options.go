@@ -2,6 +2,7 @@ package etcdv3
 
 import (
 	"context"
+	"log/slog"
 	"math"
 	"time"
 
@@ -25,7 +26,13 @@ type ServerConfig struct {
 	// connection. 0 are etcd's defaults.
 	MaxRequestBytes      int
 	MaxConcurrentStreams uint32
-	// Clock is for looking after the leader; nil is the real one.
+	// KeepaliveMinTime is how often a client may ping at most. KeepaliveInterval is how often a quiet one is pinged, and
+	// KeepaliveTimeout how long it may take to answer. 0 are etcd's defaults; an interval below 0 pings nobody.
+	KeepaliveMinTime, KeepaliveInterval, KeepaliveTimeout time.Duration
+	// SlowCall is how long a call with one request and one answer may take before Logger is told; 0: as long as it likes.
+	SlowCall time.Duration
+	Logger   *slog.Logger // nil: nothing is logged
+	// Clock is for looking after the leader, and for SlowCall; nil is the real one.
 	Clock clock.WithTicker
 }
 
@@ -35,6 +42,15 @@ func (c ServerConfig) withDefaults() ServerConfig {
 	}
 	if c.MaxConcurrentStreams == 0 {
 		c.MaxConcurrentStreams = DefaultMaxConcurrentStreams
+	}
+	setDefault(&c.KeepaliveMinTime, 5*time.Second)
+	setDefault(&c.KeepaliveInterval, 2*time.Hour)
+	setDefault(&c.KeepaliveTimeout, 20*time.Second)
+	if c.KeepaliveInterval < 0 {
+		c.KeepaliveInterval = math.MaxInt64
+	}
+	if c.Logger == nil {
+		c.Logger = slog.New(slog.DiscardHandler)
 	}
 	if c.Clock == nil {
 		c.Clock = clock.RealClock{}
@@ -69,11 +85,14 @@ func ServerOptions(c ServerConfig) []grpc.ServerOption {
 		grpc.WriteBufferSize(socketBuffer),
 		grpc.NumStreamWorkers(streamWorkers),
 		// etcd's clients may ping every 5 s, also while nothing is going on.
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 2 * time.Hour, Timeout: 20 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: c.KeepaliveMinTime, PermitWithoutStream: true}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: c.KeepaliveInterval, Timeout: c.KeepaliveTimeout}),
 	}
 	var unary []grpc.UnaryServerInterceptor
 	var stream []grpc.StreamServerInterceptor
+	if c.SlowCall > 0 {
+		unary = append(unary, slowCalls{c.SlowCall, c.Logger, c.Clock}.unary)
+	}
 	if c.Allow != nil {
 		unary, stream = append(unary, c.Allow.unary), append(stream, c.Allow.stream)
 	}
