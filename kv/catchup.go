@@ -113,18 +113,18 @@ func (s *Store) gather(g *gathering, c cursor) (next cursor, compacted int64, er
 	if !g.w.begun && c.revision < compact {
 		return c, compact, nil
 	}
-	if g.w.keys.point && c.sub == 0 && c.revision > compact && s.Revision()-c.revision >= versionsFrom {
-		next, ok, err := s.fromVersions(g, c)
-		if ok || err != nil {
-			return next, 0, err
-		}
-	}
 	revisions, ok := s.hub.tail.from(g.reader.tail[:0], c.revision, catchUpRevisions)
 	if ok {
 		g.reader.tail = revisions
 		next = g.fromTail(revisions, c)
 		clear(revisions)
 		return next, 0, nil
+	}
+	if g.w.keys.point && c.sub == 0 && c.revision > compact {
+		next, ok, err := s.fromVersions(g, c)
+		if ok || err != nil {
+			return next, 0, err
+		}
 	}
 	return s.fromHistory(g, c)
 }

@@ -2,11 +2,8 @@ package kv
 
 import "github.com/cockroachdb/pebble/v2"
 
-// versionsFrom is the number of revisions behind the present from which on a watcher of one key looks at that key's
-// versions alone, instead of at everything that happened.
-const versionsFrom = 256
-
-// fromVersions gathers the events of a single key from its versions, so that what other keys did costs nothing. ok
+// fromVersions gathers the events of a single key from its versions, so that what other keys did costs nothing: for a
+// watcher that is further behind than the recent events in memory. ok
 // is false, and nothing gathered, if a compaction has come to c meanwhile.
 //
 // Above the compaction revision every version and tombstone of a key is there, and each is an event. At the
