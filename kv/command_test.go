@@ -52,7 +52,7 @@ func FuzzDecodeCommand(f *testing.F) {
 		Compare: []*pb.Compare{{Key: []byte("a"), TargetUnion: &pb.Compare_Version{}}},
 		Success: []*pb.RequestOp{{Request: &pb.RequestOp_RequestPut{RequestPut: put("a", "b").Put}}, {}},
 	}}, {LeaseGrant: &pb.LeaseGrantRequest{ID: 1, TTL: 1}}, addUser("a"), {Auth: &pb.AuthEnableRequest{}, Caller: Anonymous},
-		{Auth: &pb.AuthRoleDeleteRequest{Role: "r"}, Caller: &Caller{User: "u", AuthRevision: 300}}, {LeaseRevoke: &pb.LeaseRevokeRequest{ID: 1}}} {
+		{Auth: &pb.AuthRoleDeleteRequest{Role: "r"}, Caller: &Caller{User: "u", AuthRevision: 300}}, {LeaseRevoke: &pb.LeaseRevokeRequest{ID: 1}}, CheckpointCommand(Checkpoint{1, 5}, Checkpoint{2, 0}), raise(1, AlarmDisk)} {
 		b, err := c.Append(nil)
 		if err != nil {
 			f.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/hashicorp/raft"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
@@ -46,4 +47,4 @@ func (m *Member) alarms(ctx context.Context, kind pb.AlarmType) (*pb.AlarmRespon
 }
 
 // leads tells whether this member leads, as far as it knows.
-func (m *Member) leads() bool { return m.route().here }
+func (m *Member) leads() bool { return m.raft.State() == raft.Leader }

@@ -43,15 +43,18 @@ type watermarks struct {
 	// segment is the size of a file of the Raft log, whose space is claimed at once; log is how much the log
 	// grows between two cuts at most.
 	segment, log int64
+	// table is the size of the state's memory tables: when the alarm is raised, several may still have to be written.
+	table int64
 }
 
 func newWatermarks(total int64) watermarks {
-	low := min(max(total/12, 2<<20), 1<<30)
+	low := min(max(total/12, 2<<20), 512<<20)
 	return watermarks{
 		low: low, high: low + low/2,
-		reserve: min(max(total/32, 1<<20), 256<<20),
+		reserve: min(max(total/32, 1<<20), 128<<20),
 		segment: min(max(total/64, 512<<10), 64<<20),
 		log:     max(total/8, 1<<20),
+		table:   max(total/64, 1<<20),
 	}
 }
 
@@ -85,6 +88,8 @@ type disk struct {
 	// reclaimed is what there was in the state when its space was reclaimed last.
 	reclaimed  struct{ live, compacted int64 }
 	reclaiming atomic.Bool
+	// reclaimAgain says that it was not done to the end.
+	reclaimAgain atomic.Bool
 }
 
 // newDisk looks at the disk of the directories, which exist; the first has the reserve.
@@ -124,9 +129,7 @@ func (m *Member) openDisk() (err error) {
 // bound makes the state wait for room, and its memory tables no larger than the disk is fit for.
 func (d *disk) bound(options *kv.Options) {
 	options.DiskFull = d.storeFull
-	if table := uint64(d.marks.log / 2); table < options.TableBytes() {
-		options.MemTableBytes = table
-	}
+	options.MemTableBytes = min(options.TableBytes(), uint64(d.marks.table))
 }
 
 // claimStable claims space for the term and the vote, which are kept in a directory of the log.

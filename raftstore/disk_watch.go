@@ -73,14 +73,17 @@ func (m *Member) freeDisk(space DiskSpace) {
 func (m *Member) reclaim(space DiskSpace) {
 	store, last := m.machine.store.Load(), &m.disk.reclaimed
 	live, compacted := store.LiveBytes(), store.Metrics().CompactedRevision
-	if live > space.Free || live >= last.live && compacted <= last.compacted || !m.disk.reclaiming.CompareAndSwap(false, true) {
+	something := live < last.live || compacted > last.compacted || m.disk.reclaimAgain.Load()
+	if live > space.Free || !something || !m.disk.reclaiming.CompareAndSwap(false, true) {
 		return
 	}
+	m.disk.reclaimAgain.Store(false)
 	last.live, last.compacted = live, compacted
 	m.wg.Go(func() {
 		defer m.disk.reclaiming.Store(false)
 		if err := store.Defragment(m.life); err != nil {
-			m.logger.Debug("the database's space was not reclaimed", "error", err)
+			m.disk.reclaimAgain.Store(true)
+			m.logger.Debug("the database's space was not reclaimed; trying again", "error", err)
 		}
 	})
 }

@@ -228,7 +228,7 @@ func TestFollowerDiskFull(t *testing.T) {
 	full := c.members[2]
 	full.eventually("to raise an alarm", func() bool { return len(c.members[0].Status().Alarms) == 1 })
 	for i := range 300 {
-		c.members[0].put(fmt.Sprint("key", i), string(bytes.Repeat([]byte{byte(i)}, 64<<10)))
+		c.members[0].putAtLast(fmt.Sprint("key", i), string(bytes.Repeat([]byte{byte(i)}, 64<<10)))
 	}
 	if l := c.leader(); l == full {
 		t.Error("the member without room leads")
