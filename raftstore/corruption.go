@@ -35,11 +35,12 @@ func (m *Member) compareHashes(ctx context.Context) ([]memberHash, error) {
 	if err != nil {
 		return nil, err
 	}
-	answers := []memberHash{{serverID(m.config.Identity.MemberID), own}}
+	self := serverID(m.config.Identity.MemberID)
+	answers := []memberHash{{self, own}}
 	var mu sync.Mutex
 	var asked sync.WaitGroup
 	for _, server := range m.servers() {
-		if server.ID == answers[0].id {
+		if server.ID == self {
 			continue
 		}
 		asked.Go(func() {
