@@ -60,6 +60,9 @@ func (m *Member) Snapshot() error {
 	return nil
 }
 
+// shortTail is how many entries are kept while the disk is short of room.
+const shortTail = 64
+
 // trailing turns the tail's bytes into entries, which is what Raft counts, by their size of late.
 func (m *Member) trailing(grown int64) uint64 {
 	entries := m.config.SnapshotEntries / 2
@@ -68,6 +71,9 @@ func (m *Member) trailing(grown int64) uint64 {
 	if last > first && grown > 0 {
 		size := max(uint64(grown)/(last-first), 1)
 		entries = min(entries, uint64(m.config.SnapshotBytes/2)/size)
+	}
+	if m.disk.short() {
+		entries = min(entries, shortTail)
 	}
 	return entries
 }

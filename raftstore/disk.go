@@ -229,3 +229,10 @@ func (d *disk) status() (space DiskSpace, low, reserved int64) {
 	}
 	return d.latest, d.marks.low, reserved
 }
+
+// short tells whether there was less free, at the last look, than there should be again.
+func (d *disk) short() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.latest.Free < d.marks.high
+}
