@@ -107,9 +107,9 @@ func (i *instruments) leaseRenewed() {
 	}
 }
 
-func (i *instruments) leaseExpired() {
+func (i *instruments) leasesExpired(n int) {
 	if i != nil {
-		i.expiries.Inc()
+		i.expiries.Add(float64(n))
 	}
 }
 

@@ -63,6 +63,9 @@ func (m *Member) renewProved(ctx context.Context, id int64) (int64, error) {
 	if errors.Is(err, kv.ErrNotPromoted) {
 		err = errNotLeader
 	}
+	if err == nil {
+		m.instruments.leaseRenewed()
+	}
 	return ttl, err
 }
 

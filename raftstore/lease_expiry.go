@@ -20,9 +20,11 @@ func (m *Member) expireLeases(ctx context.Context, lessor *kv.Lessor) {
 	for {
 		select {
 		case expired := <-lessor.Expired():
-			if failed := m.revoke(ctx, expired); len(failed) > 0 {
+			failed := m.revoke(ctx, expired)
+			if len(failed) > 0 {
 				lessor.Retry(failed, revokeRetry)
 			}
+			m.instruments.leasesExpired(len(expired) - len(failed))
 		case <-ctx.Done():
 			return
 		}

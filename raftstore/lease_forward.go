@@ -27,6 +27,7 @@ type renewals struct {
 
 	mu      sync.Mutex
 	stream  *renewing // to the leader of late
+	closed  bool      // no stream is begun any more
 	running sync.WaitGroup
 }
 
@@ -62,7 +63,8 @@ func newRenewals(life context.Context, dial func(context.Context, raft.ServerID)
 
 // wait waits for the goroutines, after life has ended.
 func (r *renewals) wait() {
-	r.mu.Lock() // nothing is begun after this
+	r.mu.Lock()
+	r.closed = true
 	r.mu.Unlock()
 	r.running.Wait()
 }
@@ -94,7 +96,7 @@ func (r *renewals) to(leader route) *renewing {
 	s := &renewing{route: leader, waiting: map[int64]*renewers{}, filled: make(chan struct{}, 1)}
 	s.ctx, s.cancel = context.WithCancel(r.life)
 	r.stream = s
-	if r.life.Err() != nil {
+	if r.closed {
 		s.end()
 		return s
 	}

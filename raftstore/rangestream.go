@@ -23,6 +23,9 @@ func (m *Member) RangeStream(ctx context.Context, r *pb.RangeRequest, chunkBytes
 	for !chunks.Done() {
 		var chunk *pb.RangeResponse
 		if err := m.machine.withStore(func(store *kv.Store) (err error) {
+			if err := store.Readable(); err != nil {
+				return err
+			}
 			chunk, err = chunks.Next(ctx, store)
 			return err
 		}); err != nil {
