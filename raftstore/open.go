@@ -294,4 +294,3 @@ func (m *Member) run() {
 		_ = m.server.Serve(m.listener.grpc)
 	})
 }
-
