@@ -31,11 +31,10 @@ func smallDisk(t *testing.T, size string) (mount string) {
 	return mount
 }
 
-// takeSpace takes the space there is until so much is left, in a file that can be deleted to give it back.
-func takeSpace(t *testing.T, mount string, left int64) (file string) {
+// takeSpace takes the space there is until so much is left, for somebody else.
+func takeSpace(t *testing.T, mount string, left int64) {
 	t.Helper()
-	file = filepath.Join(mount, "of-somebody-else")
-	f, err := os.OpenFile(file, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	f, err := os.OpenFile(somebodyElses(mount), os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,14 +45,23 @@ func takeSpace(t *testing.T, mount string, left int64) (file string) {
 			t.Fatal(err)
 		}
 		if left > 0 && space.Free <= left {
-			return file
+			return
 		}
 		if _, err := f.Write(block); err != nil {
 			block = block[:len(block)/2]
 		}
 	}
-	return file
 }
+
+// giveSpace gives back what takeSpace took.
+func giveSpace(t *testing.T, mount string) {
+	t.Helper()
+	if err := os.Remove(somebodyElses(mount)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func somebodyElses(mount string) string { return filepath.Join(mount, "of-somebody-else") }
 
 // writers put values as fast as they are taken, each under keys of its own, and remember what was
 // acknowledged.
@@ -145,9 +153,8 @@ func TestDiskFull(t *testing.T) {
 		m.eventually("to give back the room of what was deleted", func() bool { return m.Status().Store.DiskBytes < 1<<20 })
 	}
 	// What that freed somebody else may have taken before: it is for him to give some back, too.
-	if err := os.Remove(takeSpace(t, mount, 4<<20)); err != nil {
-		t.Fatal(err)
-	}
+	takeSpace(t, mount, 4<<20)
+	giveSpace(t, mount)
 	eventually(t, "the alarms to be taken back", func() bool { return len(c.leader().Status().Alarms) == 0 })
 	c.leader().put("after", "room")
 	w.acknowledged["after"] = "room"
@@ -160,19 +167,23 @@ func TestDiskFull(t *testing.T) {
 	w.check(t, c.leader())
 }
 
-// TestDiskFilledByOthers: somebody else takes all the space, to the last byte, while values are being written,
-// and gives it back later.
+// TestDiskFilledByOthers: somebody else takes all the space of each member's disk, to the last byte, while values
+// are being written, and gives it back later. No disk is shared: a member could use up what another has given up.
 func TestDiskFilledByOthers(t *testing.T) {
-	mount := smallDisk(t, "128m")
+	mounts := map[string]string{}
+	for _, member := range []string{"m1", "m2", "m3"} {
+		mounts[member] = smallDisk(t, "128m")
+	}
 	c := newTestCluster(t, 3, func(config *Config) {
-		config.DataDir = filepath.Join(mount, filepath.Base(config.DataDir))
+		config.DataDir = filepath.Join(mounts[config.Identity.Name], filepath.Base(config.DataDir))
 	})
 	w := &writers{acknowledged: map[string]string{}}
 	leader := c.leader()
 	for round := range 2 {
-		var file string
 		var filled sync.WaitGroup
-		filled.Go(func() { file = takeSpace(t, mount, 0) })
+		for _, mount := range mounts {
+			filled.Go(func() { takeSpace(t, mount, 0) })
+		}
 		w.writeUntil(t, leader, fmt.Sprint("round", round), isNoSpace)
 		filled.Wait()
 		for _, m := range c.members {
@@ -181,8 +192,8 @@ func TestDiskFilledByOthers(t *testing.T) {
 		if _, err := c.leader().DeleteRange(testContext(t), &pb.DeleteRangeRequest{Key: []byte("none")}); err != nil {
 			t.Errorf("a delete: %v", err)
 		}
-		if err := os.Remove(file); err != nil {
-			t.Fatal(err)
+		for _, mount := range mounts {
+			giveSpace(t, mount)
 		}
 		eventually(t, "the alarms to be taken back", func() bool { return len(c.leader().Status().Alarms) == 0 })
 		leader = c.leader()
@@ -203,19 +214,17 @@ func TestCloseOnFullDisk(t *testing.T) {
 		config.DataDir = filepath.Join(mount, filepath.Base(config.DataDir))
 	})
 	w := &writers{acknowledged: map[string]string{}}
-	file := takeSpace(t, mount, 0)
+	takeSpace(t, mount, 0)
 	w.writeUntil(t, c.leader(), "before", isNoSpace)
 	for _, m := range c.members {
 		m.disk.reserve.release()
 	}
-	_ = os.Remove(file)
-	file = takeSpace(t, mount, 0)
+	giveSpace(t, mount)
+	takeSpace(t, mount, 0)
 	for _, m := range c.members {
 		m.stop()
 	}
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
+	giveSpace(t, mount)
 	for _, m := range c.members {
 		m.start()
 	}
@@ -231,7 +240,7 @@ func TestFollowerDiskFull(t *testing.T) {
 			config.DataDir = filepath.Join(mount, filepath.Base(config.DataDir))
 		}
 	})
-	file := takeSpace(t, mount, 0)
+	takeSpace(t, mount, 0)
 	full := c.members[2]
 	full.eventually("to raise an alarm", func() bool { return len(c.members[0].Status().Alarms) == 1 })
 	for i := range 300 {
@@ -240,9 +249,7 @@ func TestFollowerDiskFull(t *testing.T) {
 	if l := c.leader(); l == full {
 		t.Error("the member without room leads")
 	}
-	if err := os.Remove(file); err != nil {
-		t.Fatal(err)
-	}
+	giveSpace(t, mount)
 	full.eventually("to catch up", func() bool {
 		return full.Status().AppliedIndex >= c.leader().Status().AppliedIndex && len(full.Status().Alarms) == 0
 	})
