@@ -27,9 +27,10 @@ import (
 const closePatience = 10 * time.Second
 
 // What a master spends on the store's caches: most writes then find what they replace without a look at
-// the disk, which halves their cost on a store of 100,000 keys and more.
+// the disk, which halves their cost on a store of 100,000 keys and more; and a member stays below 512 MB however
+// many keys it holds.
 const (
-	storeCacheBytes    = 256 << 20
+	storeCacheBytes    = 128 << 20
 	storeCachedHeaders = 1 << 18 // about 50 MB
 )
 
