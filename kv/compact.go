@@ -100,6 +100,7 @@ func (c *compactor) run() {
 		case <-c.ctx.Done():
 			return
 		}
+		begun, worked := c.store.options.Clock.Now(), c.behind()
 		for c.behind() {
 			if err := c.step(); c.ctx.Err() != nil {
 				return
@@ -110,6 +111,9 @@ func (c *compactor) run() {
 			if !c.pause() {
 				return
 			}
+		}
+		if told := c.store.options.OnCompacted; told != nil && worked && !c.behind() {
+			told(c.store.options.Clock.Since(begun))
 		}
 	}
 }

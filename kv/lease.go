@@ -17,6 +17,7 @@ type leaseTable struct {
 	observer leaseObserver
 
 	grants, revokes uint64 // since the store was opened
+	onGrant         func(ttl int64)
 }
 
 // leaseTerm is what is replicated of a lease's time, in seconds: what it was granted, and what was left of it
@@ -123,6 +124,9 @@ func (t *leaseTable) commit(changes []leaseChange) {
 			t.granted[c.id] = c.term
 			if !c.checkpoint {
 				t.grants++
+				if t.onGrant != nil {
+					t.onGrant(c.term.ttl)
+				}
 			}
 		}
 		switch {

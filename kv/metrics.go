@@ -16,6 +16,8 @@ type Metrics struct {
 	CompactedRevision          int64
 	AppliedIndex, FlushedIndex uint64
 	Leases                     int
+	// AuthRevision is that of the users and roles.
+	AuthRevision uint64
 	// Watchers and WatchStreams count what is open; SlowWatchers those of them that are catching up.
 	Watchers, WatchStreams, SlowWatchers int
 	// WatchTailBytes is the memory of the recent events kept for watchers.
@@ -28,6 +30,8 @@ type Metrics struct {
 	// What the store did since it was opened. Operations of transactions count as well as those that stand alone, but for
 	// reads, of which only the latter do.
 	Ranges, Puts, Deletes, Txns uint64
+	// PutBytes are the keys and values of the puts.
+	PutBytes uint64
 	// WatchEvents were given to watchers as they happened; PendingEvents of them wait to be taken.
 	WatchEvents   uint64
 	PendingEvents int
@@ -37,14 +41,15 @@ type Metrics struct {
 }
 
 // operations are what a batch did.
-type operations struct{ puts, deletes, txns uint64 }
+type operations struct{ puts, putBytes, deletes, txns uint64 }
 
 // counters count what a store does.
-type counters struct{ ranges, puts, deletes, txns, compacted atomic.Uint64 }
+type counters struct{ ranges, puts, putBytes, deletes, txns, compacted atomic.Uint64 }
 
 // add adds a batch, so that what is counted costs a batch and not an operation.
 func (c *counters) add(o operations) {
 	c.puts.Add(o.puts)
+	c.putBytes.Add(o.putBytes)
 	c.deletes.Add(o.deletes)
 	c.txns.Add(o.txns)
 }
@@ -55,14 +60,14 @@ func (s *Store) Metrics() Metrics {
 	m := Metrics{
 		Keys: st.keys, LiveBytes: st.bytes,
 		Revision: st.revision, CompactRevision: st.compact, CompactedRevision: s.compact.progress(),
-		AppliedIndex: st.applied, FlushedIndex: s.FlushedIndex(),
+		AppliedIndex: st.applied, FlushedIndex: s.FlushedIndex(), AuthRevision: s.auth.get().revision,
 	}
 	s.leases.mu.RLock()
 	m.Leases, m.LeaseGrants, m.LeaseRevokes = len(s.leases.granted), s.leases.grants, s.leases.revokes
 	s.leases.mu.RUnlock()
 	c := &s.counters
 	m.Ranges, m.Puts, m.Deletes, m.Txns = c.ranges.Load(), c.puts.Load(), c.deletes.Load(), c.txns.Load()
-	m.CompactedVersions = c.compacted.Load()
+	m.PutBytes, m.CompactedVersions = c.putBytes.Load(), c.compacted.Load()
 	s.hub.metrics(&m)
 	release, err := s.use()
 	if err != nil {

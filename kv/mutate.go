@@ -35,6 +35,7 @@ func (w *writer) put(p *pb.PutRequest) (*pb.PutResponse, error) {
 	if p.IgnoreLease {
 		lease = old.lease
 	}
+	w.counted.putBytes += uint64(len(p.Key) + len(value))
 	if err := w.putKey(p.Key, value, lease, old); err != nil {
 		return nil, err
 	}

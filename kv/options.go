@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -30,6 +31,10 @@ type Options struct {
 	CachedHeaders int
 	// WatchTailBytes bounds the recent events kept in memory for watchers to catch up from; 0 is 32 MiB.
 	WatchTailBytes int
+	// OnLeaseGrant is told the time to live of each lease that is granted, in seconds, and OnCompacted how long a background
+	// compaction took when nothing is left for it to remove. They must be quick; nil: nobody is told.
+	OnLeaseGrant func(ttl int64)
+	OnCompacted  func(took time.Duration)
 	// Clock paces the background compaction; nil is the real one. Nothing replicated depends on it.
 	Clock clock.Clock
 	// Logger takes what the store and Pebble have to say; nil discards it.

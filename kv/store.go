@@ -111,6 +111,7 @@ func (s *Store) load() error {
 	}
 	s.current.Store(&st)
 	s.progress.advance(st.applied)
+	s.leases.onGrant = s.options.OnLeaseGrant
 	if err := s.leases.load(s.db); err != nil {
 		return fmt.Errorf("kv: can't read the leases of %s: %w", s.options.Dir, err)
 	}
