@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -56,7 +57,21 @@ func (b *Backup) Close() error { return b.close() }
 // Backup makes a copy of what this member has applied. Nothing waits for it: it is made of hard links to the
 // files, which are read while the member goes on. In etcd's format it takes as much room beside the data as the
 // file has, until it is closed.
-func (m *Member) Backup(ctx context.Context, format BackupFormat) (_ *Backup, err error) {
+func (m *Member) Backup(ctx context.Context, format BackupFormat) (*Backup, error) {
+	begun := time.Now()
+	b, err := m.makeBackup(ctx, format)
+	if err != nil {
+		return nil, err
+	}
+	remove := b.close
+	b.close = func() error {
+		m.instruments.backedUp(begun)
+		return remove()
+	}
+	return b, nil
+}
+
+func (m *Member) makeBackup(ctx context.Context, format BackupFormat) (_ *Backup, err error) {
 	temp, err := os.MkdirTemp(m.snapshots.dir, "backup-*"+snapshotTemp)
 	if err != nil {
 		return nil, backupError(err)

@@ -81,7 +81,7 @@ func (m *Member) reclaim(space DiskSpace) {
 	last.live, last.compacted = live, compacted
 	m.wg.Go(func() {
 		defer m.disk.reclaiming.Store(false)
-		if err := store.Defragment(m.life); err != nil {
+		if err := m.defragment(m.life, store); err != nil {
 			m.disk.reclaimAgain.Store(true)
 			m.logger.Debug("the database's space was not reclaimed; trying again", "error", err)
 		}

@@ -224,6 +224,7 @@ func (f *stateMachine) Restore(source io.ReadCloser) error {
 	if !ok {
 		return errors.New("only a received snapshot can be restored")
 	}
+	defer f.instruments.replacingState()()
 	f.logger.Info("replacing the state by a snapshot from the leader")
 	if err := f.store.Load().Close(); err != nil {
 		f.logger.Warn("close the state that is being replaced", "error", err)

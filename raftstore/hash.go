@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -13,25 +14,36 @@ import (
 // HashKV is the checksum of the history of this member, up to a revision; 0: all that there is. Errors are those of
 // kv.Store.HashKV.
 func (m *Member) HashKV(ctx context.Context, revision int64) (hash kv.Hash, err error) {
+	begun := time.Now()
 	err = m.machine.withStore(func(store *kv.Store) (err error) {
 		hash, err = store.HashKV(ctx, revision)
 		return err
 	})
+	m.instruments.hashedKV(begun, err)
 	return hash, err
 }
 
 // Hash is the checksum of all that this member has of the replicated state.
 func (m *Member) Hash(ctx context.Context) (hash kv.Hash, err error) {
+	begun := time.Now()
 	err = m.machine.withStore(func(store *kv.Store) (err error) {
 		hash, err = store.Hash(ctx)
 		return err
 	})
+	m.instruments.hashed(begun, err)
 	return hash, err
 }
 
 // Defragment rewrites this member's database, in the background of everything else, and returns when that is done.
 func (m *Member) Defragment(ctx context.Context) error {
-	return m.machine.withStore(func(store *kv.Store) error { return store.Defragment(ctx) })
+	return m.machine.withStore(func(store *kv.Store) error { return m.defragment(ctx, store) })
+}
+
+func (m *Member) defragment(ctx context.Context, store *kv.Store) error {
+	done := m.instruments.defragmenting()
+	err := store.Defragment(ctx)
+	done(err)
+	return err
 }
 
 // HashKV implements peerpb.PeerServer.

@@ -22,6 +22,7 @@ type instruments struct {
 	walSync, commit                                                 prometheus.Histogram
 	slowApplies, slowReads, failedReads, failedHeartbeats, renewals prometheus.Counter
 	expiries                                                        prometheus.Counter
+	upkeep                                                          upkeepInstruments
 	roundTrip                                                       *prometheus.HistogramVec
 	sent, received                                                  *prometheus.CounterVec
 }
@@ -37,6 +38,7 @@ func newInstruments() *instruments {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: diskBuckets})
 	}
 	return &instruments{
+		upkeep:           newUpkeepInstruments(),
 		walSync:          histogram("etcd_disk_wal_fsync_duration_seconds", "How long the Raft log takes to make a batch of entries durable."),
 		commit:           histogram("etcd_disk_backend_commit_duration_seconds", "How long the state takes to take in a group of entries."),
 		slowApplies:      counter("etcd_server_slow_apply_total", "Groups of entries that took the state over 100 ms to take in."),
@@ -44,7 +46,7 @@ func newInstruments() *instruments {
 		failedReads:      counter("etcd_server_read_indexes_failed_total", "Rounds for linearizable reads that failed."),
 		failedHeartbeats: counter("etcd_server_heartbeat_send_failures_total", "Heartbeats that a follower did not answer."),
 		renewals:         counter("etcd_debugging_lease_renewed_total", "Renewals of leases that this member was asked for."),
-		expiries:         counter("etcd_server_lease_expired_total", "Leases that ran out while this member led."),
+		expiries:         counter("etcd_debugging_server_lease_expired_total", "Leases that ran out while this member led."),
 		roundTrip: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: "etcd_network_peer_round_trip_time_seconds", Help: "How long a follower takes to answer a heartbeat.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 16),
@@ -59,10 +61,9 @@ func newInstruments() *instruments {
 }
 
 func (i *instruments) collectors() []prometheus.Collector {
-	return []prometheus.Collector{
+	return append(i.upkeep.collectors(),
 		i.walSync, i.commit, i.slowApplies, i.slowReads, i.failedReads, i.failedHeartbeats, i.renewals, i.expiries,
-		i.roundTrip, i.sent, i.received,
-	}
+		i.roundTrip, i.sent, i.received)
 }
 
 func (i *instruments) synced(took time.Duration) {

@@ -60,6 +60,15 @@ func TestLeaseExpiresUnderTheNextLeader(t *testing.T) {
 	leader.stop()
 	follower.wantValue("short", "value")
 	eventually(t, "the lease to expire", func() bool { return follower.get("short") == "" })
+	eventually(t, "one of those who are left to count it", func() bool {
+		expired := 0.0
+		for _, m := range c.members {
+			if m != leader {
+				expired += m.metrics()["etcd_debugging_server_lease_expired_total"]
+			}
+		}
+		return expired == 1
+	})
 	if lived := time.Since(granted); lived < 2*time.Second {
 		t.Errorf("a lease of 2 s lived for %v", lived)
 	}

@@ -26,7 +26,7 @@ type logStores struct {
 	closers []io.Closer
 }
 
-func openLogStores(dir, kind string, cacheBytes int, segmentBytes int64, onSync func(time.Duration), logger *slog.Logger) (_ *logStores, err error) {
+func openLogStores(dir, kind string, cacheBytes int, segmentBytes int64, counted *instruments, logger *slog.Logger) (_ *logStores, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -44,7 +44,7 @@ func openLogStores(dir, kind string, cacheBytes int, segmentBytes int64, onSync 
 	if err := chooseLogStore(dir, kind); err != nil {
 		return nil, err
 	}
-	store, err := s.openLog(dir, kind, segmentBytes, onSync, logger)
+	store, err := s.openLog(dir, kind, segmentBytes, counted, logger)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +53,7 @@ func openLogStores(dir, kind string, cacheBytes int, segmentBytes int64, onSync 
 	return s, nil
 }
 
-func (s *logStores) openLog(dir, kind string, segmentBytes int64, onSync func(time.Duration), logger *slog.Logger) (raft.LogStore, error) {
+func (s *logStores) openLog(dir, kind string, segmentBytes int64, counted *instruments, logger *slog.Logger) (raft.LogStore, error) {
 	if kind == LogStoreBoltDB {
 		store, err := openBolt(filepath.Join(dir, "log.db"))
 		if err != nil {
@@ -62,7 +62,9 @@ func (s *logStores) openLog(dir, kind string, segmentBytes int64, onSync func(ti
 		s.closers = append(s.closers, store)
 		return store, nil
 	}
-	store, err := wal.Open(filepath.Join(dir, "wal"), wal.Options{SegmentBytes: segmentBytes, Logger: logger, OnSync: onSync})
+	store, err := wal.Open(filepath.Join(dir, "wal"), wal.Options{
+		SegmentBytes: segmentBytes, Logger: logger, OnSync: counted.synced, OnWrite: counted.wrote,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open the Raft log: %w", err)
 	}

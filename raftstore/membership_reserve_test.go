@@ -118,6 +118,13 @@ func TestLearnerWaitsForItsPromotion(t *testing.T) {
 	if err := asked.PromoteMember(testContext(t), id); !errors.Is(err, ErrNotLearner) {
 		t.Errorf("promotion of a voter: %v", err)
 	}
+	promotions := 0.0
+	for _, m := range c.members {
+		promotions += m.metrics()["etcd_server_learner_promote_successes"]
+	}
+	if promotions != 1 {
+		t.Errorf("%v promotions were counted", promotions)
+	}
 }
 
 func TestReservationIsTakenBack(t *testing.T) {

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
 )
@@ -119,36 +117,5 @@ func TestPeerPortRefusesOthers(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "tls") {
 			t.Errorf("%s: %v", name, err)
 		}
-	}
-}
-
-func TestStatusAndMetrics(t *testing.T) {
-	c := newTestCluster(t, 3, nil)
-	leader := c.leader()
-	leader.put("key", "value")
-	s := leader.Status()
-	if s.ID == 0 || s.Leader != s.ID || s.Term == 0 || s.AppliedIndex == 0 || s.CommitIndex < s.AppliedIndex || s.IsLearner || s.Revision != 2 || s.Committed == 0 || s.LeaderChanges == 0 {
-		t.Errorf("%+v", s)
-	}
-	registry := prometheus.NewPedanticRegistry()
-	if err := registry.Register(leader.Metrics()); err != nil {
-		t.Fatal(err)
-	}
-	families, err := registry.Gather()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := map[string]float64{
-		"etcd_server_is_leader": 1, "etcd_mvcc_put_total": 1, "etcd_debugging_mvcc_current_revision": 2, "etcd_server_id": 1,
-	}
-	for _, family := range families {
-		metric := family.Metric[0]
-		if value, ok := want[family.GetName()]; ok && metric.GetGauge().GetValue()+metric.GetCounter().GetValue() != value {
-			t.Errorf("%s: %v", family.GetName(), metric)
-		}
-		delete(want, family.GetName())
-	}
-	if len(want) > 0 {
-		t.Errorf("not there: %v", want)
 	}
 }

@@ -39,6 +39,8 @@ var (
 	versionDesc   = prometheus.NewDesc("etcd_server_version", "The version of etcd whose API this is, as a label; 1.", []string{"server_version"}, nil)
 	goVersionDesc = prometheus.NewDesc("etcd_server_go_version", "The version of Go that it was built with, as a label; 1.", []string{"server_go_version"}, nil)
 	clusterDesc   = prometheus.NewDesc("etcd_cluster_version", "The version of etcd whose API the cluster has, as a label; 1.", []string{"cluster_version"}, nil)
+	peersDesc     = prometheus.NewDesc("etcd_network_known_peers", "The members of the group, this one too, as a label; 1.", []string{"Local", "Remote"}, nil)
+	featureDesc   = prometheus.NewDesc("etcd_server_feature_enabled", "Whether a feature gate of etcd's that has an effect here is on.", []string{"name", "stage"}, nil)
 )
 
 func gauge(name, help string, value func(*Status) float64) metric {
@@ -72,6 +74,8 @@ var metrics = []metric{
 	gauge("etcd_debugging_mvcc_compact_revision", "The lowest revision that can be read.", func(s *Status) float64 { return float64(s.Store.CompactRevision) }),
 	counter("etcd_debugging_mvcc_db_compaction_keys_total", "Versions of keys that compactions removed since the start.",
 		func(s *Status) float64 { return float64(s.Store.CompactedVersions) }),
+	gauge("etcd_debugging_mvcc_total_put_size_in_bytes", "Keys and values of the puts since the start.", func(s *Status) float64 { return float64(s.Store.PutBytes) }),
+	gauge("etcd_debugging_auth_revision", "The revision of the users and roles.", func(s *Status) float64 { return float64(s.Store.AuthRevision) }),
 	gauge("etcd_debugging_mvcc_watch_stream_total", "Open streams of watches.", func(s *Status) float64 { return float64(s.Store.WatchStreams) }),
 	gauge("etcd_debugging_mvcc_watcher_total", "Open watches.", func(s *Status) float64 { return float64(s.Store.Watchers) }),
 	gauge("etcd_debugging_mvcc_slow_watcher_total", "Watches that are catching up.", func(s *Status) float64 { return float64(s.Store.SlowWatchers) }),
@@ -91,7 +95,7 @@ var metrics = []metric{
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{serverIDDesc, versionDesc, goVersionDesc, clusterDesc} {
+	for _, desc := range []*prometheus.Desc{serverIDDesc, versionDesc, goVersionDesc, clusterDesc, peersDesc, featureDesc} {
 		descs <- desc
 	}
 	for _, m := range metrics {
@@ -111,6 +115,12 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	} {
 		out <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, 1, label)
 	}
+	for _, server := range c.member.servers() {
+		out <- prometheus.MustNewConstMetric(peersDesc, prometheus.GaugeValue, 1,
+			strconv.FormatUint(status.ID, 16), strconv.FormatUint(memberID(server.ID), 16))
+	}
+	out <- prometheus.MustNewConstMetric(featureDesc, prometheus.GaugeValue, truth(c.member.config.InitialCorruptCheck),
+		"InitialCorruptCheck", "ALPHA")
 	for _, m := range metrics {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&status))
 	}

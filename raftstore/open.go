@@ -85,9 +85,11 @@ func (m *Member) openState() error {
 		return err
 	}
 	m.snapshots = snapshots
+	snapshots.instruments = m.instruments
 	options := m.config.Store
 	options.Dir = filepath.Join(m.config.DataDir, stateDir)
 	options.Logger = m.logger
+	options.OnLeaseGrant, options.OnCompacted = m.instruments.leaseGranted, m.instruments.compacted
 	m.disk.bound(&options)
 	if m.machine, err = openStateMachine(options, snapshots, m.logger); err != nil {
 		return err
@@ -103,7 +105,7 @@ func (m *Member) openLog() error {
 		return err
 	}
 	m.disk.claimStable(dir)
-	stores, err := openLogStores(dir, m.config.LogStore, m.config.LogCacheBytes, m.disk.marks.segment, m.instruments.synced, m.logger)
+	stores, err := openLogStores(dir, m.config.LogStore, m.config.LogCacheBytes, m.disk.marks.segment, m.instruments, m.logger)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -40,6 +41,8 @@ type snapshotStore struct {
 	dir string
 	// checkpoint writes the live state into a directory that does not exist yet.
 	checkpoint func(dir string) error
+	// instruments are set before Raft runs; nil: nothing is counted.
+	instruments *instruments
 }
 
 func openSnapshotStore(dataDir string, checkpoint func(dir string) error) (*snapshotStore, error) {
@@ -166,7 +169,7 @@ func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64,
 	if err != nil {
 		return nil, err
 	}
-	return &snapshotSink{store: s, temp: temp, meta: raft.SnapshotMeta{
+	return &snapshotSink{store: s, temp: temp, begun: time.Now(), meta: raft.SnapshotMeta{
 		Version: version, ID: fmt.Sprintf("%016x-%016x-%s", term, index, uniqueSuffix(temp)),
 		Index: index, Term: term, Configuration: configuration, ConfigurationIndex: configurationIndex,
 	}}, nil
@@ -182,6 +185,7 @@ type snapshotSink struct {
 	store *snapshotStore
 	temp  string
 	meta  raft.SnapshotMeta
+	begun time.Time
 	ended bool
 
 	archive  *io.PipeWriter // nil until the first byte
@@ -237,6 +241,9 @@ func (k *snapshotSink) Close() error {
 	}
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(k.temp))
+	}
+	if k.archive == nil { // what is received takes as long as the network does
+		k.store.instruments.saved(time.Since(k.begun))
 	}
 	return k.store.removeOlder(k.meta.ID)
 }

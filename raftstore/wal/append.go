@@ -32,12 +32,16 @@ func (l *Log) StoreLogs(logs []*raft.Log) error {
 	if err != nil {
 		return fmt.Errorf("begin a log segment: %w", err)
 	}
+	begun := time.Now()
 	offsets, end, buf, err := s.write(l.buf, logs)
 	if l.buf = buf; cap(buf) > 2*writeBytes {
 		l.buf = nil
 	}
 	if err != nil {
 		return errors.Join(err, l.undo(s))
+	}
+	if l.onWrite != nil {
+		l.onWrite(end-s.end, time.Since(begun))
 	}
 	if err := l.sync(s.file, dataOnly); err != nil {
 		if len(s.offsets) == 0 {

@@ -35,6 +35,8 @@ type Options struct {
 	Logger *slog.Logger
 	// OnSync is told how long each append took to become durable; nil: nobody is.
 	OnSync func(time.Duration)
+	// OnWrite is told of each append how many bytes were written, and how long that took; nil: nobody is.
+	OnWrite func(bytes int64, took time.Duration)
 }
 
 // Log is a Raft log on disk. It implements raft.LogStore and raft.MonotonicLogStore; its methods can be
@@ -56,6 +58,7 @@ type Log struct {
 	dir          *os.File // locked as long as it is open
 	fsync        func(f *os.File, s syncScope) error
 	onSync       func(time.Duration)
+	onWrite      func(int64, time.Duration)
 
 	// writing is held by whoever changes the log. What changes is changed with mu held too, so that a
 	// writer may read without mu, and readers are not kept waiting for the disk.
@@ -81,7 +84,7 @@ func Open(dir string, options Options) (_ *Log, err error) {
 }
 
 func open(dir string, options Options, fsync func(*os.File, syncScope) error) (_ *Log, err error) {
-	l := &Log{segmentBytes: options.SegmentBytes, logger: options.Logger, fsync: fsync, onSync: options.OnSync}
+	l := &Log{segmentBytes: options.SegmentBytes, logger: options.Logger, fsync: fsync, onSync: options.OnSync, onWrite: options.OnWrite}
 	if l.segmentBytes <= 0 {
 		l.segmentBytes = DefaultSegmentBytes
 	}
