@@ -2,11 +2,13 @@ package master
 
 import (
 	"net/http"
+	"os"
 	"sync/atomic"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+	"golang.org/x/sys/unix"
 
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/port"
 	"github.com/ctlplane/ctlplane/raftstore"
@@ -19,6 +21,8 @@ func newMetrics(m *raftstore.Member) (*prometheus.Registry, http.Handler) {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.Metrics(),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "os_fd_used", Help: "File descriptors that are open."}, openFiles),
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "os_fd_limit", Help: "How many file descriptors may be open."}, maxFiles),
 	)
 	return metrics, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})
 }
@@ -35,4 +39,27 @@ func countTraffic(metrics prometheus.Registerer, traffic *port.Traffic) {
 		metrics.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: c.name, Help: c.help},
 			func() float64 { return float64(c.bytes.Load()) }))
 	}
+}
+
+// openFiles and maxFiles are what the process collector shows, too; etcd has names of its own for it. They are 0 where the system
+// does not tell.
+func openFiles() float64 {
+	dir, err := os.Open("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return 0
+	}
+	return float64(len(names) - 1) // dir itself is none of them
+}
+
+func maxFiles() float64 {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		return 0
+	}
+	return float64(limit.Cur)
 }

@@ -57,10 +57,35 @@ func TestMetricsHaveEtcdsNames(t *testing.T) {
 		"etcd_mvcc_put_total 1\n", "etcd_debugging_mvcc_keys_total 1\n", "etcd_server_has_leader 1\n", "etcd_server_is_leader 1\n",
 		"etcd_debugging_mvcc_current_revision 2\n", "etcd_server_health_success 1\n",
 		`etcd_server_healthchecks_total{name="linearizable_read",status="success",type="readyz"} 1` + "\n",
+		`grpc_server_msg_received_total{grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1` + "\n",
+		`grpc_server_msg_sent_total{grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1` + "\n",
 		`grpc_server_handled_total{grpc_code="OK",grpc_method="Put",grpc_service="etcdserverpb.KV",grpc_type="unary"} 1` + "\n",
 	} {
 		if !strings.Contains(page, line) {
 			t.Errorf("the page does not have %s", line)
 		}
+	}
+}
+
+func TestFilesAreCounted(t *testing.T) {
+	before := openFiles()
+	var open []*os.File
+	for range 100 {
+		f, err := os.Open(os.DevNull)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open = append(open, f)
+	}
+	after := openFiles()
+	for _, f := range open {
+		_ = f.Close()
+	}
+	// What earlier tests left may be closed meanwhile.
+	if opened := after - before; opened < 50 || opened > 150 {
+		t.Errorf("100 files were opened, %v are counted (before: %v)", opened, before)
+	}
+	if limit := maxFiles(); limit < after {
+		t.Errorf("%v files are open, of at most %v", after, limit)
 	}
 }

@@ -13,30 +13,35 @@ import (
 // CallMetrics count a server's calls, under the names that etcd's have.
 //
 // The library that those names come from (go-grpc-middleware) makes labels, and looks them up, several times a call. Here
-// everything is looked up before the server starts: a call costs one look into a map and two additions.
+// everything is looked up before the server starts: a call costs one look into a map and four additions,
+// and each further message of a stream one.
 type CallMetrics struct {
-	started, handled *prometheus.CounterVec
-	seconds          *prometheus.HistogramVec // nil: calls are not timed
-	calls            map[string]*callMetrics  // by full method; not changed after Count
+	started, handled, received, sent *prometheus.CounterVec
+	seconds                          *prometheus.HistogramVec // nil: calls are not timed
+	calls                            map[string]*callMetrics  // by full method; not changed after Count
 }
 
 // callMetrics are those of one method.
 type callMetrics struct {
-	started prometheus.Counter
-	handled [codes.Unauthenticated + 1]prometheus.Counter
-	seconds prometheus.Observer
+	started, received, sent prometheus.Counter
+	handled                 [codes.Unauthenticated + 1]prometheus.Counter
+	seconds                 prometheus.Observer
 }
 
 // NewCallMetrics registers the metrics. Calls are timed, too, when extensive.
 func NewCallMetrics(registerer prometheus.Registerer, extensive bool) *CallMetrics {
 	labels := []string{"grpc_type", "grpc_service", "grpc_method"}
-	m := &CallMetrics{
-		started: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "grpc_server_started_total", Help: "Calls that began."}, labels),
-		handled: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "grpc_server_handled_total", Help: "Calls that ended, by their code."},
-			append(labels[:len(labels):len(labels)], "grpc_code")),
-		calls: map[string]*callMetrics{},
+	counter := func(name, help string, more ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, append(labels[:len(labels):len(labels)], more...))
 	}
-	registerer.MustRegister(m.started, m.handled)
+	m := &CallMetrics{
+		started:  counter("grpc_server_started_total", "Calls that began."),
+		handled:  counter("grpc_server_handled_total", "Calls that ended, by their code.", "grpc_code"),
+		received: counter("grpc_server_msg_received_total", "Messages that clients sent."),
+		sent:     counter("grpc_server_msg_sent_total", "Messages that were sent to clients."),
+		calls:    map[string]*callMetrics{},
+	}
+	registerer.MustRegister(m.started, m.handled, m.received, m.sent)
 	if extensive {
 		m.seconds = prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "grpc_server_handling_seconds", Help: "How long calls took.",
 			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 18)}, labels)
@@ -62,7 +67,11 @@ func (m *CallMetrics) Count(server interface {
 }
 
 func (m *CallMetrics) of(kind, service, method string) *callMetrics {
-	c := &callMetrics{started: m.started.WithLabelValues(kind, service, method)}
+	c := &callMetrics{
+		started:  m.started.WithLabelValues(kind, service, method),
+		received: m.received.WithLabelValues(kind, service, method),
+		sent:     m.sent.WithLabelValues(kind, service, method),
+	}
 	for code := range c.handled {
 		c.handled[code] = m.handled.WithLabelValues(kind, service, method, codes.Code(code).String())
 	}
@@ -86,15 +95,48 @@ func kindOf(method grpc.MethodInfo) string {
 
 func (m *CallMetrics) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 	c, begun := m.begin(info.FullMethod)
+	if c != nil {
+		c.received.Inc()
+	}
 	resp, err := handler(ctx, req)
+	if c != nil && err == nil {
+		c.sent.Inc()
+	}
 	c.end(begun, err)
 	return resp, err
 }
 
 func (m *CallMetrics) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
 	c, begun := m.begin(info.FullMethod)
+	if c != nil {
+		stream = &countedStream{stream, c}
+	}
 	err := handler(srv, stream)
 	c.end(begun, err)
+	return err
+}
+
+// countedStream counts a stream's messages.
+type countedStream struct {
+	grpc.ServerStream
+	call *callMetrics
+}
+
+// RecvMsg implements grpc.ServerStream.
+func (s *countedStream) RecvMsg(message any) error {
+	err := s.ServerStream.RecvMsg(message)
+	if err == nil {
+		s.call.received.Inc()
+	}
+	return err
+}
+
+// SendMsg implements grpc.ServerStream.
+func (s *countedStream) SendMsg(message any) error {
+	err := s.ServerStream.SendMsg(message)
+	if err == nil {
+		s.call.sent.Inc()
+	}
 	return err
 }
 

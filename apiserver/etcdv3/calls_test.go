@@ -48,11 +48,16 @@ func TestCallsAreCounted(t *testing.T) {
 	watching, cancel := context.WithCancel(t.Context())
 	<-c.Watch(watching, "k", clientv3.WithRev(1))
 	cancel()
-	for name, of := range map[string]*callMetrics{
-		"put": metrics.calls["/etcdserverpb.KV/Put"], "range": metrics.calls["/etcdserverpb.KV/Range"], "watch": metrics.calls["/etcdserverpb.Watch/Watch"],
+	for name, want := range map[string]struct{ received, sent float64 }{
+		"KV/Put": {1, 1}, "KV/Range": {1, 0},
+		"Watch/Watch": {1, 2}, // it is asked for; it is there, and has an event
 	} {
+		of := metrics.calls["/etcdserverpb."+name]
 		if got := count(t, of.started); got != 1 {
 			t.Errorf("%s: %v calls began", name, got)
+		}
+		if received, sent := count(t, of.received), count(t, of.sent); received != want.received || sent != want.sent {
+			t.Errorf("%s: %v messages were received, %v sent, want %v", name, received, sent, want)
 		}
 	}
 	if got := count(t, metrics.calls["/etcdserverpb.KV/Range"].handled[codes.OutOfRange]); got != 1 {
