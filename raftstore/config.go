@@ -105,7 +105,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.MaxQueuedBytes, 64<<20)
 	setDefault(&c.MaxQueued, 100_000)
 	setDefault(&c.SnapshotEntries, 16384)
-	setDefault(&c.SnapshotBytes, 256<<20)
+	setDefault(&c.SnapshotBytes, 64<<20)
 	setDefault(&c.SnapshotInterval, 5*time.Second)
 	setDefault(&c.LogCacheBytes, 32<<20)
 	setDefault(&c.MaxLearners, 1)

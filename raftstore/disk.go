@@ -52,7 +52,7 @@ func newWatermarks(total int64) watermarks {
 	return watermarks{
 		low: low, high: low + low/2,
 		reserve: min(max(total/32, 1<<20), 128<<20),
-		segment: min(max(total/64, 512<<10), 64<<20),
+		segment: min(max(total/64, 512<<10), 16<<20),
 		log:     max(total/8, 1<<20),
 		table:   max(total/64, 1<<20),
 	}
