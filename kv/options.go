@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -99,7 +100,7 @@ func (o Options) pebble(cache *pebble.Cache, lock *pebble.Lock, onFlush func()) 
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                4096,
 		BytesPerSync:                1 << 20,
-		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, min(2, runtime.GOMAXPROCS(0)/2)) },
 		Logger:                      pebbleLogger{o.Logger},
 		EventListener: &pebble.EventListener{
 			FlushEnd: func(pebble.FlushInfo) { onFlush() },
