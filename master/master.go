@@ -30,7 +30,7 @@ const closePatience = 10 * time.Second
 // the disk, which halves their cost on a store of 100,000 keys and more; and a member stays below 512 MB however
 // many keys it holds.
 const (
-	storeCacheBytes    = 128 << 20
+	storeCacheBytes    = 64 << 20
 	storeCachedHeaders = 1 << 18 // about 50 MB
 )
 

@@ -107,7 +107,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.SnapshotEntries, 16384)
 	setDefault(&c.SnapshotBytes, 64<<20)
 	setDefault(&c.SnapshotInterval, 5*time.Second)
-	setDefault(&c.LogCacheBytes, 32<<20)
+	setDefault(&c.LogCacheBytes, 16<<20)
 	setDefault(&c.MaxLearners, 1)
 	if c.DiskSpace == nil {
 		c.DiskSpace = statfs

@@ -1,0 +1,19 @@
+//go:build cgo && linux
+
+package kv
+
+/*
+#include <malloc.h>
+
+// Blocks and memory tables lie outside of Go's heap. As glibc has it the process would hold several times what is in use: what is
+// freed in the arena of one thread is of no use to another, and memory tables, once freed, are carved up for blocks.
+static void tidy_malloc(void) {
+#ifdef M_ARENA_MAX
+	mallopt(M_ARENA_MAX, 1);
+	mallopt(M_MMAP_THRESHOLD, 1 << 20); // said once, it no longer adjusts itself to what is freed
+#endif
+}
+*/
+import "C"
+
+func init() { C.tidy_malloc() }
