@@ -332,9 +332,16 @@ func TestNoUsersCostNothing(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("to know the caller takes %v allocations", n)
 	}
+	b.Backend = silentBackend{b.Backend}
 	r := &pb.RangeRequest{Key: []byte("k")}
-	bare := testing.AllocsPerRun(100, func() { _, _ = b.Backend.Range(ctx, r) })
-	if n := testing.AllocsPerRun(100, func() { _, _ = b.Range(ctx, r) }); n != bare {
-		t.Errorf("a range takes %v allocations, %v at the store", n, bare)
+	if n := testing.AllocsPerRun(100, func() { _, _ = b.Range(ctx, r) }); n != 0 {
+		t.Errorf("a range takes %v allocations beside those of the store", n)
 	}
+}
+
+// silentBackend answers ranges with nothing, for which it takes no memory.
+type silentBackend struct{ Backend }
+
+func (silentBackend) Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error) {
+	return nil, nil
 }
