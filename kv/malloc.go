@@ -10,7 +10,7 @@ package kv
 static void tidy_malloc(void) {
 #ifdef M_ARENA_MAX
 	mallopt(M_ARENA_MAX, 1);
-	mallopt(M_MMAP_THRESHOLD, 1 << 20); // said once, it no longer adjusts itself to what is freed
+	mallopt(M_MMAP_THRESHOLD, 8 << 10); // so that what is freed is given back at once
 #endif
 }
 */
