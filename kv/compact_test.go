@@ -31,6 +31,31 @@ func TestCompactErrors(t *testing.T) {
 	}
 }
 
+// TestCompactionHurriesBehindTheNext: once a further compaction is asked for, the pauses of the one at work are short.
+func TestCompactionHurriesBehindTheNext(t *testing.T) {
+	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+	s := open(t, Options{Clock: clock})
+	for range 3 {
+		apply(t, s, benchCommands(3000, 0, true)...)
+	}
+	next := func(pause time.Duration) {
+		t.Helper()
+		before := s.Metrics().CompactedRevision
+		clock.Step(pause)
+		waitFor(t, func() bool { return s.Metrics().CompactedRevision > before && clock.HasWaiters() })
+	}
+	must[*pb.CompactionResponse](t, s, compact(s.Revision()-1))
+	waitFor(t, clock.HasWaiters)
+	clock.Step(shortPause)
+	if !clock.HasWaiters() {
+		t.Error("the pause was short although nothing waited")
+	}
+	next(compactionPause)
+	must[*pb.CompactionResponse](t, s, compact(s.Revision()))
+	next(compactionPause) // it had begun before
+	next(shortPause)
+}
+
 // TestCompactionIsGradual: it goes on only as its clock does, goes on after a restart, and leaves exactly
 // what is needed.
 func TestCompactionIsGradual(t *testing.T) {

@@ -95,7 +95,7 @@ func (o Options) pebble(cache *pebble.Cache, lock *pebble.Lock, onFlush func()) 
 		FormatMajorVersion:          pebble.FormatNewest,
 		MemTableSize:                o.MemTableBytes,
 		MemTableStopWritesThreshold: memTables,
-		L0CompactionThreshold:       4, // with 2 compactions took a quarter of the CPU under pipelined writes
+		L0CompactionThreshold:       4, // at 2, compactions take a quarter of the CPU under pipelined writes
 		L0StopWritesThreshold:       1000,
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                4096,
