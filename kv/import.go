@@ -63,6 +63,7 @@ type importer struct {
 	leases   map[int64]struct{}
 	state    state
 	sub      uint32 // of the next change of state.revision
+	deleted  bool   // state.revision has deleted a key
 
 	flusher *flusher
 	batch   *pebble.Batch
@@ -94,7 +95,7 @@ func (i *importer) begin() error {
 
 func (i *importer) record(r etcdfile.Record) error {
 	if r.Revision > i.state.revision {
-		i.state.revision, i.sub = r.Revision, 0
+		i.state.revision, i.sub, i.deleted = r.Revision, 0, false
 	}
 	key := r.KV.Key
 	if len(key) == 0 {
@@ -132,6 +133,13 @@ func (i *importer) change(key, value []byte, rev int64, old, h header) error {
 		h.encode(record)
 		record = append(record, value...)
 	}
+	if h.exists() && i.deleted && !old.exists() { // maybe by this very revision, whose tombstone would hide the value
+		i.scratch = appendVersionKey(i.scratch[:0], key, rev, markTombstone)
+		if err := i.batch.Delete(i.scratch, nil); err != nil {
+			return err
+		}
+	}
+	i.deleted = i.deleted || !h.exists()
 	i.scratch = appendVersionKey(i.scratch[:0], key, rev, mark)
 	if err := i.batch.Set(i.scratch, record, nil); err != nil {
 		return err

@@ -200,6 +200,24 @@ func TestExportAndImport(t *testing.T) {
 	})
 }
 
+// TestImportDeletedAndPutByOneRevision: etcd lets a transaction delete all keys from the first on and put one of them.
+func TestImportDeletedAndPutByOneRevision(t *testing.T) {
+	from := open(t, Options{})
+	apply(t, from, put("a", "1"), Command{Txn: &pb.TxnRequest{Success: []*pb.RequestOp{
+		{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}}},
+		{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: []byte("a"), Value: []byte("2")}}},
+	}}})
+	path, err := exportEtcd(from, t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := Options{FS: diskFS, Dir: filepath.Join(t.TempDir(), "to")}
+	if err := importFile(path, o); err != nil {
+		t.Fatal(err)
+	}
+	compareStores(t, open(t, o), from)
+}
+
 // TestAdopt: a restored store is ahead of the one that it is a copy of, and its past can't be read.
 func TestAdopt(t *testing.T) {
 	dir := t.TempDir()
