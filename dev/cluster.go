@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ctlplane/ctlplane/bench/freeport"
 	"github.com/ctlplane/ctlplane/client"
 )
 
@@ -110,11 +111,12 @@ func (c *Cluster) addresses() ([]address, error) {
 	var all []address
 	if os.Geteuid() != 0 {
 		for range c.opts.Masters {
-			ports, err := freePorts(3)
+			free, err := freeport.Addresses(3)
 			if err != nil {
 				return nil, err
 			}
-			all = append(all, address{"127.0.0.1", ports[0], ports[1], ports[2]})
+			port := func(i int) string { return strings.TrimPrefix(free[i], "127.0.0.1:") }
+			all = append(all, address{"127.0.0.1", port(0), port(1), port(2)})
 		}
 		return all, nil
 	}

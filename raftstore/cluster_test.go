@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"testing"
@@ -70,21 +69,17 @@ func (c *testCluster) add() *testMember {
 
 func (c *testCluster) addNamed(name string) *testMember {
 	c.t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	_ = listener.Close()
+	address := freeAddress(c.t)
 	identity := Identity{ClusterID: 1, MemberID: newID(), Name: name, PeerAddress: address, ClientAddress: "client-" + name + ":2379"}
 	identity.Creator = len(c.members) == 0
 	if !identity.Creator {
 		newcomer := NewMember{Name: name, PeerAddress: address, ClientAddress: identity.ClientAddress}
 		eventually(c.t, "a member to be added", func() bool {
-			identity.MemberID, err = c.running().AddMember(testContext(c.t), newcomer)
+			id, err := c.running().AddMember(testContext(c.t), newcomer)
 			if err != nil && !errors.Is(err, ErrOutcomeUnknown) && !errors.Is(err, ErrNoLeader) { // a busy machine
 				c.t.Fatal(err)
 			}
+			identity.MemberID = id
 			return err == nil
 		})
 	}

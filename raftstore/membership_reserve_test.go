@@ -3,7 +3,6 @@ package raftstore
 import (
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 
@@ -11,17 +10,6 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 )
-
-// freePeer is a peer address that nobody listens on.
-func (c *testCluster) freePeer() string {
-	c.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // reserve adds a member that is not started yet, at whichever member is asked.
 func (m *testMember) reserve(address string, learner bool) uint64 {
@@ -62,7 +50,7 @@ func (m *testMember) listed(id uint64) *pb.Member {
 
 func TestReservedMemberJoinsAndVotes(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
-	address := c.freePeer()
+	address := freeAddress(c.t)
 	id := c.leader().reserve(address, false)
 	if got := c.leader().listed(id); got == nil || got.Name != "" || got.IsLearner || got.PeerURLs[0] != "http://"+address {
 		t.Fatalf("before it is started: %v", got)
@@ -85,7 +73,7 @@ func TestReservedMemberJoinsAndVotes(t *testing.T) {
 func TestLearnerWaitsForItsPromotion(t *testing.T) {
 	c := newTestCluster(t, 3, nil)
 	asked := c.follower()
-	address := c.freePeer()
+	address := freeAddress(c.t)
 	id := asked.reserve(address, true)
 	if err := asked.PromoteMember(testContext(t), id); !errors.Is(err, ErrLearnerNotReady) {
 		t.Errorf("promotion before it is started: %v", err)
@@ -129,7 +117,7 @@ func TestLearnerWaitsForItsPromotion(t *testing.T) {
 
 func TestReservationIsTakenBack(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
-	address := c.freePeer()
+	address := freeAddress(c.t)
 	id := c.leader().reserve(address, false)
 	if err := c.leader().RemoveMember(testContext(t), id); err != nil {
 		t.Fatal(err)
@@ -169,7 +157,7 @@ func TestBadPeerURLs(t *testing.T) {
 func TestMovedMemberKnowsItsAddress(t *testing.T) {
 	c := newTestCluster(t, 3, nil)
 	moved := c.follower()
-	address := c.freePeer()
+	address := freeAddress(c.t)
 	if err := c.leader().UpdateMember(testContext(t), moved.config.Identity.MemberID, []string{"https://" + address}); err != nil {
 		t.Fatal(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +12,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/ctlplane/ctlplane/bench/freeport"
 )
 
 // DefaultDir is where data goes that is not told otherwise: a disk, which the usual directory for temporary files may not be.
@@ -45,7 +46,7 @@ func Start(s System, dir string, members int) (*Cluster, error) {
 	if err := os.RemoveAll(dir); err != nil {
 		return nil, err
 	}
-	ports, err := freePorts(2 * members)
+	ports, err := freeport.Addresses(2 * members)
 	if err != nil {
 		return nil, err
 	}
@@ -190,17 +191,3 @@ func (c *Cluster) Logs() string {
 }
 
 func (c *Cluster) log(m member) string { return filepath.Join(c.dir, m.name+".log") }
-
-// freePorts are addresses on loopback that nobody listens at.
-func freePorts(n int) ([]string, error) {
-	var addresses []string
-	for range n {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			return nil, err
-		}
-		defer l.Close() // all at the end, so that no port comes twice
-		addresses = append(addresses, l.Addr().String())
-	}
-	return addresses, nil
-}

@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"bufio"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -12,17 +11,18 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/ctlplane/ctlplane/bench/freeport"
 )
 
 // freeAddress is one of the loopback range that nobody listens on.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	addresses, err := freeport.Addresses(1)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer listener.Close()
-	return listener.Addr().String()
+	return addresses[0]
 }
 
 // etcdProcess is a running `ctlplane etcd`.

@@ -93,9 +93,9 @@ func kubectl(t *testing.T, kubeconfig string) shell {
 	return shell{t: t, path: "kubectl", env: []string{"KUBECONFIG=" + kubeconfig, "HOME=" + home}}
 }
 
-// ctlplane is our own binary, as the cluster's admin.
+// ctlplane is our own binary, as the cluster's admin. Its store commands are patient, as the machine may be busy.
 func ctlplane(t *testing.T, kubeconfig string) shell {
-	return shell{t: t, path: binary, env: []string{"KUBECONFIG=" + kubeconfig}}
+	return shell{t: t, path: binary, env: []string{"KUBECONFIG=" + kubeconfig, "ETCDCTL_COMMAND_TIMEOUT=" + patience.String()}}
 }
 
 // try runs a command and answers what it printed, and its error with what it complained of.
