@@ -13,47 +13,36 @@ package kv
 //     and are the dearest place to find nothing.
 type headerCache struct {
 	limit      int // bytes a generation, by headerBytes
-	bytes      int // of the young generation
-	young, old map[string]header
+	young, old *headerTable
 
 	since, youngSince uint64
 }
 
-// headerBytes is about what a key of the usual length takes with its header, headerOverhead what one takes
-// beside the key.
-const (
-	headerBytes    = 192
-	headerOverhead = 128
-)
+// headerBytes is about what a key of the usual length takes with its header.
+const headerBytes = 96
 
 // newHeaderCache makes an empty cache, after the entry at index applied.
 func newHeaderCache(headers int, applied uint64) *headerCache {
 	return &headerCache{
-		limit: headers / 2 * headerBytes, young: make(map[string]header), old: map[string]header{},
+		limit: headers / 2 * headerBytes, young: newHeaderTable(), old: newHeaderTable(),
 		since: applied, youngSince: applied,
 	}
 }
 
 func (c *headerCache) get(key []byte) (header, bool) {
-	if h, ok := c.young[string(key)]; ok {
+	if h, ok := c.young.get(key); ok {
 		return h, true
 	}
-	h, ok := c.old[string(key)]
-	return h, ok
+	return c.old.get(key)
 }
 
-func (c *headerCache) set(key []byte, h header) {
-	before := len(c.young)
-	c.young[string(key)] = h
-	if len(c.young) > before {
-		c.bytes += len(key) + headerOverhead
-	}
-}
+func (c *headerCache) set(key []byte, h header) { c.young.set(key, h) }
 
 // rotate makes room. It is called between batches, when the entry at index applied is the last one.
 func (c *headerCache) rotate(applied uint64) {
-	if c.bytes >= c.limit {
-		c.old, c.young, c.bytes = c.young, make(map[string]header, len(c.young)), 0
+	if c.young.bytes >= c.limit {
+		c.old.reset()
+		c.old, c.young = c.young, c.old
 		c.since, c.youngSince = c.youngSince, applied
 	}
 }

@@ -1,0 +1,116 @@
+package kv
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/maphash"
+)
+
+// headerTable is a map from keys to headers that holds no pointer for each of them: there may be hundreds of thousands, for
+// as long as the process lives, and the garbage collector would look at each again and again.
+//
+// A record is the place of the next record of the same hash, a header, and the key, in a chunk of memory. Records are
+// changed in place and never removed but by reset, which keeps the memory.
+type headerTable struct {
+	seed   maphash.Seed
+	first  map[uint64]place // by the hash of the key; 0 is none
+	chunks [][]byte         // each filled up to its length
+	filled int              // chunks in use; the last of them takes the next record
+	bytes  int              // of all records, with what the map takes for them
+}
+
+// place is where a record is: its chunk's number from 1 on, and the offset in it.
+type place uint64
+
+func placeOf(chunk, offset int) place { return place(chunk+1)<<32 | place(offset) }
+
+func (p place) chunk() int  { return int(p>>32) - 1 }
+func (p place) offset() int { return int(uint32(p)) }
+
+const (
+	headerChunkBytes = 256 << 10
+	// A record's fields: the next place, the header's five numbers, the key's length.
+	recordHeader = 8
+	recordKeyLen = recordHeader + 5*8
+	recordKey    = recordKeyLen + 4
+	// mapEntryBytes is about what Go's map takes for an entry.
+	mapEntryBytes = 24
+)
+
+func newHeaderTable() *headerTable {
+	return &headerTable{seed: maphash.MakeSeed(), first: map[uint64]place{}}
+}
+
+func (t *headerTable) get(key []byte) (header, bool) {
+	record := t.find(t.first[maphash.Bytes(t.seed, key)], key)
+	if record == nil {
+		return header{}, false
+	}
+	number := func(i int) int64 { return int64(binary.LittleEndian.Uint64(record[recordHeader+8*i:])) }
+	return header{create: number(0), mod: number(1), version: number(2), lease: number(3), size: number(4)}, true
+}
+
+func (t *headerTable) set(key []byte, h header) {
+	hash := maphash.Bytes(t.seed, key)
+	first := t.first[hash]
+	record := t.find(first, key)
+	if record == nil {
+		record, t.first[hash] = t.add(first, key)
+	}
+	for i, n := range [...]int64{h.create, h.mod, h.version, h.lease, h.size} {
+		binary.LittleEndian.PutUint64(record[recordHeader+8*i:], uint64(n))
+	}
+}
+
+// find returns the record of key, from at on along its hash; nil: there is none.
+func (t *headerTable) find(at place, key []byte) []byte {
+	for at != 0 {
+		record := t.chunks[at.chunk()][at.offset():]
+		end := recordKey + int(binary.LittleEndian.Uint32(record[recordKeyLen:]))
+		if bytes.Equal(record[recordKey:end], key) {
+			return record
+		}
+		at = place(binary.LittleEndian.Uint64(record))
+	}
+	return nil
+}
+
+// add makes a record for key, with no header yet, before those from next on.
+func (t *headerTable) add(next place, key []byte) (record []byte, at place) {
+	n := recordKey + len(key)
+	if t.filled == 0 || cap(t.chunks[t.filled-1])-len(t.chunks[t.filled-1]) < n {
+		t.nextChunk(n)
+	}
+	last := t.filled - 1
+	chunk := t.chunks[last]
+	at = placeOf(last, len(chunk))
+	record = chunk[len(chunk) : len(chunk)+n]
+	t.chunks[last] = chunk[:len(chunk)+n]
+	binary.LittleEndian.PutUint64(record, uint64(next))
+	binary.LittleEndian.PutUint32(record[recordKeyLen:], uint32(len(key)))
+	copy(record[recordKey:], key)
+	t.bytes += n + mapEntryBytes
+	return record, at
+}
+
+// nextChunk goes on to an empty chunk with room for n bytes.
+func (t *headerTable) nextChunk(n int) {
+	switch size := max(n, headerChunkBytes); {
+	case t.filled == len(t.chunks):
+		t.chunks = append(t.chunks, make([]byte, 0, size))
+	case cap(t.chunks[t.filled]) < n:
+		t.chunks[t.filled] = make([]byte, 0, size)
+	}
+	t.filled++
+}
+
+// reset empties the table. What was made for a long key is not kept.
+func (t *headerTable) reset() {
+	clear(t.first)
+	for i, chunk := range t.chunks {
+		if t.chunks[i] = chunk[:0]; cap(chunk) > headerChunkBytes {
+			t.chunks[i] = make([]byte, 0, headerChunkBytes)
+		}
+	}
+	t.filled, t.bytes = 0, 0
+}
