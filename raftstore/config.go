@@ -97,7 +97,7 @@ type Config struct {
 
 func (c *Config) setDefaults() {
 	setDefault(&c.LogStore, LogStoreWAL)
-	setDefault(&c.HeartbeatTimeout, 500*time.Millisecond)
+	setDefault(&c.HeartbeatTimeout, time.Second)
 	setDefault(&c.RequestTimeout, 5*time.Second)
 	setDefault(&c.MaxCommandBytes, 2<<20)
 	setDefault(&c.MaxEntryBytes, 1<<20)

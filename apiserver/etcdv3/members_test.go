@@ -84,7 +84,10 @@ func openMember(t testing.TB, ca *pki.CA, id raftstore.Identity, l net.Listener)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m, err := raftstore.Open(raftstore.Config{Identity: id, DataDir: t.TempDir(), Listener: l, Source: source, CA: ca})
+	m, err := raftstore.Open(raftstore.Config{
+		Identity: id, DataDir: t.TempDir(), Listener: l, Source: source, CA: ca,
+		HeartbeatTimeout: 5 * time.Second, // a busy machine must not be taken for a leader that is gone
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
