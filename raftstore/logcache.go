@@ -10,14 +10,15 @@ import (
 // read what was just written. Unlike raft.LogCache it is bounded by bytes (an entry of ours may be a
 // megabyte) and survives the log being cut at its old end.
 //
-// Invariant: the entries held are consecutive, and all are in the store beneath.
+// Invariant: the entries held are consecutive, and all are in the store beneath. They are copies: what Raft stores
+// is a part of its future, which holds the answers to all of an entry's commands.
 type logCache struct {
 	raft.LogStore
 	limit int
 
 	mu      sync.RWMutex
 	first   uint64 // index of entries[0]
-	entries []*raft.Log
+	entries []raft.Log
 	bytes   int
 }
 
@@ -34,7 +35,7 @@ func (c *logCache) IsMonotonic() bool {
 func (c *logCache) GetLog(index uint64, log *raft.Log) error {
 	c.mu.RLock()
 	if index >= c.first && index < c.first+uint64(len(c.entries)) {
-		*log = *c.entries[index-c.first]
+		*log = c.entries[index-c.first]
 		c.mu.RUnlock()
 		return nil
 	}
@@ -54,13 +55,13 @@ func (c *logCache) StoreLogs(logs []*raft.Log) error {
 		if log.Index != c.first+uint64(len(c.entries)) {
 			c.reset(log.Index)
 		}
-		c.entries = append(c.entries, log)
+		c.entries = append(c.entries, *log)
 		c.bytes += len(log.Data)
 	}
 	drop := 0
 	for c.bytes > c.limit && drop < len(c.entries)-1 {
 		c.bytes -= len(c.entries[drop].Data)
-		c.entries[drop] = nil
+		c.entries[drop] = raft.Log{}
 		drop++
 	}
 	c.entries, c.first = c.entries[drop:], c.first+uint64(drop)
@@ -77,6 +78,7 @@ func (c *logCache) DeleteRange(min, max uint64) error {
 	case min <= c.first && max < last-1:
 		for ; c.first <= max; c.first++ {
 			c.bytes -= len(c.entries[0].Data)
+			c.entries[0] = raft.Log{}
 			c.entries = c.entries[1:]
 		}
 	default:

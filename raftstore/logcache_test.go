@@ -2,7 +2,9 @@ package raftstore
 
 import (
 	"math/rand/v2"
+	"runtime"
 	"testing"
+	"weak"
 
 	"github.com/hashicorp/raft"
 
@@ -55,6 +57,35 @@ func TestLogCacheAgreesWithItsStore(t *testing.T) {
 				t.Fatalf("entry %d of %d to %d: %v %v, beneath %v %v", index, first, next, have.Term, errHave, want.Term, errWant)
 			}
 		}
+	}
+}
+
+// future stands for what Raft makes of a proposal: the log is a part of it, as are the answers of the state machine.
+type future struct {
+	log     raft.Log
+	answers []byte
+}
+
+// forgetful is a log store that keeps nothing.
+type forgetful struct{ raft.LogStore }
+
+func (forgetful) StoreLogs([]*raft.Log) error { return nil }
+
+// TestLogCacheKeepsNoAnswers: an entry that is kept for followers must not keep the answers to its commands alive.
+func TestLogCacheKeepsNoAnswers(t *testing.T) {
+	cache := newLogCache(forgetful{}, 1<<20)
+	f := &future{log: raft.Log{Index: 1, Data: []byte("entry")}, answers: make([]byte, 1<<10)}
+	if err := cache.StoreLogs([]*raft.Log{&f.log}); err != nil {
+		t.Fatal(err)
+	}
+	gone := weak.Make(f)
+	runtime.GC()
+	if gone.Value() != nil {
+		t.Error("the cache keeps what the entry was a part of")
+	}
+	var log raft.Log
+	if err := cache.GetLog(1, &log); err != nil || string(log.Data) != "entry" {
+		t.Errorf("%v, %v", log, err)
 	}
 }
 
