@@ -22,8 +22,8 @@ type Options struct {
 	// DiskFull is asked what to do when a write finds the disk full; it may wait for room, and is called by any
 	// goroutine. Nil lets such a write fail, which may end the process.
 	DiskFull func() FullDisk
-	// CacheBytes is the size of the block cache; 0 is 64 MiB. Memory that the memory tables don't need is
-	// added to it.
+	// CacheBytes is the size of the block cache while two memory tables are full; 0 is 64 MiB. Memory that the tables
+	// don't need is added to it, and what more tables need is taken from it.
 	CacheBytes int64
 	// MemTableBytes is the size of one memory table, of which up to four are kept; 0 is 32 MiB.
 	MemTableBytes uint64
@@ -75,13 +75,19 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// memTables is how many memory tables there may be before writers have to wait for the disk.
-const memTables = 4
+const (
+	// memTables is how many memory tables there may be before writers have to wait for the disk.
+	memTables = 4
+	// usualTables is how many there are: one that is written to, and one on its way to the disk.
+	usualTables = 2
+	// blockBytes is what blocks are filled up to: with what the cache puts before it, a block takes four pages.
+	blockBytes = 15 << 10
+)
 
-// cache returns the cache that blocks and memory tables share: Pebble takes what the tables need out of it,
-// and would leave nothing for the blocks if it were only as big as is meant for them.
+// cache returns the cache that blocks and memory tables share: Pebble takes what the tables need out of it, and lets
+// the blocks have the rest.
 func (o Options) cache() *pebble.Cache {
-	return pebble.NewCache(o.CacheBytes + memTables*int64(o.MemTableBytes))
+	return pebble.NewCache(o.CacheBytes + usualTables*int64(o.MemTableBytes))
 }
 
 // pebble returns the database's options. onFlush is called after each memory table that reached the disk.
@@ -113,7 +119,7 @@ func (o Options) pebble(cache *pebble.Cache, lock *pebble.Lock, onFlush func()) 
 	}
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-		p.Levels[i].BlockSize = 16 << 10
+		p.Levels[i].BlockSize = blockBytes
 		// Tables of some tens of megabytes then have an index of one level: a read is one step shorter.
 		p.Levels[i].IndexBlockSize = 256 << 10
 	}
