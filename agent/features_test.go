@@ -290,7 +290,7 @@ func TestPodDeletedWhileAgentIsAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.start()
-	for end := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		if _, err := os.Stat(fmt.Sprintf("/proc/%d", pid)); err != nil {
 			break
 		}

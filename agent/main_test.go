@@ -214,7 +214,7 @@ func (n *testNode) create(pod *corev1.Pod) {
 // wait waits until the pod is as ok wants it, nil when it is gone.
 func (n *testNode) wait(name, what string, ok func(*corev1.Pod) bool) *corev1.Pod {
 	n.t.Helper()
-	ctx, cancel := context.WithTimeout(n.t.Context(), 40*time.Second)
+	ctx, cancel := context.WithTimeout(n.t.Context(), 60*time.Second)
 	defer cancel()
 	var last *corev1.Pod
 	err := n.cluster.WaitUntil(ctx, func() bool {

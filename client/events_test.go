@@ -36,7 +36,7 @@ func startRecorder(t *testing.T, c *clienttest.Cluster) (*client.Recorder, *test
 
 func waitForEvents(t *testing.T, c *clienttest.Cluster, condition func([]*corev1.Event) bool) []*corev1.Event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 	defer cancel()
 	var events []*corev1.Event
 	err := c.WaitUntil(ctx, func() bool {

@@ -15,7 +15,7 @@ import (
 	"github.com/ctlplane/ctlplane/pki"
 )
 
-const testWait = 20 * time.Second
+const testWait = 60 * time.Second
 
 // testCluster is a group of members over real sockets, in one process.
 type testCluster struct {

@@ -60,7 +60,7 @@ func (b *bench) run(version string) (stop func()) {
 // until lets time pass until ok.
 func (b *bench) until(what string, ok func() bool) {
 	b.t.Helper()
-	for end := time.Now().Add(20 * time.Second); !ok(); b.clock.Step(time.Second) {
+	for end := time.Now().Add(60 * time.Second); !ok(); b.clock.Step(time.Second) {
 		if time.Now().After(end) {
 			b.t.Fatalf("it did not happen: %s", what)
 		}

@@ -56,7 +56,7 @@ func (f *fakeRuntime) touch() {
 // until waits until ok, asked under the lock, is true.
 func (f *fakeRuntime) until(t *testing.T, what string, ok func() bool) {
 	t.Helper()
-	timeout := time.After(20 * time.Second)
+	timeout := time.After(60 * time.Second)
 	for {
 		f.mu.Lock()
 		done, changed := ok(), f.changed
@@ -368,7 +368,7 @@ func (b *bench) create(pod *corev1.Pod) *corev1.Pod {
 // status waits until the pod in the cluster, nil when it is gone, is as ok wants it.
 func (b *bench) status(name, what string, ok func(*corev1.Pod) bool) *corev1.Pod {
 	b.t.Helper()
-	ctx, cancel := context.WithTimeout(b.t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(b.t.Context(), 60*time.Second)
 	defer cancel()
 	var last *corev1.Pod
 	err := b.cluster.WaitUntil(ctx, func() bool {

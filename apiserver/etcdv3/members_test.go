@@ -97,7 +97,7 @@ func openMember(t testing.TB, ca *pki.CA, id raftstore.Identity, l net.Listener)
 // until polls a condition of something that offers nothing to wait on.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(60 * time.Second)
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

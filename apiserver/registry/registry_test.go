@@ -21,7 +21,7 @@ import (
 var _ client.Objects = (*registry.Registry)(nil)
 
 // eventually bounds the waits of these tests.
-const eventually = 10 * time.Second
+const eventually = 60 * time.Second
 
 type fixture struct {
 	*registry.Registry

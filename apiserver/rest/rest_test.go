@@ -25,7 +25,7 @@ import (
 )
 
 // eventually bounds the waits of these tests.
-const eventually = 15 * time.Second
+const eventually = 60 * time.Second
 
 // tokens is an authenticator of bearer tokens.
 type tokens map[string]auth.User

@@ -84,7 +84,7 @@ func next(t *testing.T, w watch.Interface) (watch.Event, bool) {
 	select {
 	case event, ok := <-w.ResultChan():
 		return event, ok
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("no event")
 		return watch.Event{}, false
 	}
@@ -386,7 +386,7 @@ func TestInformerOverTheWire(t *testing.T) {
 			if got != want {
 				t.Errorf("saw %s, expected %s", got, want)
 			}
-		case <-time.After(10 * time.Second):
+		case <-time.After(60 * time.Second):
 			t.Fatalf("did not see %s", want)
 		}
 	}

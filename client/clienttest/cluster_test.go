@@ -73,7 +73,7 @@ func next(t *testing.T, w watch.Interface) (watch.EventType, client.Object) {
 		}
 		obj, _ := event.Object.(client.Object)
 		return event.Type, obj
-	case <-time.After(10 * time.Second):
+	case <-time.After(60 * time.Second):
 		t.Fatal("no event")
 	}
 	return "", nil
