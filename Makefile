@@ -55,4 +55,4 @@ deps:
 	@./hack/install-packages gcc:gcc /usr/lib/x86_64-linux-gnu/libc.a:libc6-dev nft:nftables ip:iproute2
 
 test-deps: deps
-	@./hack/install-packages protoc:protobuf-compiler etcdctl:etcd-client curl:curl kubectl:kubernetes-client
+	@./hack/install-packages protoc:protobuf-compiler /usr/include/google/protobuf/descriptor.proto:libprotobuf-dev etcdctl:etcd-client curl:curl kubectl:kubernetes-client

@@ -129,8 +129,13 @@ func TestRecorderRetriesAndDrops(t *testing.T) {
 	recorder.Event(pod, corev1.EventTypeNormal, "One", "")
 	recorder.Event(pod, corev1.EventTypeNormal, "Two", "")
 	waitForEvents(t, c, func(events []*corev1.Event) bool { return len(events) == 1 })
-	if recorder.Dropped() != 1 {
-		t.Errorf("%d events were dropped, expected 1", recorder.Dropped())
+	deadline := time.After(time.Minute)
+	for recorder.Dropped() != 1 {
+		select {
+		case <-time.After(time.Millisecond):
+		case <-deadline:
+			t.Fatalf("%d events were dropped, expected 1", recorder.Dropped())
+		}
 	}
 
 	failing <- apierrors.NewServiceUnavailable("no leader")

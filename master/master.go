@@ -31,7 +31,7 @@ const closePatience = 10 * time.Second
 // many keys it holds.
 const (
 	storeCacheBytes    = 64 << 20
-	storeCachedHeaders = 1 << 18 // about 50 MB
+	storeCachedHeaders = 1 << 18 // about 25 MB
 )
 
 // Master is a running master.

@@ -3,8 +3,10 @@ package rest_test
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -38,6 +40,23 @@ func (k *kubectl) run(args ...string) string {
 		k.t.Fatalf("kubectl %s: %v\n%s", strings.Join(args, " "), err, out)
 	}
 	return out
+}
+
+// minor is the machine's kubectl's own version, after the "1.".
+func (k *kubectl) minor() int {
+	k.t.Helper()
+	var version struct {
+		ClientVersion struct{ Minor string }
+	}
+	out := k.run("version", "--client", "-o", "json")
+	if err := json.Unmarshal([]byte(out), &version); err != nil {
+		k.t.Fatalf("%v: %s", err, out)
+	}
+	minor, err := strconv.Atoi(strings.TrimSuffix(version.ClientVersion.Minor, "+"))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return minor
 }
 
 // expect runs kubectl and wants each of the texts in what it says.
@@ -119,7 +138,7 @@ func TestKubectlHabits(t *testing.T) {
 	k := newKubectl(t, c)
 	file := writeFile(t, webManifest)
 	k.run("apply", "-f", file)
-	k.expect([]string{"Server Version: v1.33"}, "version")
+	k.expect([]string{"Server Version", "+ctlplane"}, "version")
 	k.expect([]string{"is running at"}, "cluster-info")
 	k.expect([]string{"replicas", "<integer>"}, "explain", "deployment.spec.replicas")
 	if out, err := k.try("diff", "-f", writeFile(t, strings.Replace(webManifest, "replicas: 3", "replicas: 8", 1))); err == nil || !strings.Contains(out, "+  replicas: 8") {
@@ -133,12 +152,17 @@ func TestKubectlHabits(t *testing.T) {
 	k.expect([]string{"tainted"}, "taint", "node", "n1", "a=b:NoSchedule")
 	k.expect([]string{"Unschedulable:      true"}, "describe", "node", "n1")
 	k.run("create", "-f", writeFile(t, "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec: {nodeName: n1, containers: [{name: c, image: i}]}\n"))
-	k.expect([]string{"evicting pod default/p"}, "drain", "n1", "--force", "--ignore-daemonsets", "--dry-run=server")
+	modern := k.minor() >= 23 // Debian 12's own is 1.20: it has no --for=jsonpath, and drains only where there are resource definitions
+	if modern {
+		k.expect([]string{"evicting pod default/p"}, "drain", "n1", "--force", "--ignore-daemonsets", "--dry-run=server")
+	}
 	k.expect([]string{"force deleted"}, "delete", "pod", "p", "--force")
 	k.expect([]string{"[web]"}, "get", "deploy,svc", "-l", "app=web", "-o", `jsonpath={.items[*].metadata.name}{"\n"}[{.items[0].metadata.name}]`)
 	k.expect([]string{"kubernetes"}, "get", "svc", "--sort-by=.metadata.name", "-A")
 	k.expect(nil, "wait", "--for=delete", "pod/p", "--timeout=5s")
-	k.expect([]string{"yes"}, "wait", "--for=jsonpath={.spec.replicas}=3", "deploy/web", "--timeout=5s", "-o", "jsonpath=yes")
+	if modern {
+		k.expect([]string{"yes"}, "wait", "--for=jsonpath={.spec.replicas}=3", "deploy/web", "--timeout=5s", "-o", "jsonpath=yes")
+	}
 }
 
 func TestKubectlBadInput(t *testing.T) {

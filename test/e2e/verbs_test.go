@@ -119,7 +119,7 @@ func verbsInFormats(t *testing.T, s shell) {
 	s.run("kv", "put", "format", "f")
 	for verb, want := range map[string]map[string]string{
 		"kv get format":   {"simple": "format\nf\n", "json": `"kvs":[{`, "fields": `"Key" : "format"`, "protobuf": "format", "table": ""},
-		"kv put format g": {"simple": "OK", "json": `"header":{`, "fields": `"Revision" :`, "table": ""},
+		"kv put other g":  {"simple": "OK", "json": `"header":{`, "fields": `"Revision" :`, "table": ""},
 		"kv lease list":   {"simple": "found", "json": `"leases":`, "fields": `"Revision" :`, "table": ""},
 		"member list":     {"simple": "started, m1", "json": `"members":[{`, "fields": `"Name" : "m1"`, "table": "PEER ADDRS"},
 		"endpoint status": {"simple": "true", "json": `"Status":{`, "fields": `"DBSize" :`, "table": "IS LEADER"},
