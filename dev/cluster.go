@@ -98,11 +98,11 @@ func (c *Cluster) start() error {
 	return c.startNodes()
 }
 
-// address is where one master listens.
-type address struct{ host, peer, client, api string }
+// address is where one master listens, each a host and a port.
+type address struct{ peer, client, api string }
 
 func (a address) flags() []string {
-	return []string{"--peer-addr", a.host + ":" + a.peer, "--client-addr", a.host + ":" + a.client, "--api-addr", a.host + ":" + a.api}
+	return []string{"--peer-addr", a.peer, "--client-addr", a.client, "--api-addr", a.api}
 }
 
 // addresses gives each master a host of its own on the segment or, without the right to make one, ports of
@@ -115,8 +115,7 @@ func (c *Cluster) addresses() ([]address, error) {
 			if err != nil {
 				return nil, err
 			}
-			port := func(i int) string { return strings.TrimPrefix(free[i], "127.0.0.1:") }
-			all = append(all, address{"127.0.0.1", port(0), port(1), port(2)})
+			all = append(all, address{free[0], free[1], free[2]})
 		}
 		return all, nil
 	}
@@ -132,7 +131,8 @@ func (c *Cluster) addresses() ([]address, error) {
 		if err := segment.addMaster(i); err != nil {
 			return nil, err
 		}
-		all = append(all, address{segment.master(i).String(), "2380", "2379", "6443"})
+		host := segment.master(i).String()
+		all = append(all, address{host + ":2380", host + ":2379", host + ":6443"})
 	}
 	return all, nil
 }
@@ -141,7 +141,7 @@ func (c *Cluster) startMasters(addresses []address) error {
 	c.opts.Progress("starting %d masters", len(addresses))
 	var peers []string
 	for i, a := range addresses {
-		peers = append(peers, fmt.Sprintf("m%d=%s:%s", i+1, a.host, a.peer))
+		peers = append(peers, fmt.Sprintf("m%d=%s", i+1, a.peer))
 	}
 	for i, a := range addresses {
 		name := fmt.Sprintf("m%d", i+1)
@@ -158,14 +158,14 @@ func (c *Cluster) startMasters(addresses []address) error {
 	}
 	var endpoints []string
 	for _, a := range addresses {
-		endpoints = append(endpoints, a.host+":"+a.client)
+		endpoints = append(endpoints, a.client)
 	}
 	for i, m := range c.Masters {
 		access, err := client.ReadKubeconfig(filepath.Join(m.DataDir, "admin.kubeconfig"))
 		if err != nil {
 			return err
 		}
-		access.Server = "https://" + addresses[i].host + ":" + addresses[i].api
+		access.Server = "https://" + addresses[i].api
 		access.Endpoints = endpoints
 		m.Access = access
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
+	"slices"
 )
 
 // headerTable is a map from keys to headers that holds no pointer for each of them: there may be hundreds of thousands, for
@@ -107,10 +108,9 @@ func (t *headerTable) nextChunk(n int) {
 // reset empties the table. What was made for a long key is not kept.
 func (t *headerTable) reset() {
 	clear(t.first)
-	for i, chunk := range t.chunks {
-		if t.chunks[i] = chunk[:0]; cap(chunk) > headerChunkBytes {
-			t.chunks[i] = make([]byte, 0, headerChunkBytes)
-		}
+	t.chunks = slices.DeleteFunc(t.chunks, func(chunk []byte) bool { return cap(chunk) > headerChunkBytes })
+	for i := range t.chunks {
+		t.chunks[i] = t.chunks[i][:0]
 	}
 	t.filled, t.bytes = 0, 0
 }

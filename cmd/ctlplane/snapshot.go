@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
+	"golang.org/x/term"
 
 	"github.com/ctlplane/ctlplane/api/snapshot"
 	"github.com/ctlplane/ctlplane/client"
@@ -130,12 +131,12 @@ func snapshotClient(cmd *cobra.Command) (*clientv3.Client, error) {
 			InsecureTransport: truth("insecure-transport"), InsecureSkipVerify: truth("insecure-skip-tls-verify"),
 		},
 	}
-	if user := text("user"); user != "" || text("auth-jwt-token") != "" {
-		name, password, _ := strings.Cut(user, ":")
-		if given := text("password"); given != "" {
-			password = given
+	if user, token := text("user"), text("auth-jwt-token"); user != "" || token != "" {
+		name, password, err := userAndPassword(user, text("password"))
+		if err != nil {
+			return nil, err
 		}
-		spec.Auth = &clientv3.AuthConfig{Username: name, Password: password, Token: text("auth-jwt-token")}
+		spec.Auth = &clientv3.AuthConfig{Username: name, Password: password, Token: token}
 	}
 	config, err := clientv3.NewClientConfig(spec, zap.NewNop())
 	if err != nil {
@@ -143,4 +144,25 @@ func snapshotClient(cmd *cobra.Command) (*clientv3.Client, error) {
 	}
 	config.Logger, config.Context = zap.NewNop(), cmd.Context()
 	return clientv3.New(*config)
+}
+
+// userAndPassword takes --user and --password apart, and asks for the password of a user that came with none.
+func userAndPassword(user, given string) (name, password string, err error) {
+	name, password, complete := strings.Cut(user, ":")
+	if given != "" {
+		return name, given, nil
+	}
+	if complete || name == "" {
+		return name, password, nil
+	}
+	if !term.IsTerminal(int(os.Stdin.Fd())) {
+		return "", "", fmt.Errorf("no password for user %s, and no terminal to ask at: give --password, or --user %s:PASSWORD", name, name)
+	}
+	fmt.Fprint(os.Stderr, "Password: ")
+	typed, err := term.ReadPassword(int(os.Stdin.Fd()))
+	fmt.Fprintln(os.Stderr)
+	if err != nil {
+		return "", "", fmt.Errorf("read the password of user %s: %w", name, err)
+	}
+	return name, string(typed), nil
 }

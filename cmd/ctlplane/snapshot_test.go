@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -45,6 +46,31 @@ func TestInitialClusterOfARestore(t *testing.T) {
 	for _, bad := range []restoreFlags{{name: "c", cluster: one.cluster}, {name: "a", cluster: one.cluster, peerURLs: "http://z:1"}, {name: "a", cluster: "a"}} {
 		if _, err := bad.clusterName(); err == nil {
 			t.Errorf("%+v was accepted", bad)
+		}
+	}
+}
+
+// TestUserAndPassword: the forms that etcdctl takes, and an error where there is no terminal to ask at.
+func TestUserAndPassword(t *testing.T) {
+	terminal := os.Stdin
+	t.Cleanup(func() { os.Stdin = terminal })
+	none, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer none.Close()
+	os.Stdin = none
+	for _, c := range []struct{ user, given, name, password, failure string }{
+		{user: "root:secret", name: "root", password: "secret"},
+		{user: "root:a:b", name: "root", password: "a:b"},
+		{user: "root:", name: "root"},
+		{user: "root", given: "secret", name: "root", password: "secret"},
+		{user: ""},
+		{user: "root", failure: "no password for user root"},
+	} {
+		name, password, err := userAndPassword(c.user, c.given)
+		if name != c.name || password != c.password || (err != nil) != (c.failure != "") || err != nil && !strings.Contains(err.Error(), c.failure) {
+			t.Errorf("--user %q --password %q: %q, %q, %v", c.user, c.given, name, password, err)
 		}
 	}
 }

@@ -145,9 +145,7 @@ func (s *Settings) member(config raftstore.Config) (raftstore.Config, error) {
 			return config, errors.New("--wal-dir " + config.LogDir + " holds the log of etcd: choose an empty directory")
 		}
 	}
-	if s.given["election-timeout"] {
-		config.HeartbeatTimeout = time.Duration(s.ElectionMillis) * time.Millisecond
-	}
+	config.HeartbeatTimeout = time.Duration(s.ElectionMillis) * time.Millisecond
 	if s.given["snapshot-count"] {
 		config.SnapshotEntries = max(s.SnapshotCount, 1)
 	}
