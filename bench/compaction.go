@@ -19,7 +19,7 @@ const (
 	defaultHistoryMiB = 1024
 	compactionRate    = 5000
 	// compactionPatience is how long the compaction is waited for when the load is over.
-	compactionPatience = 5 * time.Minute
+	compactionPatience = 15 * time.Minute
 )
 
 // phases are the thirds of a run of Compaction; the compaction is asked for at the start of the second.

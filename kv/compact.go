@@ -28,11 +28,12 @@ func (w *writer) compact(r *pb.CompactionRequest) (*pb.CompactionResponse, error
 const (
 	// compactionChunk is how many changes of the history are looked at in one step.
 	compactionChunk = 1000
-	// compactionPause is the time between two steps. What they remove the database rewrites its files for, which takes far
-	// more than the steps do: together they leave the processors and the disk to the writers.
-	compactionPause = 50 * time.Millisecond
-	// shortPause is for when the next compaction was asked for before one was done, so that the history can't outgrow it.
-	shortPause = 10 * time.Millisecond
+	// Between two steps there is a pause. What they remove the database rewrites its files for, which takes far more than the
+	// steps do: the more is written, the longer the pauses are, and at 5,000 writes a second they are the longest. They are
+	// always short once the next compaction was asked for before one was done, so that the history can't outgrow it.
+	shortestPause = 10 * time.Millisecond
+	longestPause  = 50 * time.Millisecond
+	pausePerWrite = 200 * time.Microsecond
 )
 
 // compactor removes, in the background and in small steps, the versions that no readable revision needs.
@@ -54,7 +55,8 @@ type compactor struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	running  sync.WaitGroup
-	asked    int64 // the compaction revision when it began to work; its own goroutine's
+	asked    int64 // the compaction revision when it began to work; its own goroutine's, like
+	seen     int64 // the store's revision at the last pause
 	mu       sync.Mutex
 	finished int64
 	changed  chan struct{} // closed when finished moves
@@ -105,7 +107,7 @@ func (c *compactor) run() {
 			return
 		}
 		begun, worked := c.store.options.Clock.Now(), c.behind()
-		c.asked = c.store.CompactRevision()
+		c.asked, c.seen = c.store.CompactRevision(), c.store.Revision()
 		for c.behind() {
 			if err := c.step(); c.ctx.Err() != nil {
 				return
@@ -133,11 +135,7 @@ func (c *compactor) progress() int64 {
 
 // pause waits between two steps. It returns false when the compactor is stopped.
 func (c *compactor) pause() bool {
-	pause := compactionPause
-	if c.store.CompactRevision() > c.asked {
-		pause = shortPause
-	}
-	t := c.store.options.Clock.NewTimer(pause)
+	t := c.store.options.Clock.NewTimer(c.nextPause())
 	defer t.Stop()
 	select {
 	case <-t.C():
@@ -145,6 +143,16 @@ func (c *compactor) pause() bool {
 	case <-c.ctx.Done():
 		return false
 	}
+}
+
+func (c *compactor) nextPause() time.Duration {
+	revision := c.store.Revision()
+	written := revision - c.seen
+	c.seen = revision
+	if c.store.CompactRevision() > c.asked {
+		return shortestPause
+	}
+	return min(shortestPause+time.Duration(written)*pausePerWrite, longestPause)
 }
 
 // step does one chunk of whole revisions.

@@ -31,29 +31,34 @@ func TestCompactErrors(t *testing.T) {
 	}
 }
 
-// TestCompactionHurriesBehindTheNext: once a further compaction is asked for, the pauses of the one at work are short.
-func TestCompactionHurriesBehindTheNext(t *testing.T) {
+// TestCompactionGivesWayToWriters: the pauses are the longer the more is written, but short once a further compaction was
+// asked for.
+func TestCompactionGivesWayToWriters(t *testing.T) {
 	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
 	s := open(t, Options{Clock: clock})
 	for range 3 {
 		apply(t, s, benchCommands(3000, 0, true)...)
 	}
-	next := func(pause time.Duration) {
+	// next goes on to the next pause, and wants the present one to be that long. What is written meanwhile makes the next longer.
+	next := func(pause time.Duration, writes int) {
 		t.Helper()
 		before := s.Metrics().CompactedRevision
-		clock.Step(pause)
+		apply(t, s, benchCommands(writes, 0, true)...)
+		clock.Step(pause - 1)
+		if !clock.HasWaiters() {
+			t.Errorf("the pause was shorter than %v", pause)
+		}
+		clock.Step(1)
 		waitFor(t, func() bool { return s.Metrics().CompactedRevision > before && clock.HasWaiters() })
 	}
 	must[*pb.CompactionResponse](t, s, compact(s.Revision()-1))
 	waitFor(t, clock.HasWaiters)
-	clock.Step(shortPause)
-	if !clock.HasWaiters() {
-		t.Error("the pause was short although nothing waited")
-	}
-	next(compactionPause)
+	next(shortestPause, 50)
+	next(shortestPause+50*pausePerWrite, 1000)
+	next(longestPause, 1000)
 	must[*pb.CompactionResponse](t, s, compact(s.Revision()))
-	next(compactionPause) // it had begun before
-	next(shortPause)
+	next(longestPause, 1000) // it had begun before
+	next(shortestPause, 1000)
 }
 
 // TestCompactionIsGradual: it goes on only as its clock does, goes on after a restart, and leaves exactly
@@ -75,7 +80,7 @@ func TestCompactionIsGradual(t *testing.T) {
 	if first < compactionChunk/2 || first > 2*compactionChunk {
 		t.Errorf("the first step came to revision %d", first)
 	}
-	clock.Step(compactionPause)
+	clock.Step(shortestPause)
 	waitFor(t, func() bool { return s.Metrics().CompactedRevision > first && clock.HasWaiters() })
 	if got := s.Metrics().CompactedRevision; got > 2*first+2 {
 		t.Errorf("the second step came to revision %d", got)
