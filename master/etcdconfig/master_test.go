@@ -76,8 +76,8 @@ func TestMaster(t *testing.T) {
 				c.KV.MaxTxnOps == 500 && c.ClientServer.MaxConcurrentStreams == 7 && c.Member.QuotaBytes == -1 &&
 				c.Member.AutoCompaction.Retention == time.Hour && c.ClientServer.KeepaliveInterval < 0 && c.Member.MaxLearners < 0
 		}},
-		"times that were not asked for stay": {nil, func(c master.Config, _ string) bool {
-			return c.Member.HeartbeatTimeout == 0 && c.Member.SnapshotEntries == 0
+		"times that were not asked for": {nil, func(c master.Config, _ string) bool {
+			return c.Member.HeartbeatTimeout == time.Second && c.Member.SnapshotEntries == 0
 		}},
 		"times": {[]string{"--election-timeout=2500", "--snapshot-count=5", "--pre-vote=false", "--strict-reconfig-check=false"}, func(c master.Config, _ string) bool {
 			return c.Member.HeartbeatTimeout == 2500*time.Millisecond && c.Member.SnapshotEntries == 5 && c.Member.NoPreVote && c.Member.LooseReconfig
