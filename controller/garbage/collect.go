@@ -45,7 +45,7 @@ func (c *Controller) collect(ctx context.Context, key item, obj client.Object) e
 		return c.update(ctx, key, changed)
 	}
 	policy := ownPolicy(obj)
-	if len(byState[waiting]) > 0 && len(c.dependents(obj.GetUID())) > 0 {
+	if len(byState[waiting]) > 0 && len(c.dependents(key.info, obj)) > 0 {
 		// Who waits for this one waits for what this one owns.
 		policy = metav1.DeletePropagationForeground
 	}
@@ -54,27 +54,34 @@ func (c *Controller) collect(ctx context.Context, key item, obj client.Object) e
 
 // stateOf finds out about one owner of an object.
 func (c *Controller) stateOf(ctx context.Context, obj client.Object, ref metav1.OwnerReference) (state, error) {
-	if _, ok := c.absent.Get(ref.UID); ok {
-		return dangling, nil
-	}
 	info, ok := c.kindOf(ref.APIVersion, ref.Kind)
 	if !ok {
 		return solid, nil
 	}
 	if info.Namespaced && obj.GetNamespace() == "" {
-		c.loop.Options().Logger.Warn("an object names an owner that can't be found, as it has no namespace to look in",
-			"name", obj.GetName(), "owner", ref.Kind+" "+ref.Name)
+		c.tellMisplaced(obj, ref)
 		return solid, nil
 	}
-	owner, ok := c.cached(item{info: info, namespace: namespaceFor(info, obj), name: ref.Name})
+	id := identityIn(info, obj, ref)
+	if wrongly, ok := c.absent.Get(id); ok {
+		if wrongly == misplaced(true) {
+			c.tellMisplaced(obj, ref)
+		}
+		return dangling, nil
+	}
+	owner, ok := c.cached(item{info: info, namespace: id.namespace, name: id.name})
 	if !ok || owner.GetUID() != ref.UID {
-		live, err := c.objects.Get(ctx, info.GroupVersionResource, namespaceFor(info, obj), ref.Name, metav1.GetOptions{})
+		live, err := c.objects.Get(ctx, info.GroupVersionResource, id.namespace, id.name, metav1.GetOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			return solid, fmt.Errorf("looking for the owner %s %s of %s: %w", ref.Kind, ref.Name, obj.GetName(), err)
 		}
 		owner, ok = live.(client.Object)
 		if err != nil || !ok || owner.GetUID() != ref.UID {
-			c.absent.Add(ref.UID, nil)
+			wrongly := c.elsewhere(info, id)
+			if wrongly {
+				c.tellMisplaced(obj, ref)
+			}
+			c.absent.Add(id, wrongly)
 			return dangling, nil
 		}
 	}

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/lru"
 
@@ -20,7 +19,7 @@ import (
 // byOwner is the index of the objects of a kind by the UIDs of their owners.
 const byOwner = "owner"
 
-// remembered is how many UIDs of objects that are known to be gone are kept.
+// remembered is how many owners that are known to be no more are kept.
 const remembered = 4096
 
 // item is an object of any kind.
@@ -35,15 +34,18 @@ func (i item) String() string { return fmt.Sprintf("%s %s/%s", i.info.Resource, 
 //
 //  1. An object is deleted only if none of its owners exists. That an owner doesn't is read from the store, or was
 //     told by a watch: a cache that is late or doesn't have it yet proves nothing.
-//  2. An owner is who has the UID that is referred to, whatever its name.
+//  2. An owner is who has the kind, the name and the UID that a reference gives, in the namespace of the object that
+//     bears the reference. One wrong reference therefore says nothing about the owner that others refer to rightly.
 //  3. An owner of a kind that this cluster doesn't serve counts as existing: who can't look must not delete.
 type Controller struct {
 	objects client.Objects
 	loop    *loop.Loop[item]
 	kinds   map[*resource.Info]cache.Indexer
 	byKind  map[schema.GroupKind]*resource.Info
-	// absent holds the UIDs of objects that are gone. UIDs don't come back.
+	// absent holds the owners, by identity, that are gone or never were. Identities don't come back, for UIDs don't.
 	absent *lru.Cache
+	// told holds the references whose wrong namespace has been told.
+	told *lru.Cache
 }
 
 // New makes the controller over informers that aren't running yet.
@@ -53,6 +55,7 @@ func New(informers *client.Informers, objects client.Objects, options loop.Optio
 		kinds:   map[*resource.Info]cache.Indexer{},
 		byKind:  map[schema.GroupKind]*resource.Info{},
 		absent:  lru.New(remembered),
+		told:    lru.New(remembered),
 	}
 	c.loop = loop.New("garbage", informers, options, c.reconcile)
 	for _, info := range resource.All() {
@@ -87,16 +90,16 @@ func (c *Controller) watch(informer cache.SharedIndexInformer, info *resource.In
 				obj = last.Obj
 			}
 			if meta, ok := obj.(client.Object); ok {
-				c.gone(meta)
+				c.gone(info, meta)
 			}
 		},
 	})
 }
 
 // gone looks at those who depended on an object, and at those who waited for it to go.
-func (c *Controller) gone(obj client.Object) {
-	c.absent.Add(obj.GetUID(), nil)
-	for _, dependent := range c.dependents(obj.GetUID()) {
+func (c *Controller) gone(info *resource.Info, obj client.Object) {
+	c.absent.Add(identityOf(info, obj), misplaced(false))
+	for _, dependent := range c.dependents(info, obj) {
 		c.loop.Add(dependent.item)
 	}
 	for _, ref := range obj.GetOwnerReferences() {
@@ -112,17 +115,17 @@ type dependent struct {
 	obj client.Object
 }
 
-// dependents lists the cached objects of all kinds that the object with the given UID owns.
-func (c *Controller) dependents(owner types.UID) []dependent {
+// dependents lists the cached objects of all kinds that an object owns.
+func (c *Controller) dependents(info *resource.Info, owner client.Object) []dependent {
 	var found []dependent
-	for info, indexer := range c.kinds {
-		objs, err := indexer.ByIndex(byOwner, string(owner))
+	for kind, indexer := range c.kinds {
+		objs, err := indexer.ByIndex(byOwner, string(owner.GetUID()))
 		if err != nil {
 			continue // every kind has the index since watch
 		}
 		for _, obj := range objs {
-			if meta, ok := obj.(client.Object); ok {
-				found = append(found, dependent{item: itemOf(info, meta), obj: meta})
+			if meta, ok := obj.(client.Object); ok && len(c.refsTo(meta, info, owner)) > 0 {
+				found = append(found, dependent{item: itemOf(kind, meta), obj: meta})
 			}
 		}
 	}
@@ -153,24 +156,6 @@ func (c *Controller) cached(key item) (client.Object, bool) {
 	}
 	meta, ok := obj.(client.Object)
 	return meta, ok
-}
-
-// kindOf finds the kind that a reference names; in which version doesn't matter.
-func (c *Controller) kindOf(apiVersion, kind string) (*resource.Info, bool) {
-	gv, err := schema.ParseGroupVersion(apiVersion)
-	if err != nil {
-		return nil, false
-	}
-	info, ok := c.byKind[schema.GroupKind{Group: gv.Group, Kind: kind}]
-	return info, ok
-}
-
-// namespaceFor is where an owner of a kind is, of an object that refers to it.
-func namespaceFor(info *resource.Info, obj client.Object) string {
-	if !info.Namespaced {
-		return ""
-	}
-	return obj.GetNamespace()
 }
 
 func itemOf(info *resource.Info, obj client.Object) item {

@@ -7,9 +7,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
+	"github.com/ctlplane/ctlplane/api/resource"
 	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/controller/ownership"
 )
@@ -24,15 +24,15 @@ func held(obj client.Object) bool {
 func (c *Controller) release(ctx context.Context, key item, obj client.Object) error {
 	switch {
 	case slices.Contains(obj.GetFinalizers(), metav1.FinalizerOrphanDependents):
-		if err := c.orphan(ctx, obj); err != nil {
+		if err := c.orphan(ctx, key.info, obj); err != nil {
 			return err
 		}
 		return c.dropFinalizer(ctx, key, obj, metav1.FinalizerOrphanDependents)
 	case slices.Contains(obj.GetFinalizers(), metav1.FinalizerDeleteDependents):
 		blocked := false
-		for _, dependent := range c.dependents(obj.GetUID()) {
+		for _, dependent := range c.dependents(key.info, obj) {
 			c.loop.Add(dependent.item) // which is now without a solid owner
-			blocked = blocked || blocks(dependent.obj, obj.GetUID())
+			blocked = blocked || c.blocks(dependent.obj, key.info, obj)
 		}
 		if blocked {
 			return nil // the last one's deletion brings us back
@@ -43,41 +43,37 @@ func (c *Controller) release(ctx context.Context, key item, obj client.Object) e
 }
 
 // blocks tells whether an object's owner has to wait until the object is gone.
-func blocks(obj client.Object, owner types.UID) bool {
-	return slices.ContainsFunc(obj.GetOwnerReferences(), func(ref metav1.OwnerReference) bool {
-		return ref.UID == owner && ptr.Deref(ref.BlockOwnerDeletion, false)
+func (c *Controller) blocks(obj client.Object, info *resource.Info, owner client.Object) bool {
+	return slices.ContainsFunc(c.refsTo(obj, info, owner), func(ref metav1.OwnerReference) bool {
+		return ptr.Deref(ref.BlockOwnerDeletion, false)
 	})
 }
 
 // orphan takes all references to an owner away. Dependents are listed from the store: one that the caches didn't show
 // yet would be taken for garbage once its owner is gone, though it was to stay.
-func (c *Controller) orphan(ctx context.Context, owner client.Object) error {
-	for info := range c.kinds {
-		if !info.Namespaced && owner.GetNamespace() != "" {
+func (c *Controller) orphan(ctx context.Context, info *resource.Info, owner client.Object) error {
+	for kind := range c.kinds {
+		if !kind.Namespaced && owner.GetNamespace() != "" {
 			continue
 		}
-		list, err := c.objects.List(ctx, info.GroupVersionResource, owner.GetNamespace(), metav1.ListOptions{})
+		list, err := c.objects.List(ctx, kind.GroupVersionResource, owner.GetNamespace(), metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
 		err = meta.EachListItem(list, func(listed runtime.Object) error {
 			obj, ok := listed.(client.Object)
-			if !ok || !refersTo(obj, owner.GetUID()) {
+			if !ok || len(c.refsTo(obj, info, owner)) == 0 {
 				return nil
 			}
 			changed := obj.DeepCopyObject().(client.Object)
 			changed.SetOwnerReferences(ownership.Without(obj.GetOwnerReferences(), owner.GetUID()))
-			return c.update(ctx, itemOf(info, obj), changed)
+			return c.update(ctx, itemOf(kind, obj), changed)
 		})
 		if err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-func refersTo(obj client.Object, owner types.UID) bool {
-	return slices.ContainsFunc(obj.GetOwnerReferences(), func(ref metav1.OwnerReference) bool { return ref.UID == owner })
 }
 
 func (c *Controller) dropFinalizer(ctx context.Context, key item, obj client.Object, finalizer string) error {

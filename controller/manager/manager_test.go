@@ -3,6 +3,7 @@ package manager
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"sync/atomic"
 	"testing"
@@ -15,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 
 	"github.com/ctlplane/ctlplane/client"
@@ -199,4 +201,61 @@ func TestStopsWhileItStarts(t *testing.T) {
 			stop()
 		})
 	}
+}
+
+// A reference from another namespace to a deployment has whoever bears it deleted, and disturbs the deployment in nothing.
+func TestWrongReferencesToADeploymentDontDisturbIt(t *testing.T) {
+	for name, bad := range map[string]struct {
+		namespace string
+		change    func(*metav1.OwnerReference)
+	}{
+		"other namespace": {"b", func(*metav1.OwnerReference) {}},
+		"other name":      {"default", func(r *metav1.OwnerReference) { r.Name = "other" }},
+		"other kind":      {"default", func(r *metav1.OwnerReference) { r.Kind = "StatefulSet" }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				cluster := clienttest.New()
+				for _, namespace := range []string{"default", "b"} {
+					looptest.Create(t, cluster, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})
+				}
+				nodes(t, cluster, func(string) bool { return true }, "a")
+				start(t, cluster, dev)
+				looptest.RunPodsOn(t, cluster, looptest.Always(time.Second), func() string { return "a" }, func(string) bool { return true })
+				d, _ := web(3)
+				d = looptest.Create(t, cluster, d)
+				looptest.Settle(time.Minute)
+				before := podUIDs(t, cluster)
+				sets := looptest.List[*appsv1.ReplicaSet](t, cluster, "default")
+				if len(before) != 3 || len(sets) != 1 {
+					t.Fatalf("%d pods of %d sets, want 3 of 1", len(before), len(sets))
+				}
+				ref := *metav1.NewControllerRef(d, appsv1.SchemeGroupVersion.WithKind("Deployment"))
+				bad.change(&ref)
+				stray := looptest.ReplicaSet("stray", 0)
+				stray.Namespace = bad.namespace
+				stray.Labels = map[string]string{"app": "web"}
+				stray.OwnerReferences = []metav1.OwnerReference{ref}
+				looptest.Create(t, cluster, stray)
+				looptest.Settle(time.Minute)
+				looptest.Change(t, cluster, "default", sets[0].Name, func(s *appsv1.ReplicaSet) { s.Annotations["t"] = "1" })
+				looptest.Settle(time.Hour)
+				if after := podUIDs(t, cluster); !maps.Equal(before, after) {
+					t.Errorf("the pods are %v, they were %v", after, before)
+				}
+				if now := looptest.Get[*appsv1.ReplicaSet](t, cluster, "default", sets[0].Name); now.UID != sets[0].UID {
+					t.Errorf("the set %s has been replaced", now.Name)
+				}
+			})
+		})
+	}
+}
+
+func podUIDs(t *testing.T, cluster client.Objects) map[types.UID]bool {
+	t.Helper()
+	uids := map[types.UID]bool{}
+	for _, pod := range looptest.List[*corev1.Pod](t, cluster, "default") {
+		uids[pod.UID] = true
+	}
+	return uids
 }

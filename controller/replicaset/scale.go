@@ -96,8 +96,8 @@ func (c *Controller) delete(ctx context.Context, set *appsv1.ReplicaSet, chosen 
 // deployment: of two pods on one node, one can be spared.
 func (c *Controller) together(set *appsv1.ReplicaSet) map[string]int {
 	siblings := []*appsv1.ReplicaSet{set}
-	if owner := metav1.GetControllerOfNoCopy(set); owner != nil {
-		siblings = c.sets.By(cached.ByController, string(owner.UID))
+	if metav1.GetControllerOfNoCopy(set) != nil {
+		siblings = c.sets.By(cached.ByController, cached.ControllerOf(set))
 	}
 	count := map[string]int{}
 	for _, sibling := range siblings {
