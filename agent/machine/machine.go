@@ -48,8 +48,8 @@ func agentDir(dataDir string) string   { return filepath.Join(dataDir, "agent") 
 func runtimeDir(dataDir string) string { return filepath.Join(dataDir, "runtime") }
 func networkDir(dataDir string) string { return filepath.Join(dataDir, "network") }
 
-// Run runs the node until ctx ends or a part fails. Containers and their network run on; the service
-// proxy's rules go.
+// Run runs the node until ctx ends or a part fails. Containers, their network and the rules of services
+// stay: Destroy takes them away.
 func Run(ctx context.Context, cfg Config) (err error) {
 	pods, err := network.New(network.Config{
 		Objects: cfg.Objects, NodeName: cfg.Name, NodeIP: cfg.IP, ClusterCIDR: cfg.ClusterCIDR,

@@ -25,7 +25,7 @@ type forward struct {
 // backends rewrites one chain.
 func (f forward) chain() string {
 	sum := sha256.Sum256([]byte(f.name + "/" + f.protocol))
-	return "service-" + hex.EncodeToString(sum[:8])
+	return chainPrefix + hex.EncodeToString(sum[:8])
 }
 
 func (f forward) equal(other forward) bool {

@@ -38,7 +38,8 @@ type Config struct {
 //
 //  1. It owns its nftables table and nothing else: whatever is in the table that it did not want, goes.
 //  2. Every change is one transaction: no packet sees half of a change.
-//  3. When the masters are away the last rules stay; when Run ends, whatever the reason, the table is gone.
+//  3. When the masters are away the last rules stay, and so they do when Run ends: connections through services
+//     outlive a restart of the agent. The next Run takes the table over; Remove takes it away.
 type Proxy struct {
 	table    *table
 	clock    clock.Clock
@@ -84,7 +85,7 @@ func New(cfg Config) (*Proxy, error) {
 	return p, nil
 }
 
-// Remove takes away the rules that a proxy which was killed left in the kernel.
+// Remove takes away the rules that a proxy left in the kernel.
 func Remove(ctx context.Context) error {
 	nft, err := knftables.New(knftables.IPv4Family, tableName)
 	if err != nil {
@@ -93,7 +94,7 @@ func Remove(ctx context.Context) error {
 	return (&table{nft: nft}).remove(ctx)
 }
 
-// Run keeps the rules true until ctx ends, then removes them.
+// Run keeps the rules true until ctx ends. They stay as they are then.
 func (p *Proxy) Run(ctx context.Context) error {
 	stopped := make(chan struct{})
 	go func() {
@@ -106,8 +107,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 	}
 	p.mark()
 	p.loop(ctx)
-	// ctx has ended: the clean-up must not.
-	return p.table.remove(context.WithoutCancel(ctx))
+	return nil
 }
 
 func (p *Proxy) loop(ctx context.Context) {

@@ -202,8 +202,12 @@ func TestTableForwardsInTheKernel(t *testing.T) {
 		}
 
 		// Another proxy, after a crash of the first, takes over whatever is there.
-		if err := (&table{nft: nft}).apply(t.Context(), nil); err != nil {
+		next := &table{nft: nft}
+		if err := next.apply(t.Context(), nil); err != nil {
 			t.Error(err)
+		}
+		if chains, err := next.servicePortChains(t.Context()); err != nil || len(chains) > 0 {
+			t.Errorf("chains %v of services that are gone, %v", chains, err)
 		}
 		if err := tab.remove(t.Context()); err != nil {
 			t.Error(err)
@@ -236,7 +240,89 @@ func TestClusterIPPassesFromOneServiceToAnother(t *testing.T) {
 	}
 }
 
-func TestRunFollowsTheClusterAndCleansUp(t *testing.T) {
+// TestTrafficGoesOnWhileTheTableIsTakenOver connects all the time while one proxy after another finds the table of the
+// one before, and while there is no proxy.
+func TestTrafficGoesOnWhileTheTableIsTakenOver(t *testing.T) {
+	inNamespace(t, func() {
+		nft, err := knftables.New(knftables.IPv4Family, tableName)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		web := forward{
+			name: "default/web:http", clusterIP: netip.MustParseAddr("10.43.0.9"), protocol: "tcp", port: 80,
+			backends: []netip.AddrPort{serve(t, "127.0.1.1:0")},
+		}
+		if err := (&table{nft: nft}).apply(t.Context(), []forward{web}); err != nil {
+			t.Error(err)
+			return
+		}
+		ended, asked := make(chan struct{}), make(chan error, 1)
+		namespace, err := netns.Get()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer namespace.Close()
+		go func() {
+			runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
+			err := netns.Set(namespace)
+			for err == nil {
+				select {
+				case <-ended:
+					asked <- nil
+					return
+				default:
+					_, err = ask("10.43.0.9:80")
+				}
+			}
+			asked <- err
+		}()
+		for range 30 {
+			if err := (&table{nft: nft}).apply(t.Context(), []forward{web}); err != nil {
+				t.Error(err)
+			}
+		}
+		close(ended)
+		if err := <-asked; err != nil {
+			t.Errorf("a connection through the service failed: %v", err)
+		}
+	})
+}
+
+// TestTableOfAnotherFormIsMadeAnew starts a proxy on a table in which a map has another type.
+func TestTableOfAnotherFormIsMadeAnew(t *testing.T) {
+	inNamespace(t, func() {
+		nft, err := knftables.New(knftables.IPv4Family, tableName)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		tx := nft.NewTransaction()
+		tx.Add(&knftables.Table{})
+		tx.Add(&knftables.Map{Name: servicePorts, Type: "ipv4_addr : verdict"})
+		if err := nft.Run(t.Context(), tx); err != nil {
+			t.Error(err)
+			return
+		}
+		web := forward{
+			name: "default/web:http", clusterIP: netip.MustParseAddr("10.43.0.9"), protocol: "tcp", port: 80,
+			backends: []netip.AddrPort{serve(t, "127.0.1.1:0")},
+		}
+		tab := &table{nft: nft}
+		if err := tab.apply(t.Context(), []forward{web}); err == nil {
+			t.Error("the kernel took another type for a map: this test shows nothing")
+		}
+		if err := tab.apply(t.Context(), []forward{web}); err != nil {
+			t.Error(err)
+		}
+		if _, err := ask("10.43.0.9:80"); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestRulesOutliveTheProxy(t *testing.T) {
 	cluster := clienttest.New()
 	fake := knftables.NewFake(knftables.IPv4Family, tableName)
 	watched := &recorded{Fake: fake, ran: make(chan struct{}, 64)}
@@ -266,8 +352,11 @@ func TestRunFollowsTheClusterAndCleansUp(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if fake.Table != nil {
-		t.Error("the table is still there after Run ended")
+	if elements, err := fake.ListElements(t.Context(), "set", noEndpoints); err != nil || len(elements) != 1 {
+		t.Errorf("after Run has ended the service has the rules %v, %v; want them as they were", elements, err)
+	}
+	if err := p.table.remove(t.Context()); err != nil || fake.Table != nil {
+		t.Errorf("the table is still there after it was removed: %v", err)
 	}
 }
 

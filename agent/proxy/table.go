@@ -3,6 +3,8 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -13,23 +15,36 @@ import (
 const (
 	tableName = "ctlplane-proxy"
 
+	services    = "services" // the chain that finds a packet's service port
+	chainPrefix = "service-" // of the names of service ports' chains
+
 	servicePorts = "service-ports" // cluster IP, protocol and port → chain of the service port
 	noEndpoints  = "no-endpoints"  // cluster IP, protocol and port of services with nowhere to go
 	hairpin      = "hairpin"       // backend paired with itself: a pod that reached itself by its service
 )
 
 // table is the proxy's nftables table and what is known to be in it.
+//
+// The table outlives the process. The first transaction takes over the one that it finds: what is the same
+// stays in force, and in the same step the rest becomes what it should be.
 type table struct {
 	nft knftables.Interface
 	// applied is what the last transaction left in the kernel, by chain; nil before the first one.
 	applied map[string]forward
+	// refused says that the kernel refused the last transaction. The next one makes the table anew: what is there may
+	// be of a form that another version of the program gave it.
+	refused bool
 }
 
 // apply makes the kernel's table say want, in one transaction that holds only what differs.
 func (t *table) apply(ctx context.Context, want []forward) error {
 	tx := t.nft.NewTransaction()
+	var found []string
 	if t.applied == nil {
-		t.start(tx)
+		var err error
+		if found, err = t.takeOver(ctx, tx); err != nil {
+			return err
+		}
 	}
 	next := make(map[string]forward, len(want))
 	for _, f := range want {
@@ -53,7 +68,7 @@ func (t *table) apply(ctx context.Context, want []forward) error {
 		}
 		tx.Add(frontend(f))
 	}
-	for chain := range t.applied {
+	for _, chain := range append(found, slices.Collect(maps.Keys(t.applied))...) {
 		if _, keep := next[chain]; !keep {
 			tx.Delete(&knftables.Chain{Name: chain})
 		}
@@ -63,26 +78,49 @@ func (t *table) apply(ctx context.Context, want []forward) error {
 		return nil
 	}
 	if err := t.nft.Run(ctx, tx); err != nil {
-		t.applied = nil // unknown now: the next transaction starts anew
+		t.applied, t.refused = nil, true // what is there is unknown now
 		return fmt.Errorf("nftables table %s: %w", tableName, err)
 	}
-	t.applied = next
+	t.applied, t.refused = next, false
 	return nil
 }
 
-// start empties the table, whoever left it there, and lays the parts that do not depend on services.
-func (t *table) start(tx *knftables.Transaction) {
+// takeOver empties the table, whoever left it there, and lays the parts that do not depend on services. It
+// returns the chains of service ports that are in the table.
+func (t *table) takeOver(ctx context.Context, tx *knftables.Transaction) (found []string, err error) {
 	tx.Add(&knftables.Table{})
-	tx.Delete(&knftables.Table{})
+	if t.refused {
+		tx.Delete(&knftables.Table{})
+	} else if found, err = t.servicePortChains(ctx); err != nil {
+		return nil, err
+	}
 	tx.Add(&knftables.Table{Comment: ptr.To("cluster IPs of services, kept by ctlplane")})
 	tx.Add(&knftables.Map{Name: servicePorts, Type: "ipv4_addr . inet_proto . inet_service : verdict"})
-	tx.Add(&knftables.Set{Name: noEndpoints, Type: "ipv4_addr . inet_proto . inet_service"})
-	tx.Add(&knftables.Set{Name: hairpin, Type: "ipv4_addr . ipv4_addr"})
+	tx.Flush(&knftables.Map{Name: servicePorts})
+	for name, kind := range map[string]string{noEndpoints: "ipv4_addr . inet_proto . inet_service", hairpin: "ipv4_addr . ipv4_addr"} {
+		tx.Add(&knftables.Set{Name: name, Type: kind})
+		tx.Flush(&knftables.Set{Name: name})
+	}
+	t.layBase(tx)
+	return found, nil
+}
 
-	tx.Add(&knftables.Chain{Name: "services"})
-	tx.Add(&knftables.Rule{Chain: "services", Rule: "ip daddr . meta l4proto . th dport vmap @" + servicePorts})
-	base(tx, "prerouting", knftables.NATType, knftables.PreroutingHook, knftables.DNATPriority, "jump services")
-	base(tx, "output", knftables.NATType, knftables.OutputHook, knftables.DNATPriority, "jump services")
+// servicePortChains lists the chains that other transactions made, by this process or another.
+func (t *table) servicePortChains(ctx context.Context) ([]string, error) {
+	chains, err := t.nft.List(ctx, "chain")
+	if err != nil && !knftables.IsNotFound(err) {
+		return nil, fmt.Errorf("read nftables table %s: %w", tableName, err)
+	}
+	return slices.DeleteFunc(chains, func(name string) bool { return !strings.HasPrefix(name, chainPrefix) }), nil
+}
+
+// layBase makes the chains through which traffic comes to the service ports.
+func (t *table) layBase(tx *knftables.Transaction) {
+	tx.Add(&knftables.Chain{Name: services})
+	tx.Flush(&knftables.Chain{Name: services})
+	tx.Add(&knftables.Rule{Chain: services, Rule: "ip daddr . meta l4proto . th dport vmap @" + servicePorts})
+	base(tx, "prerouting", knftables.NATType, knftables.PreroutingHook, knftables.DNATPriority, "jump "+services)
+	base(tx, "output", knftables.NATType, knftables.OutputHook, knftables.DNATPriority, "jump "+services)
 	base(tx, "postrouting", knftables.NATType, knftables.PostroutingHook, knftables.SNATPriority,
 		"ip saddr . ip daddr @"+hairpin+" masquerade")
 	refuse := "ip daddr . meta l4proto . th dport @" + noEndpoints + " reject"
@@ -92,6 +130,7 @@ func (t *table) start(tx *knftables.Transaction) {
 
 func base(tx *knftables.Transaction, name string, kind knftables.BaseChainType, hook knftables.BaseChainHook, priority knftables.BaseChainPriority, rule string) {
 	tx.Add(&knftables.Chain{Name: name, Type: ptr.To(kind), Hook: ptr.To(hook), Priority: ptr.To(priority)})
+	tx.Flush(&knftables.Chain{Name: name})
 	tx.Add(&knftables.Rule{Chain: name, Rule: rule})
 }
 
