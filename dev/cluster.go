@@ -40,6 +40,7 @@ type Cluster struct {
 	opts    Options
 	ctx     context.Context
 	spawner *spawner
+	lock    *os.File // of the directory: see own
 	segment *segment
 	token   string // path of the file with the masters' secret
 	Masters []*Master
@@ -62,26 +63,83 @@ type Node struct {
 	args      []string
 }
 
+// Most masters and nodes that a segment has addresses for.
+const (
+	maxMasters = 89
+	maxNodes   = 150
+)
+
+// check refuses what cannot be started.
+func (o *Options) check() error {
+	switch {
+	case o.Masters < 1 || o.Masters > maxMasters:
+		return fmt.Errorf("a cluster of %d masters is not possible: choose 1 to %d", o.Masters, maxMasters)
+	case o.Nodes < 0 || o.Nodes > maxNodes:
+		return fmt.Errorf("a cluster of %d nodes is not possible: choose 0 to %d", o.Nodes, maxNodes)
+	case o.Nodes > 0 && os.Geteuid() != 0:
+		return errors.New("nodes need root, for containers and network namespaces: run this as root, or with --nodes 0")
+	}
+	return nil
+}
+
+// ErrRuns says that a cluster runs in the directory already.
+var ErrRuns = errors.New("a cluster runs here already")
+
 // Start brings a cluster up and returns once masters and nodes are ready. ctx bounds the start and every
-// later one; when it fails, nothing is left on the machine but logs.
+// later one; when it fails, nothing is left on the machine but logs. It removes what a killed owner left in the
+// directory, and answers ErrRuns where a cluster is alive.
 func Start(ctx context.Context, opts Options) (*Cluster, error) {
 	if opts.Progress == nil {
 		opts.Progress = func(string, ...any) {}
 	}
-	if opts.Nodes > 0 && os.Geteuid() != 0 {
-		return nil, errors.New("nodes need root, for containers and network namespaces: run as root, or with --nodes 0")
-	}
-	if err := Clean(opts.Dir); err != nil {
-		return nil, fmt.Errorf("clean up after an earlier cluster in %s: %w", opts.Dir, err)
-	}
-	if err := os.MkdirAll(filepath.Join(opts.Dir, "logs"), 0o700); err != nil {
+	if err := opts.check(); err != nil {
 		return nil, err
 	}
-	c := &Cluster{opts: opts, ctx: ctx, spawner: newSpawner(), token: filepath.Join(opts.Dir, "token")}
+	lock, err := own(opts.Dir)
+	if errors.Is(err, errOwned) {
+		return nil, ErrRuns
+	}
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{opts: opts, ctx: ctx, lock: lock, token: filepath.Join(opts.Dir, "token")}
+	if err := c.prepare(); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	c.spawner = newSpawner()
 	if err := c.start(); err != nil {
 		return nil, errors.Join(err, c.Stop())
 	}
 	return c, nil
+}
+
+// prepare makes the directory an empty one of this cluster.
+func (c *Cluster) prepare() error {
+	earlier, err := readState(c.opts.Dir)
+	if err != nil {
+		return err
+	}
+	if earlier != nil {
+		running, err := processes(c.opts.Dir)
+		if err != nil {
+			return err
+		}
+		if earlier.Detached && len(running) > 0 {
+			return ErrRuns
+		}
+		if err := earlier.remove(c.opts.Dir); err != nil {
+			return fmt.Errorf("clean up after an earlier cluster in %s: %w", c.opts.Dir, err)
+		}
+	}
+	if err := removeData(c.opts.Dir); err != nil {
+		return err
+	}
+	logs := filepath.Join(c.opts.Dir, logsDir)
+	if err := errors.Join(os.RemoveAll(logs), os.Mkdir(logs, 0o700)); err != nil {
+		return err
+	}
+	return c.save()
 }
 
 func (c *Cluster) start() error {
@@ -119,12 +177,15 @@ func (c *Cluster) addresses() ([]address, error) {
 		}
 		return all, nil
 	}
-	segment, err := newSegment()
+	segment, err := findSegment()
 	if err != nil {
 		return nil, err
 	}
 	c.segment = segment
 	if err := c.save(); err != nil {
+		return nil, err
+	}
+	if err := segment.create(); err != nil {
 		return nil, err
 	}
 	for i := range c.opts.Masters {
@@ -181,13 +242,11 @@ func (c *Cluster) startNodes() error {
 	if err != nil {
 		return err
 	}
+	c.segment.reserveNodes(c.opts.Nodes)
 	for i := range c.opts.Nodes {
 		name := fmt.Sprintf("n%d", i+1)
-		n := &Node{DataDir: filepath.Join(c.opts.Dir, name)}
+		n := &Node{DataDir: filepath.Join(c.opts.Dir, name), Namespace: c.segment.Nodes[i]}
 		c.Nodes = append(c.Nodes, n)
-		if n.Namespace, err = c.segment.addNode(i); err != nil {
-			return err
-		}
 		n.args = []string{
 			"join", strings.TrimPrefix(c.Masters[0].Access.Server, "https://"), "--token-file", tokenFile,
 			"--name", name, "--data-dir", n.DataDir, "--node-ip", c.segment.node(i).String(), "--heartbeat", "1s",
@@ -196,10 +255,12 @@ func (c *Cluster) startNodes() error {
 	if err := c.save(); err != nil {
 		return err
 	}
-	if err := each(c.Nodes, c.StartNode); err != nil {
-		return err
+	for i := range c.Nodes {
+		if err := c.segment.addNode(i); err != nil {
+			return err
+		}
 	}
-	return c.save()
+	return each(c.Nodes, c.StartNode)
 }
 
 // nodeToken makes a token for nodes and answers the file that holds it.
@@ -225,16 +286,12 @@ func (c *Cluster) StartNode(n *Node) (err error) {
 // StartMaster starts a master that was killed.
 func (c *Cluster) StartMaster(m *Master) (err error) {
 	m.Process, err = c.spawner.start(c, filepath.Base(m.DataDir), "", m.args...)
-	return errors.Join(err, c.save())
+	return err
 }
 
 // StartMasters starts all masters again, at once: one alone has no quorum to be ready with.
 func (c *Cluster) StartMasters() error {
-	err := each(c.Masters, func(m *Master) (err error) {
-		m.Process, err = c.spawner.start(c, filepath.Base(m.DataDir), "", m.args...)
-		return err
-	})
-	return errors.Join(err, c.save())
+	return each(c.Masters, c.StartMaster)
 }
 
 // RemoveData deletes all that a master, which does not run, has stored.
@@ -249,8 +306,22 @@ func (c *Cluster) KillNode(n *Node) error {
 // Kubeconfig is the path of the admin's kubeconfig.
 func (c *Cluster) Kubeconfig() string { return filepath.Join(c.opts.Dir, "admin.kubeconfig") }
 
-// Stop ends all processes and takes everything off the machine but the logs and the data.
+// Stop ends all processes and takes everything off the machine but the logs.
 func (c *Cluster) Stop() error {
+	defer c.lock.Close()
+	return c.stop()
+}
+
+// Remove is Stop that removes the logs, too.
+func (c *Cluster) Remove() error {
+	defer c.lock.Close()
+	if err := c.stop(); err != nil {
+		return err
+	}
+	return os.RemoveAll(c.opts.Dir)
+}
+
+func (c *Cluster) stop() error {
 	var failed []error
 	_ = each(c.Nodes, func(n *Node) error {
 		if n.Process != nil {
@@ -274,8 +345,11 @@ func (c *Cluster) Stop() error {
 	if err := errors.Join(failed...); err != nil {
 		return err // the state file stays, for Clean
 	}
-	return removeState(c.opts.Dir)
+	return removeData(c.opts.Dir)
 }
+
+// logOf is the path of a process's log.
+func (c *Cluster) logOf(name string) string { return filepath.Join(c.opts.Dir, logsDir, name+".log") }
 
 // Wait returns when ctx ends or a process does; which one is in the error.
 func (c *Cluster) Wait(ctx context.Context) error {
@@ -297,7 +371,7 @@ func (c *Cluster) Wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return nil
 	case name := <-ended:
-		return fmt.Errorf("%s ended; the end of its log:\n%s", name, tail(filepath.Join(c.opts.Dir, "logs", name+".log"), 10))
+		return fmt.Errorf("%s ended; the end of its log, %s:\n%s", name, c.logOf(name), tail(c.logOf(name), 10))
 	}
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"syscall"
@@ -56,7 +55,7 @@ func (s *spawner) close() { close(s.requests) }
 
 // start runs the binary with args inside the network namespace named, or in ours when it is empty.
 func (s *spawner) start(c *Cluster, name, namespace string, args ...string) (*Process, error) {
-	logs, err := os.OpenFile(filepath.Join(c.opts.Dir, "logs", name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	logs, err := os.OpenFile(c.logOf(name), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -67,9 +66,11 @@ func (s *spawner) start(c *Cluster, name, namespace string, args ...string) (*Pr
 	}
 	command := exec.Command(c.opts.Binary, args...)
 	command.Stdout, command.Stderr = logs, logs
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // a terminal's interrupt is ours to pass on
-	if !c.opts.Detach {
-		command.SysProcAttr.Pdeathsig = syscall.SIGTERM
+	if c.opts.Detach {
+		command.SysProcAttr = &syscall.SysProcAttr{Setsid: true} // it outlives the terminal, too
+	} else {
+		// A terminal's interrupt is ours to pass on.
+		command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	}
 	result := make(chan error, 1)
 	s.requests <- func() { result <- inNamespace(namespace, command.Start) }

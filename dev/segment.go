@@ -23,8 +23,8 @@ type segment struct {
 
 const maxSegments = 16
 
-// newSegment takes the first bridge name and address range that nothing on this machine uses.
-func newSegment() (*segment, error) {
+// findSegment finds the first bridge name and address range that nothing on this machine uses.
+func findSegment() (*segment, error) {
 	used, err := net.InterfaceAddrs()
 	if err != nil {
 		return nil, err
@@ -36,9 +36,6 @@ func newSegment() (*segment, error) {
 		}
 		if _, err := net.InterfaceByName(s.Bridge); err == nil || s.collides(used) {
 			continue
-		}
-		if err := s.create(); err != nil {
-			return nil, errors.Join(fmt.Errorf("bridge %s: %w", s.Bridge, err), s.remove())
 		}
 		return s, nil
 	}
@@ -54,7 +51,15 @@ func (s *segment) collides(used []net.Addr) bool {
 	return false
 }
 
+// create makes the bridge with the machine's own address.
 func (s *segment) create() error {
+	if err := s.addBridge(); err != nil {
+		return fmt.Errorf("bridge %s: %w", s.Bridge, err)
+	}
+	return nil
+}
+
+func (s *segment) addBridge() error {
 	if err := netlink.LinkAdd(&netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Name: s.Bridge}}); err != nil {
 		return err
 	}
@@ -98,35 +103,41 @@ func (s *segment) addAddress(link netlink.Link, ip netip.Addr) error {
 	return netlink.AddrReplace(link, &netlink.Addr{IPNet: &net.IPNet{IP: ip.AsSlice(), Mask: net.CIDRMask(24, 32)}})
 }
 
-// addNode makes the namespace of node i, with a cable to the bridge, and answers its name.
-func (s *segment) addNode(i int) (string, error) {
-	name := fmt.Sprintf("%s-node%d", s.Bridge, i+1)
+// reserveNodes gives names to the network namespaces of n nodes; addNode makes them.
+func (s *segment) reserveNodes(n int) {
+	for i := range n {
+		s.Nodes = append(s.Nodes, fmt.Sprintf("%s-node%d", s.Bridge, i+1))
+	}
+}
+
+// addNode makes the namespace of node i, with a cable to the bridge.
+func (s *segment) addNode(i int) error {
+	name := s.Nodes[i]
 	bridge, err := netlink.LinkByName(s.Bridge)
 	if err != nil {
-		return "", err
+		return err
 	}
 	namespace, err := newNamespace(name)
 	if err != nil {
-		return "", fmt.Errorf("network namespace %s: %w", name, err)
+		return fmt.Errorf("network namespace %s: %w", name, err)
 	}
 	defer namespace.Close()
-	s.Nodes = append(s.Nodes, name)
 	cable := &netlink.Veth{
 		LinkAttrs:     netlink.LinkAttrs{Name: s.cable(i), MasterIndex: bridge.Attrs().Index},
 		PeerName:      "eth0",
 		PeerNamespace: netlink.NsFd(namespace),
 	}
 	if err := netlink.LinkAdd(cable); err != nil {
-		return "", err
+		return err
 	}
 	outside, err := netlink.LinkByName(cable.Name)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if err := netlink.LinkSetUp(outside); err != nil {
-		return "", err
+		return err
 	}
-	return name, s.configureNode(namespace, s.node(i))
+	return s.configureNode(namespace, s.node(i))
 }
 
 func (s *segment) configureNode(namespace netns.NsHandle, ip netip.Addr) error {

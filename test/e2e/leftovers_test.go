@@ -131,7 +131,7 @@ func TestCleanTakesAKilledClusterAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = owner.Wait()
-	if err := dev.Clean(data + "/dev"); err != nil {
+	if _, err := dev.Clean(data + "/dev"); err != nil {
 		t.Error(err)
 	}
 	if found := leftovers(t, data); len(found) > 0 {
