@@ -9,6 +9,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/ctlplane/ctlplane/agent/pods"
+	"github.com/ctlplane/ctlplane/logging"
 )
 
 const collectTimeout = 5 * time.Second
@@ -30,6 +31,7 @@ func newMetrics(manager *pods.Manager, runtime Runtime) *prometheus.Registry {
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		collector{manager, runtime},
 	)
+	registry.MustRegister(logging.Metrics()...)
 	return registry
 }
 

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"k8s.io/klog/v2"
 
+	"github.com/ctlplane/ctlplane/logging"
 	"github.com/ctlplane/ctlplane/master"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
@@ -130,7 +132,8 @@ func (f *logFlags) logger(out io.Writer) (*slog.Logger, error) {
 	default:
 		return nil, fmt.Errorf("--log-format %q: use text or json", f.format)
 	}
-	logger := slog.New(handler)
+	logger := slog.New(logging.NewLimiter(handler))
 	slog.SetDefault(logger)
+	klog.SetSlogLogger(logger) // Kubernetes' libraries would write to standard error by themselves
 	return logger, nil
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"gopkg.in/natefinch/lumberjack.v2"
+
+	"github.com/ctlplane/ctlplane/logging"
 )
 
 // defaultRotation is etcd's.
@@ -70,7 +72,7 @@ func (l LogSettings) Open(stdout, stderr io.Writer) (*slog.Logger, func() error,
 	if len(outputs) == 1 {
 		out = outputs[0]
 	}
-	return slog.New(l.handler(out)), closeAll, nil
+	return slog.New(logging.NewLimiter(l.handler(out))), closeAll, nil
 }
 
 func (l LogSettings) handler(out io.Writer) slog.Handler {

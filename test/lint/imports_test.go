@@ -24,9 +24,10 @@ var mayImport = map[string][]string{
 	"client":     {"api"},
 	"scheduler":  {"api", "client"},
 	"controller": {"api", "client"},
-	"agent":      {"api", "client"},
+	"agent":      {"api", "client", "logging"},
 	"bench":      {"api", "client"},
-	"master":     {"api", "kv", "raftstore", "apiserver", "client", "scheduler", "controller", "pki"},
+	"logging":    {},
+	"master":     {"api", "kv", "raftstore", "apiserver", "client", "scheduler", "controller", "pki", "logging"},
 	"dev":        {"api", "client", "pki", "agent", "bench", "examples"},
 	"examples":   {},
 }
