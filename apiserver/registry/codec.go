@@ -88,8 +88,9 @@ func partOf(obj runtime.Object, name string) reflect.Value {
 	return reflect.ValueOf(obj).Elem().FieldByName(name)
 }
 
-// copyField sets dst's top-level field to src's, sharing what it refers to.
-func copyField(dst, src runtime.Object, name string) {
+// moveField sets dst's top-level field to src's and all that this refers to. The caller owns both, and
+// has no more use for src: neither may be an object that others read.
+func moveField(dst, src runtime.Object, name string) {
 	if f := partOf(dst, name); f.IsValid() {
 		f.Set(partOf(src, name))
 	}

@@ -77,7 +77,7 @@ func deletePreconditions(opts *metav1.DeleteOptions) preconditions {
 // when nothing holds the object.
 func (r *Registry) markDeleted(k *kind, old Object, opts *metav1.DeleteOptions) (Object, error) {
 	obj := deepCopy(old)
-	obj.SetFinalizers(deletionFinalizers(old.GetFinalizers(), opts))
+	obj.SetFinalizers(deletionFinalizers(obj.GetFinalizers(), opts))
 	var grace int64
 	if k.grace != nil {
 		grace = k.grace(old, opts)

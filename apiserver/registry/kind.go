@@ -42,7 +42,7 @@ type strategy struct {
 	fields map[string]func(Object) string
 	// prepareCreate sets what a new object has to have before it is defaulted.
 	prepareCreate func(obj Object)
-	// prepareUpdate keeps what an update must not change; old is only read.
+	// prepareUpdate keeps what an update must not change. old is only read, and obj must not refer to parts of it.
 	prepareUpdate func(obj, old Object)
 	// admit is the kind's admission of new objects, after defaulting.
 	admit func(ctx context.Context, r *Registry, q *request, obj Object) error

@@ -34,8 +34,8 @@ var errGone = errors.New("the object is to be deleted")
 
 // modify writes what change makes of an object, deciding again whenever the object turns out to be
 // newer than the version that it decided on. The first decision is on the cached version; an error
-// on that one counts only once it is known to be the newest. change must not modify what it gets;
-// it may be called several times. It answers errGone for an object that is to be deleted; modify then
+// on that one counts only once it is known to be the newest. change must not modify what it gets, for
+// others read it, and what it answers must not refer to any part of it; it may be called several times. It answers errGone for an object that is to be deleted; modify then
 // gives the object's last state and errGone.
 func (r *Registry) modify(ctx context.Context, q *request, pre preconditions, dryRun bool, change func(old Object) (Object, error)) (Object, error) {
 	key := q.kind.key(q.namespace(), q.name())
@@ -169,11 +169,20 @@ func unchanged(value []byte, old Object) bool {
 func keepIdentity(obj, old Object) {
 	obj.SetUID(old.GetUID())
 	obj.SetCreationTimestamp(old.GetCreationTimestamp())
-	obj.SetDeletionTimestamp(old.GetDeletionTimestamp())
-	obj.SetDeletionGracePeriodSeconds(old.GetDeletionGracePeriodSeconds())
+	obj.SetDeletionTimestamp(old.GetDeletionTimestamp().DeepCopy())
+	obj.SetDeletionGracePeriodSeconds(copied(old.GetDeletionGracePeriodSeconds()))
 	obj.SetGeneration(old.GetGeneration())
 	obj.SetGenerateName(old.GetGenerateName())
 	obj.SetSelfLink("")
+}
+
+// copied points at a copy of what p points at, if anything.
+func copied[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	value := *p
+	return &value
 }
 
 // ended tells whether an object that is being deleted has nothing left that holds it.

@@ -26,7 +26,7 @@ func prepareNamespace(obj Object) {
 }
 
 func keepNamespaceFinalizers(obj, old Object) {
-	obj.(*corev1.Namespace).Spec.Finalizers = old.(*corev1.Namespace).Spec.Finalizers
+	obj.(*corev1.Namespace).Spec.Finalizers = slices.Clone(old.(*corev1.Namespace).Spec.Finalizers)
 }
 
 func terminateNamespace(obj Object) {

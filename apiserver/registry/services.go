@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -68,7 +69,7 @@ func keepServiceAddresses(obj, old Object) {
 		return
 	}
 	if spec.ClusterIP == "" && before.Type != corev1.ServiceTypeExternalName {
-		spec.ClusterIP, spec.ClusterIPs = before.ClusterIP, before.ClusterIPs
+		spec.ClusterIP, spec.ClusterIPs = before.ClusterIP, slices.Clone(before.ClusterIPs)
 	}
 	if !takesNodePorts(spec) {
 		for i := range spec.Ports {

@@ -105,7 +105,8 @@ func (r *Registry) update(ctx context.Context, q *request, dryRun bool, manager 
 	return obj, err
 }
 
-// prepareUpdate brings an object that is to replace old into the form that is stored, or refuses it.
+// prepareUpdate brings an object that is to replace old into the form that is stored, or refuses it. It
+// owns obj with all that obj refers to, and only reads old: what it keeps of that, it copies.
 func (r *Registry) prepareUpdate(ctx context.Context, q *request, obj, old Object, manager string) (Object, error) {
 	pre := preconditions{version: obj.GetResourceVersion()}
 	if uid := obj.GetUID(); uid != "" {
@@ -125,7 +126,7 @@ func (r *Registry) prepareUpdate(ctx context.Context, q *request, obj, old Objec
 	case finalizeSubresource:
 		obj = finalizeNamespace(obj, old)
 	default:
-		copyField(obj, old, "Status")
+		q.kind.keepStatus(obj, old)
 		if q.kind.prepareUpdate != nil {
 			q.kind.prepareUpdate(obj, old)
 		}
@@ -167,10 +168,17 @@ func (r *Registry) admitUpdate(q *request, obj, old Object) error {
 	return nil
 }
 
-// withStatus is old with obj's status, and what else an update of the status may change.
+// keepStatus gives obj the status that old has.
+func (k *kind) keepStatus(obj, old Object) {
+	if k.hasStatus {
+		moveField(obj, deepCopy(old), "Status")
+	}
+}
+
+// withStatus is old with obj's status, and what else an update of the status may change; it takes over what obj refers to.
 func (k *kind) withStatus(obj, old Object) Object {
 	fresh := deepCopy(old)
-	copyField(fresh, obj, "Status")
+	moveField(fresh, obj, "Status")
 	fresh.SetAnnotations(obj.GetAnnotations())
 	if k.labelsWithStatus {
 		fresh.SetLabels(obj.GetLabels())
