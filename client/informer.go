@@ -2,22 +2,17 @@ package client
 
 import (
 	"context"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 
+	"github.com/ctlplane/ctlplane/api/immutable"
 	"github.com/ctlplane/ctlplane/api/resource"
 )
 
-// ListWatch is the source of a client-go informer over the kind T, narrowed by options such as a
-// field selector.
-func ListWatch[T Object](objects Objects, narrow func(*metav1.ListOptions)) cache.ListerWatcher {
-	return listWatch(objects, For[T](objects).info, narrow)
-}
-
+// listWatch is the source of an informer.
 func listWatch(objects Objects, info *resource.Info, narrow func(*metav1.ListOptions)) cache.ListerWatcher {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
@@ -35,12 +30,37 @@ func listWatch(objects Objects, info *resource.Info, narrow func(*metav1.ListOpt
 	}
 }
 
+// NewInformer makes an informer over the kind T, narrowed by options such as a field selector. What it
+// holds is shared and must not be changed; the detector of package immutable holds tests to it.
+func NewInformer[T Object](objects Objects, narrow func(*metav1.ListOptions)) cache.SharedIndexInformer {
+	info := For[T](objects).info
+	return newInformer(listWatch(objects, info, narrow), info, cache.Indexers{})
+}
+
+func newInformer(source cache.ListerWatcher, info *resource.Info, indexers cache.Indexers) cache.SharedIndexInformer {
+	informer := cache.NewSharedIndexInformer(source, info.New(), 0, indexers)
+	if immutable.Enabled() {
+		if err := informer.SetTransform(watchMutations); err != nil {
+			panic(err) // it has been started, and has not
+		}
+	}
+	return informer
+}
+
+// watchMutations passes on what an informer is going to hold as it is.
+func watchMutations(obj any) (any, error) {
+	if object, ok := obj.(runtime.Object); ok {
+		immutable.Watch(object)
+	}
+	return obj, nil
+}
+
 // Informers shares one informer a kind among the loops of a process.
 //
-// Get every informer and add its handlers before Start; after Start the set is fixed.
+// Get every informer and add its handlers before Start; after Start the set is fixed. As with NewInformer,
+// what they hold must not be changed.
 type Informers struct {
 	objects   Objects
-	resync    time.Duration
 	informers map[*resource.Info]cache.SharedIndexInformer
 }
 
@@ -59,8 +79,7 @@ func (s *Informers) Of(info *resource.Info) cache.SharedIndexInformer {
 	if informer, ok := s.informers[info]; ok {
 		return informer
 	}
-	informer := cache.NewSharedIndexInformer(listWatch(s.objects, info, nil), info.New(), s.resync,
-		cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
+	informer := newInformer(listWatch(s.objects, info, nil), info, cache.Indexers{cache.NamespaceIndex: cache.MetaNamespaceIndexFunc})
 	s.informers[info] = informer
 	return informer
 }

@@ -83,8 +83,8 @@ func New(cfg Config) *Manager {
 	onNode := func(o *metav1.ListOptions) {
 		o.FieldSelector = fields.OneTermEqualSelector("spec.nodeName", cfg.NodeName).String()
 	}
-	m.podInformer = cache.NewSharedIndexInformer(client.ListWatch[*corev1.Pod](cfg.Objects, onNode), &corev1.Pod{}, 0, cache.Indexers{})
-	m.serviceInformer = cache.NewSharedIndexInformer(client.ListWatch[*corev1.Service](cfg.Objects, nil), &corev1.Service{}, 0, cache.Indexers{})
+	m.podInformer = client.NewInformer[*corev1.Pod](cfg.Objects, onNode)
+	m.serviceInformer = client.NewInformer[*corev1.Service](cfg.Objects, nil)
 	m.statuses = newPublisher(cfg.Objects, m.podInformer.GetStore(), cfg.Clock, cfg.Logger)
 	return m
 }

@@ -7,6 +7,8 @@ import (
 	"sync"
 
 	"github.com/google/btree"
+
+	"github.com/ctlplane/ctlplane/api/immutable"
 )
 
 // entry is one version of one object.
@@ -32,7 +34,8 @@ type change struct {
 //  3. A change is queued at its watchers before revision reaches it. So a watcher that reads revision
 //     and then finds its queue empty has passed on everything up to there.
 //  4. nodes has every item that has a node, under its name.
-//  5. Objects, entries and changes are never modified once they are in.
+//  5. Objects, entries and changes are never modified once they are in. Tests hold everybody to it: see
+//     package immutable.
 type cache struct {
 	kind *kind
 
@@ -136,6 +139,7 @@ func (c *cache) onNode(name string) []*entry {
 func lastState(obj Object, revision int64) Object {
 	last := shallowCopy(obj)
 	last.SetResourceVersion(formatRevision(revision))
+	immutable.Watch(last)
 	return last
 }
 

@@ -11,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer/protobuf"
 	"k8s.io/client-go/kubernetes/scheme"
+
+	"github.com/ctlplane/ctlplane/api/immutable"
 )
 
 // stored is the encoding of objects in the store: Kubernetes' protobuf envelope.
@@ -35,7 +37,7 @@ func encode(obj Object) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// decode reads the stored form of an object that was last written at revision.
+// decode reads the stored form of an object that was last written at revision. The object is going to be shared.
 func (k *kind) decode(value []byte, revision int64) (Object, error) {
 	into := k.New()
 	decoded, _, err := stored.Decode(value, nil, into)
@@ -48,10 +50,12 @@ func (k *kind) decode(value []byte, revision int64) (Object, error) {
 	}
 	obj.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind())
 	obj.SetResourceVersion(formatRevision(revision))
+	immutable.Watch(obj)
 	return obj, nil
 }
 
-// shallowCopy gives an object whose own fields may be set and whose parts are still shared.
+// shallowCopy gives an object whose own fields may be set and whose parts are still shared. It is for
+// readers: what is written to the store is made from a deepCopy.
 func shallowCopy(obj Object) Object {
 	v := reflect.ValueOf(obj)
 	fresh := reflect.New(v.Type().Elem())

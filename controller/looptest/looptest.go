@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/ctlplane/ctlplane/api/immutable"
 	"github.com/ctlplane/ctlplane/client"
 )
 
@@ -31,7 +32,13 @@ func Start(t *testing.T, informers *client.Informers, runners ...Runner) (stop f
 			}
 		})
 	}
-	stop = func() { cancel(); all.Wait() }
+	stop = func() {
+		cancel()
+		all.Wait()
+		if err := immutable.Check(); err != nil {
+			t.Error(err)
+		}
+	}
 	t.Cleanup(stop)
 	Settle(time.Second) // client-go looks whether informers are in sync every 100 ms
 	return stop

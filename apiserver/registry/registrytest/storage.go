@@ -11,6 +11,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 
+	"github.com/ctlplane/ctlplane/api/immutable"
 	"github.com/ctlplane/ctlplane/apiserver/auth"
 	"github.com/ctlplane/ctlplane/apiserver/registry"
 	"github.com/ctlplane/ctlplane/kv"
@@ -99,6 +100,9 @@ func New(t testing.TB, storage registry.Storage, opts registry.Options) *registr
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		if err := immutable.Check(); err != nil {
 			t.Error(err)
 		}
 	})
