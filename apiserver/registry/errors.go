@@ -17,6 +17,9 @@ import (
 // MaxObjectBytes is the size up to which an object is stored.
 const MaxObjectBytes = 3 << 19 // 1.5 MiB
 
+// MaxBodyBytes is the size up to which a request's body is read: JSON has up to twice the bytes, and more, of what is stored.
+const MaxBodyBytes = 3 << 20 // 3 MiB
+
 // retrySeconds is what a caller is told to wait for a store that does not answer now.
 const retrySeconds = 1
 
@@ -98,5 +101,5 @@ func tooLarge(requested, current int64) error {
 // oversized says that an object is larger than what is stored.
 func oversized(size int) error {
 	return apierrors.NewRequestEntityTooLargeError(
-		fmt.Sprintf("the object is %d bytes, the limit is %d (1.5 MiB): split it", size, MaxObjectBytes))
+		fmt.Sprintf("the object has %d bytes as it is stored, the limit is %d (1.5 MiB): split it", size, MaxObjectBytes))
 }

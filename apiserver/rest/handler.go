@@ -4,6 +4,7 @@ package rest
 
 import (
 	"log/slog"
+	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/ctlplane/ctlplane/api/resource"
 	"github.com/ctlplane/ctlplane/apiserver/auth"
 	"github.com/ctlplane/ctlplane/apiserver/openapi"
+	"github.com/ctlplane/ctlplane/apiserver/patience"
 	"github.com/ctlplane/ctlplane/apiserver/printing"
 	"github.com/ctlplane/ctlplane/apiserver/registry"
 )
@@ -37,8 +39,13 @@ type Options struct {
 	// MaxReads and MaxWrites bound the requests in flight; more are told to come back. Watches and logs
 	// don't count. Zero: 800 and 400.
 	MaxReads, MaxWrites int
-	// Timeout bounds a request that is not a stream. Zero: one minute.
+	// MaxBodies bounds the bodies that are on their way at one time, and MaxReaders the answers. Beyond it the one that takes
+	// longest is cut off. Zero: 4096 and 1600.
+	MaxBodies, MaxReaders int
+	// Timeout bounds a request that is not a stream: its body, then what is done, then the answer. Zero: one minute.
 	Timeout time.Duration
+	// Patience is how long a reader may take nothing of an answer or a stream. Zero: 30 s.
+	Patience time.Duration
 	// Clock reckons the ages that tables show. Nil: the machine's.
 	Clock clock.PassiveClock
 	// Logger is told of each request, at debug level, and of failures. Nil: slog's default.
@@ -58,8 +65,17 @@ func (o *Options) setDefaults() {
 	if o.MaxWrites == 0 {
 		o.MaxWrites = 400
 	}
+	if o.MaxBodies == 0 {
+		o.MaxBodies = 4096
+	}
+	if o.MaxReaders == 0 {
+		o.MaxReaders = 1600
+	}
 	if o.Timeout == 0 {
 		o.Timeout = time.Minute
+	}
+	if o.Patience == 0 {
+		o.Patience = 30 * time.Second
 	}
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
@@ -69,8 +85,12 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// Handler serves the API. Every request goes through the same steps: it is authenticated, takes a place
-// among those in flight, is parsed, and is handed to the registry, which authorizes and does it.
+// arrivingBytes bounds what is held of bodies that have not come whole.
+const arrivingBytes = 256 << 20
+
+// Handler serves the API. Every request goes through the same steps: it is authenticated, its body is read, it takes a place
+// among those in flight, and is handed to the registry, which authorizes and does it. Clients are waited for before and
+// after, never while the request has its place.
 type Handler struct {
 	opts      Options
 	objects   *registry.Registry
@@ -80,6 +100,8 @@ type Handler struct {
 	discovery *discovery
 	reads     inflight
 	writes    inflight
+	bodies    *patience.Bodies
+	readers   *patience.SlowClients
 	metrics   *requestMetrics
 	encodings *encodings
 	paths     map[string]http.HandlerFunc // those that are no resources
@@ -92,6 +114,10 @@ func NewHandler(opts Options) (*Handler, error) {
 	h := &Handler{
 		opts: opts, objects: opts.Registry, logger: opts.Logger, printer: printing.New(opts.Clock), openapi: openapi.NewHandler(opts.GitVersion),
 		reads: newInflight(opts.MaxReads), writes: newInflight(opts.MaxWrites), encodings: newEncodings(encodedBytes),
+		bodies: &patience.Bodies{
+			Clients: patience.NewSlowClients(opts.MaxBodies, arrivingBytes), Patience: opts.Timeout, MaxBytes: registry.MaxBodyBytes,
+		},
+		readers: patience.NewSlowClients(opts.MaxReaders, math.MaxInt64),
 	}
 	if h.discovery, err = newDiscovery(resource.All(), h.subresources); err != nil {
 		return nil, err

@@ -61,7 +61,7 @@ func TestErrorsAreStatuses(t *testing.T) {
 		{"admin", "GET", mapsPath + "?limit=x", "", "", 400, metav1.StatusReasonBadRequest, "query"},
 		{"admin", "GET", mapsPath + "?watch=1&resourceVersion=x", "", "", 400, metav1.StatusReasonBadRequest, "resource version"},
 		{"admin", "GET", mapsPath + "?watch=1&sendInitialEvents=true", "", "", 422, metav1.StatusReasonInvalid, "sendInitialEvents"},
-		{"admin", "POST", mapsPath, inJSON, strings.Repeat("x", registry.MaxObjectBytes+1), 413, metav1.StatusReasonRequestEntityTooLarge, "1572864 bytes"},
+		{"admin", "POST", mapsPath, inJSON, strings.Repeat("x", 4_000_000), 413, metav1.StatusReasonRequestEntityTooLarge, "3145728 bytes (3 MiB)"},
 	} {
 		got := c.ask(t, x.token, x.method, x.path, x.body, "Content-Type", x.contentType)
 		var status metav1.Status

@@ -3,7 +3,6 @@ package rest
 import (
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -20,6 +19,7 @@ import (
 	"k8s.io/client-go/kubernetes/scheme"
 
 	"github.com/ctlplane/ctlplane/api/resource"
+	"github.com/ctlplane/ctlplane/apiserver/patience"
 	"github.com/ctlplane/ctlplane/apiserver/registry"
 )
 
@@ -183,16 +183,12 @@ func (x *exchange) patch() (int, runtime.Object, error) {
 		return 0, nil, err
 	}
 	kind := mediaOf(x.r)
-	patch, err := readBody(x.w, x.r)
-	if err != nil {
-		return 0, nil, err
-	}
 	if types.PatchType(kind) != types.ApplyYAMLPatchType {
 		manager(&opts, &opts.FieldManager, x.r)
 	}
 	t := x.call.target
 	ctx, created := registry.WithOutcome(x.r.Context())
-	patched, err := x.objects.Patch(ctx, t.GroupVersionResource, t.namespace, t.name, t.subresource, types.PatchType(kind), patch, opts)
+	patched, err := x.objects.Patch(ctx, t.GroupVersionResource, t.namespace, t.name, t.subresource, types.PatchType(kind), x.call.body, opts)
 	return codeOf(created), patched, err
 }
 
@@ -228,14 +224,10 @@ func (x *exchange) deleteCollection() (runtime.Object, error) {
 // deleteOptions are in the body or, when there is none, in the query.
 func (x *exchange) deleteOptions() (*metav1.DeleteOptions, error) {
 	opts := &metav1.DeleteOptions{}
-	body, err := readBody(x.w, x.r)
-	if err != nil {
-		return nil, err
-	}
-	if len(body) == 0 {
+	if len(x.call.body) == 0 {
 		return opts, x.options(opts)
 	}
-	obj, err := registry.DecodeObject(body, mediaOf(x.r), schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"}, metav1.FieldValidationIgnore, nil)
+	obj, err := registry.DecodeObject(x.call.body, mediaOf(x.r), schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"}, metav1.FieldValidationIgnore, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -264,14 +256,10 @@ func (x *exchange) options(into runtime.Object) error {
 
 // object reads the body.
 func (x *exchange) object(fieldValidation string) (runtime.Object, error) {
-	body, err := readBody(x.w, x.r)
-	if err != nil {
-		return nil, err
-	}
-	if len(body) == 0 {
+	if len(x.call.body) == 0 {
 		return nil, badRequest("the body is empty: it must be a %s", x.expected().Kind)
 	}
-	return registry.DecodeObject(body, x.r.Header.Get("Content-Type"), x.expected(), fieldValidation, func(text string) { warn(x.w, text) })
+	return registry.DecodeObject(x.call.body, x.r.Header.Get("Content-Type"), x.expected(), fieldValidation, func(text string) { warn(x.w, text) })
 }
 
 // expected is the kind that a request's body has.
@@ -302,15 +290,18 @@ func mediaOf(r *http.Request) string {
 	return strings.TrimSpace(media)
 }
 
-// readBody reads the body, up to the size of the largest object.
-func readBody(w http.ResponseWriter, r *http.Request) ([]byte, error) {
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, registry.MaxObjectBytes))
+// bodyError is what a client is told whose body was not read.
+func bodyError(err error) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return nil, apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d bytes (1.5 MiB): split the object", tooLarge.Limit))
-	case err != nil:
-		return nil, badRequest("the body can't be read: %v", err)
+		return apierrors.NewRequestEntityTooLargeError(fmt.Sprintf("limit is %d bytes (3 MiB): split the object", tooLarge.Limit))
+	case errors.Is(err, patience.ErrCrowded):
+		return apierrors.NewTooManyRequests(err.Error()+": send it again", 1)
+	case errors.Is(err, patience.ErrSlowBody):
+		return &apierrors.StatusError{ErrStatus: metav1.Status{
+			Status: metav1.StatusFailure, Code: http.StatusRequestTimeout, Reason: metav1.StatusReasonTimeout, Message: err.Error() + ": send it again",
+		}}
 	}
-	return body, nil
+	return badRequest("the body can't be read: %v", err)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,13 +15,16 @@ import (
 	utilnet "k8s.io/apimachinery/pkg/util/net"
 
 	"github.com/ctlplane/ctlplane/apiserver/auth"
+	"github.com/ctlplane/ctlplane/apiserver/patience"
 	"github.com/ctlplane/ctlplane/apiserver/registry"
 )
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	begun := time.Now()
-	out := &observed{ResponseWriter: w}
+	out := &observed{Writer: patience.Writer{ResponseWriter: w, Patience: h.opts.Patience}}
+	defer out.end()
+	h.bodies.Bound(out, r)
 	call := h.parse(r)
 	defer func() {
 		if failure := recover(); failure != nil && failure != http.ErrAbortHandler {
@@ -43,6 +47,12 @@ type call struct {
 	known  bool // the path names a resource that there is
 	verb   string
 	user   string
+	body   []byte // of a request that takes one, once the request is served
+}
+
+// takesBody tells whether what the client sends is looked at.
+func (c *call) takesBody() bool {
+	return c.known && slices.Contains(verbsOf(c.target), c.verb) && slices.Contains([]string{"create", "update", "patch", "delete", "deletecollection"}, c.verb)
 }
 
 // streams tells whether the call lasts as long as its client wants.
@@ -103,16 +113,24 @@ func (h *Handler) serve(w *observed, r *http.Request, c *call) {
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		place = &h.writes
 	}
-	if !c.streams(r) {
+	streams := c.streams(r)
+	if !streams {
+		w.Limit = h.opts.Timeout
+		if c.takesBody() {
+			if c.body, err = h.bodies.Read(w, r); err != nil {
+				h.fail(w, r, bodyError(err))
+				return
+			}
+		}
 		if !place.enter() {
 			h.fail(w, r, apierrors.NewTooManyRequests("too many requests are in flight, please try again later", 1))
 			return
 		}
-		defer place.leave()
+		w.holds(place, h.readers)
 	}
 	ctx := auth.WithUser(r.Context(), user)
 	ctx = registry.WithWarnings(ctx, func(text string) { warn(w, text) })
-	if !c.streams(r) {
+	if !streams {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, h.timeout(r))
 		defer cancel()
@@ -185,44 +203,3 @@ func warn(w http.ResponseWriter, text string) {
 		w.Header().Add("Warning", header)
 	}
 }
-
-// observed remembers an answer's code.
-type observed struct {
-	http.ResponseWriter
-	code int
-}
-
-// WriteHeader implements http.ResponseWriter.
-func (o *observed) WriteHeader(code int) {
-	if o.code == 0 {
-		o.code = code
-	}
-	o.ResponseWriter.WriteHeader(code)
-}
-
-// Write implements http.ResponseWriter.
-func (o *observed) Write(p []byte) (int, error) {
-	if o.code == 0 {
-		o.code = http.StatusOK
-	}
-	return o.ResponseWriter.Write(p)
-}
-
-// Unwrap lets http.ResponseController reach the connection.
-func (o *observed) Unwrap() http.ResponseWriter { return o.ResponseWriter }
-
-// inflight counts requests against a limit.
-type inflight struct{ places chan struct{} }
-
-func newInflight(limit int) inflight { return inflight{make(chan struct{}, limit)} }
-
-func (f *inflight) enter() bool {
-	select {
-	case f.places <- struct{}{}:
-		return true
-	default:
-		return false
-	}
-}
-
-func (f *inflight) leave() { <-f.places }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"net/http"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -12,9 +11,6 @@ import (
 
 	"github.com/ctlplane/ctlplane/apiserver/registry"
 )
-
-// writePatience is how long a watch's reader may take to take an event.
-const writePatience = 30 * time.Second
 
 // watch streams events.
 func (x *exchange) watch() {
@@ -96,8 +92,6 @@ func (s *stream) event(ev watch.Event) error {
 		s.logger.Warn("a watch ends: an event can't be written", "path", s.r.URL.Path, "error", err)
 		return err
 	}
-	// Not every connection has deadlines; one that doesn't is left to its own.
-	_ = s.control.SetWriteDeadline(time.Now().Add(writePatience))
 	_, err = s.w.Write(frame)
 	return err
 }
