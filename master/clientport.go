@@ -49,7 +49,12 @@ func (m *Master) newClientPort(objects *registry.Registry, who auth.Authenticato
 	}
 	calls := etcdv3.NewCallMetrics(metrics, m.cfg.HTTP.ExtensiveMetrics)
 	options := append(calls.ServerOptions(), grpc.Creds(port.Credentials()))
-	p.server = grpc.NewServer(append(options, etcdv3.ServerOptions(config)...)...)
+	options = append(options, etcdv3.ServerOptions(config)...)
+	withObjects := byCertificate != nil && objects != nil
+	if withObjects {
+		options = append(options, rpc.ServerOptions()...)
+	}
+	p.server = grpc.NewServer(options...)
 	services := m.cfg.KV
 	services.Logger = m.cfg.Logger
 	services.AdminCertificates = byCertificate != nil
@@ -57,7 +62,7 @@ func (m *Master) newClientPort(objects *registry.Registry, who auth.Authenticato
 		return nil, err
 	}
 	etcdv3.Register(p.server, m.cluster.Member, services)
-	if byCertificate != nil && objects != nil {
+	if withObjects {
 		p.objects = rpc.Register(p.server, objects, func(ctx context.Context) (context.Context, error) {
 			user, err := auth.Call(ctx, who)
 			if err != nil {

@@ -33,8 +33,16 @@ type Objects interface {
 // Kubernetes StatusError, or any other, which is answered as Unauthorized.
 type Authenticate func(ctx context.Context) (context.Context, error)
 
-// MaxRequestBytes is how large an object or a patch may be, as with etcd's default.
-const MaxRequestBytes = 3 << 19 // 1.5 MiB
+// MaxRequestBytes is how large an object or a patch may be as it comes, as over REST. What is stored of it may have less.
+const MaxRequestBytes = 3 << 20 // 3 MiB
+
+// envelopeBytes is what a message may have beside an object or a patch.
+const envelopeBytes = 64 << 10
+
+// ServerOptions are what a server needs that Register is called on: they come after others that bound messages.
+func ServerOptions() []grpc.ServerOption {
+	return []grpc.ServerOption{grpc.MaxRecvMsgSize(MaxRequestBytes + envelopeBytes)}
+}
 
 // Service is the object service of one gRPC server.
 //

@@ -47,7 +47,7 @@ func anyone(ctx context.Context) (context.Context, error) { return ctx, nil }
 // serve runs the service over a real socket in front of an in-memory cluster, and connects to it.
 func serve(t *testing.T, authenticate rpc.Authenticate) *fixture {
 	t.Helper()
-	f := &fixture{cluster: clienttest.New(), server: grpc.NewServer()}
+	f := &fixture{cluster: clienttest.New(), server: grpc.NewServer(rpc.ServerOptions()...)}
 	f.service = rpc.Register(f.server, f.cluster, authenticate, slog.New(slog.DiscardHandler))
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -220,6 +220,11 @@ func TestNobodyUnauthenticatedGetsIn(t *testing.T) {
 func TestTooLargeIsRefused(t *testing.T) {
 	f := serve(t, anyone)
 	pod := testPod("a")
+	pod.Annotations = map[string]string{"large": strings.Repeat("x", rpc.MaxRequestBytes-1000)}
+	if _, err := client.For[*corev1.Pod](f.objects).Create(t.Context(), pod); err != nil {
+		t.Errorf("create of what is just not too large: %v", err)
+	}
+	pod.Name = "b"
 	pod.Annotations = map[string]string{"large": strings.Repeat("x", rpc.MaxRequestBytes)}
 	if _, err := client.For[*corev1.Pod](f.objects).Create(t.Context(), pod); !apierrors.IsRequestEntityTooLargeError(err) {
 		t.Errorf("create: %v", err)
