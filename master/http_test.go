@@ -230,6 +230,15 @@ func TestGateway(t *testing.T) {
 	}
 }
 
+// TestGatewayRefusesImpersonation asks as a Kubernetes client would that wants to act as another.
+func TestGatewayRefusesImpersonation(t *testing.T) {
+	r := startStore(t, plain)
+	code, got, _ := r.ask(r.client(nil), http.MethodPost, r.url("/v3/kv/put"), `{"key":"Zm9v"}`, "Impersonate-User", "bob")
+	if code != http.StatusForbidden || !strings.Contains(got, "does not impersonate") {
+		t.Errorf("%d %s", code, got)
+	}
+}
+
 func TestGatewayIsOptional(t *testing.T) {
 	r := startStore(t, func(c *Config) { c.HTTP.NoGateway = true })
 	if code, _, _ := r.ask(r.client(nil), http.MethodPost, r.url("/v3/kv/range"), `{"key":"Zm9v"}`); code != http.StatusNotFound {

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -102,6 +103,12 @@ func onlyAdmins(next http.Handler) http.Handler {
 		if !slices.Contains(r.TLS.PeerCertificates[0].Subject.Organization, adminGroup) {
 			http.Error(w, "only members of "+adminGroup+" may ask the agent: ask the API server", http.StatusForbidden)
 			return
+		}
+		for name := range r.Header {
+			if strings.HasPrefix(strings.ToLower(name), "impersonate-") {
+				http.Error(w, "the agent does not impersonate users: leave out the header "+name, http.StatusForbidden)
+				return
+			}
 		}
 		next.ServeHTTP(w, r)
 	})

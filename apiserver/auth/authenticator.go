@@ -92,14 +92,25 @@ func bearer(header string) string {
 	return strings.TrimSpace(token)
 }
 
-// Request authenticates an HTTP request; every user it gives is in group system:authenticated.
+// Request authenticates an HTTP request; every user it gives is in group system:authenticated. A request to act as another is
+// refused with a Status.
 func Request(a Authenticator, r *http.Request) (User, error) {
-	return identify(r.Context(), a, FromRequest(r))
+	user, err := identify(r.Context(), a, FromRequest(r))
+	if err == nil {
+		err = RefuseImpersonation(r.Header)
+	}
+	return user, err
 }
 
-// Call authenticates a gRPC call; every user it gives is in group system:authenticated.
+// Call authenticates a gRPC call; every user it gives is in group system:authenticated. A call to act as another is refused with
+// a Status.
 func Call(ctx context.Context, a Authenticator) (User, error) {
-	return identify(ctx, a, FromContext(ctx))
+	user, err := identify(ctx, a, FromContext(ctx))
+	if err == nil {
+		md, _ := metadata.FromIncomingContext(ctx)
+		err = RefuseImpersonation(md)
+	}
+	return user, err
 }
 
 func identify(ctx context.Context, a Authenticator, c Credentials) (User, error) {

@@ -143,8 +143,12 @@ func (h *Handler) serve(w *observed, r *http.Request, c *call) {
 	h.servePath(w, r)
 }
 
-// refuse answers a request of nobody's.
+// refuse answers a request of nobody's, or of somebody who wants to be another.
 func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+	if known := apierrors.APIStatus(nil); errors.As(err, &known) {
+		h.fail(w, r, err)
+		return
+	}
 	var rejected *auth.RejectedError
 	if errors.As(err, &rejected) {
 		h.logger.Warn("credentials were refused", "client", r.RemoteAddr, "cause", rejected.Cause)

@@ -8,6 +8,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/ctlplane/ctlplane/apiserver/auth"
 )
 
 // Access says which pages of browsers may call the port, and by which names it may be called. Programs are not kept out by it:
@@ -38,6 +40,10 @@ func (a Access) guard(next http.Handler, logger *slog.Logger) http.Handler {
 		}
 		if a.RefusesCommonName != nil && strings.HasPrefix(r.URL.Path, "/v3/") && commonName(r) != "" && a.RefusesCommonName() {
 			http.Error(w, "CommonName of client sending a request against gateway will be ignored and not used as expected", http.StatusBadRequest)
+			return
+		}
+		if err := auth.RefuseImpersonation(r.Header); err != nil {
+			http.Error(w, err.Error(), http.StatusForbidden)
 			return
 		}
 		origin := r.Header.Get("Origin")
