@@ -1,12 +1,13 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
-	"slices"
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
@@ -14,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+	"k8s.io/utils/ptr"
 )
 
 const (
@@ -42,6 +44,9 @@ func serviceClaims(obj Object) []claim {
 			claims = append(claims, portClaim(port))
 		}
 	}
+	if spec.HealthCheckNodePort != 0 {
+		claims = append(claims, portClaim(healthCheckPort(spec)))
+	}
 	return claims
 }
 
@@ -53,58 +58,28 @@ func takesNodePorts(spec *corev1.ServiceSpec) bool {
 	return spec.Type == corev1.ServiceTypeNodePort || spec.Type == corev1.ServiceTypeLoadBalancer
 }
 
+// allocatesNodePorts tells whether ports that name no node port are given one.
+func allocatesNodePorts(spec *corev1.ServiceSpec) bool {
+	return takesNodePorts(spec) && ptr.Deref(spec.AllocateLoadBalancerNodePorts, true)
+}
+
+// needsHealthCheckPort tells whether load balancers ask each node whether it has endpoints of its own.
+func needsHealthCheckPort(spec *corev1.ServiceSpec) bool {
+	return spec.Type == corev1.ServiceTypeLoadBalancer && spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal
+}
+
+// healthCheckPort is the health check's node port, which is HTTP, in the form of the others.
+func healthCheckPort(spec *corev1.ServiceSpec) *corev1.ServicePort {
+	return &corev1.ServicePort{Protocol: corev1.ProtocolTCP, NodePort: spec.HealthCheckNodePort}
+}
+
 func portClaim(port *corev1.ServicePort) claim {
-	protocol := port.Protocol
-	if protocol == "" {
-		protocol = corev1.ProtocolTCP
-	}
-	return claim{portDomain, strconv.Itoa(int(port.NodePort)) + "/" + string(protocol)}
+	return claim{portDomain, strconv.Itoa(int(port.NodePort)) + "/" + string(protocolOf(port))}
 }
 
-// keepServiceAddresses gives an update that names no address or node port those that the service has.
-func keepServiceAddresses(obj, old Object) {
-	spec, before := &obj.(*corev1.Service).Spec, &old.(*corev1.Service).Spec
-	if spec.Type == corev1.ServiceTypeExternalName {
-		dropAddresses(spec, before)
-		return
-	}
-	if spec.ClusterIP == "" && before.Type != corev1.ServiceTypeExternalName {
-		spec.ClusterIP, spec.ClusterIPs = before.ClusterIP, slices.Clone(before.ClusterIPs)
-	}
-	if !takesNodePorts(spec) {
-		for i := range spec.Ports {
-			if port := &spec.Ports[i]; keptPort(port, before) != 0 {
-				port.NodePort = 0
-			}
-		}
-		return
-	}
-	for i := range spec.Ports {
-		if port := &spec.Ports[i]; port.NodePort == 0 {
-			port.NodePort = keptPort(port, before)
-		}
-	}
-}
-
-// dropAddresses takes from a service that has become a mere name what it held before.
-func dropAddresses(spec, before *corev1.ServiceSpec) {
-	if spec.ClusterIP == before.ClusterIP {
-		spec.ClusterIP, spec.ClusterIPs = "", nil
-		spec.IPFamilies, spec.IPFamilyPolicy = nil, nil
-	}
-	for i := range spec.Ports {
-		spec.Ports[i].NodePort = 0
-	}
-}
-
-// keptPort is the node port that the same port of the service had before.
-func keptPort(port *corev1.ServicePort, before *corev1.ServiceSpec) int32 {
-	for i := range before.Ports {
-		if b := &before.Ports[i]; b.Port == port.Port && b.Protocol == port.Protocol {
-			return b.NodePort
-		}
-	}
-	return 0
+// protocolOf is a port's protocol, also before it has been defaulted.
+func protocolOf(port *corev1.ServicePort) corev1.Protocol {
+	return cmp.Or(port.Protocol, corev1.ProtocolTCP)
 }
 
 // allocateService gives a service an address and node ports where it needs and doesn't name them, and
@@ -134,9 +109,6 @@ var errExhausted = errors.New("the range is full")
 func (r *Registry) allocateAll(service *corev1.Service) error {
 	if err := r.allocateAddress(service); err != nil {
 		return err
-	}
-	if !takesNodePorts(&service.Spec) || service.Spec.AllocateLoadBalancerNodePorts != nil && !*service.Spec.AllocateLoadBalancerNodePorts {
-		return nil
 	}
 	return r.allocatePorts(service)
 }
@@ -220,32 +192,61 @@ func (r *Registry) taken(domain string) map[string]bool {
 }
 
 func (r *Registry) allocatePorts(service *corev1.Service) error {
-	var taken map[string]bool
-	for i := range service.Spec.Ports {
-		port := &service.Spec.Ports[i]
-		if port.NodePort != 0 {
-			if port.NodePort < r.opts.NodePorts.First || port.NodePort > r.opts.NodePorts.Last {
-				return invalidService(service, field.Invalid(field.NewPath("spec", "ports").Index(i).Child("nodePort"), port.NodePort,
-					fmt.Sprintf("provided port is not in the valid range. The range of valid ports is %d-%d", r.opts.NodePorts.First, r.opts.NodePorts.Last)))
+	spec := &service.Spec
+	chooser := &portChooser{registry: r, asked: map[string]bool{}}
+	if takesNodePorts(spec) {
+		for i := range spec.Ports {
+			chooser.asked[portClaim(&spec.Ports[i]).value] = true
+		}
+		for i := range spec.Ports {
+			path := field.NewPath("spec", "ports").Index(i).Child("nodePort")
+			if err := chooser.settle(service, &spec.Ports[i], allocatesNodePorts(spec), path); err != nil {
+				return err
 			}
-			continue
 		}
-		if taken == nil {
-			taken = r.taken(portDomain)
-		}
-		if !r.choosePort(port, taken) {
-			return fmt.Errorf("failed to allocate a nodePort from %d-%d: %w", r.opts.NodePorts.First, r.opts.NodePorts.Last, errExhausted)
-		}
-		taken[portClaim(port).value] = true
 	}
+	if !needsHealthCheckPort(spec) {
+		return nil
+	}
+	check := healthCheckPort(spec)
+	err := chooser.settle(service, check, true, field.NewPath("spec", "healthCheckNodePort"))
+	spec.HealthCheckNodePort = check.NodePort
+	return err
+}
+
+// portChooser chooses node ports that neither other services have nor another port of the same service asks for.
+type portChooser struct {
+	registry *Registry
+	asked    map[string]bool // by the values of claims
+	taken    map[string]bool // likewise; nil until a port has to be chosen
+}
+
+// settle checks the node port that is asked for or, if none is and one is needed, chooses one.
+func (c *portChooser) settle(service *corev1.Service, port *corev1.ServicePort, needed bool, path *field.Path) error {
+	bounds := c.registry.opts.NodePorts
+	switch {
+	case port.NodePort != 0 && (port.NodePort < bounds.First || port.NodePort > bounds.Last):
+		return invalidService(service, field.Invalid(path, port.NodePort,
+			fmt.Sprintf("provided port is not in the valid range. The range of valid ports is %d-%d", bounds.First, bounds.Last)))
+	case port.NodePort != 0 || !needed:
+		return nil
+	}
+	if c.taken == nil {
+		c.taken = c.registry.taken(portDomain)
+		maps.Copy(c.taken, c.asked)
+	}
+	if !choosePort(port, bounds, c.taken) {
+		return fmt.Errorf("failed to allocate a nodePort from %d-%d: %w", bounds.First, bounds.Last, errExhausted)
+	}
+	c.taken[portClaim(port).value] = true
 	return nil
 }
 
-func (r *Registry) choosePort(port *corev1.ServicePort, taken map[string]bool) bool {
-	size := r.opts.NodePorts.Last - r.opts.NodePorts.First + 1
+func choosePort(port *corev1.ServicePort, bounds PortRange, taken map[string]bool) bool {
+	size := bounds.Last - bounds.First + 1
 	offset := rand.N(size)
 	for i := range size {
-		port.NodePort = r.opts.NodePorts.First + (offset+i)%size
+		port.NodePort = bounds.First + (offset+i)%size
 		if !taken[portClaim(port).value] {
 			return true
 		}

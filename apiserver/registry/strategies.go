@@ -46,7 +46,7 @@ var strategies = map[schema.GroupResource]strategy{
 			"spec.clusterIP": typed(func(s *corev1.Service) string { return s.Spec.ClusterIP }),
 			"spec.type":      typed(func(s *corev1.Service) string { return string(s.Spec.Type) }),
 		},
-		prepareUpdate: keepServiceAddresses,
+		prepareUpdate: updateService,
 		claims:        serviceClaims,
 		allocate:      allocateService,
 	},

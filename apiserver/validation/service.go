@@ -30,6 +30,7 @@ func validateService(svc *corev1.Service) field.ErrorList {
 	errs = append(errs, validateAffinityConfig(spec, path)...)
 	errs = append(errs, validateClusterIPs(spec, path)...)
 	errs = append(errs, validateTrafficPolicies(spec, path)...)
+	errs = append(errs, validateTypeFields(spec, path)...)
 	if spec.Type == corev1.ServiceTypeExternalName {
 		errs = append(errs, validateExternalName(spec, path)...)
 	}
@@ -171,8 +172,40 @@ func validateTrafficPolicies(spec *corev1.ServiceSpec, path *field.Path) field.E
 	if policy := spec.InternalTrafficPolicy; policy != nil {
 		errs = append(errs, oneOf(*policy, internalPolicies, path.Child("internalTrafficPolicy"))...)
 	}
-	if spec.ExternalTrafficPolicy != "" {
-		errs = append(errs, oneOf(spec.ExternalTrafficPolicy, externalPolicies, path.Child("externalTrafficPolicy"))...)
+	external := spec.Type == corev1.ServiceTypeNodePort || spec.Type == corev1.ServiceTypeLoadBalancer ||
+		spec.Type == corev1.ServiceTypeClusterIP && len(spec.ExternalIPs) > 0
+	switch policy, path := spec.ExternalTrafficPolicy, path.Child("externalTrafficPolicy"); {
+	case policy == "":
+	case !external:
+		errs = append(errs, field.Invalid(path, policy, "may only be set for externally-accessible services"))
+	default:
+		errs = append(errs, oneOf(policy, externalPolicies, path)...)
+	}
+	return errs
+}
+
+// validateTypeFields checks the fields that only services of some types have.
+func validateTypeFields(spec *corev1.ServiceSpec, path *field.Path) field.ErrorList {
+	var errs field.ErrorList
+	balanced := spec.Type == corev1.ServiceTypeLoadBalancer
+	if headless(spec) && (balanced || spec.Type == corev1.ServiceTypeNodePort) {
+		errs = append(errs, field.Invalid(path.Child("clusterIPs").Index(0), spec.ClusterIP, "may not be set to 'None' for "+string(spec.Type)+" services"))
+	}
+	if path := path.Child("healthCheckNodePort"); spec.HealthCheckNodePort != 0 {
+		errs = append(errs, each(validation.IsValidPortNum(int(spec.HealthCheckNodePort)), spec.HealthCheckNodePort, path)...)
+		if !balanced || spec.ExternalTrafficPolicy != corev1.ServiceExternalTrafficPolicyLocal {
+			errs = append(errs, field.Invalid(path, spec.HealthCheckNodePort,
+				"may only be set when `type` is 'LoadBalancer' and `externalTrafficPolicy` is 'Local'"))
+		}
+	}
+	if !balanced && spec.AllocateLoadBalancerNodePorts != nil {
+		errs = append(errs, field.Forbidden(path.Child("allocateLoadBalancerNodePorts"), "may only be used when `type` is 'LoadBalancer'"))
+	}
+	if class, path := spec.LoadBalancerClass, path.Child("loadBalancerClass"); class != nil {
+		if !balanced {
+			errs = append(errs, field.Forbidden(path, "may only be used when `type` is 'LoadBalancer'"))
+		}
+		errs = append(errs, each(validation.IsQualifiedName(*class), *class, path)...)
 	}
 	return errs
 }
