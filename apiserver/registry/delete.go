@@ -73,8 +73,8 @@ func deletePreconditions(opts *metav1.DeleteOptions) preconditions {
 	return pre
 }
 
-// markDeleted gives the object as a deletion leaves it, old itself when it changes nothing, or errGone
-// when nothing holds the object.
+// markDeleted gives the object as a deletion leaves it, old itself when it changes nothing; and errGone
+// when nothing holds the object. The last state of one that could have ended gracefully tells that it got no time.
 func (r *Registry) markDeleted(k *kind, old Object, opts *metav1.DeleteOptions) (Object, error) {
 	obj := deepCopy(old)
 	obj.SetFinalizers(deletionFinalizers(obj.GetFinalizers(), opts))
@@ -93,10 +93,13 @@ func (r *Registry) markDeleted(k *kind, old Object, opts *metav1.DeleteOptions) 
 	} else {
 		hasten(obj, *began, grace, opts)
 	}
-	if k.ended(obj) {
-		return nil, errGone
+	switch {
+	case !k.ended(obj):
+		return obj, nil
+	case k.grace != nil:
+		return obj, errGone
 	}
-	return obj, nil
+	return nil, errGone
 }
 
 // hasten shortens the time that an object which is being deleted has left. It never lengthens it, and

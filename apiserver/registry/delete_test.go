@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
 
 	"github.com/ctlplane/ctlplane/apiserver/registry"
 	"github.com/ctlplane/ctlplane/client"
@@ -209,4 +210,37 @@ func TestEventsExpire(t *testing.T) {
 		ObjectMeta:     metav1.ObjectMeta{Name: "e", Namespace: "default"},
 		InvolvedObject: corev1.ObjectReference{Kind: "Pod", Name: "p", Namespace: "default"}, Type: "Normal", Reason: "Test",
 	}))(t)
+}
+
+// A pod whose spec gives it no time to end has none; only what is negative means a second.
+func TestPodsWithoutGraceAreGoneWithTheAnswer(t *testing.T) {
+	f := newFixture(t, registry.Options{})
+	pods := client.For[*corev1.Pod](f)
+	for name, c := range map[string]struct {
+		spec *int64
+		opts metav1.DeleteOptions
+		want int64
+	}{
+		"spec":     {ptr.To[int64](0), metav1.DeleteOptions{}, 0},
+		"forced":   {nil, grace(0), 0},
+		"longer":   {ptr.To[int64](0), grace(5), 5},
+		"negative": {nil, grace(-1), 1},
+	} {
+		pod := newPod(name)
+		pod.Spec.TerminationGracePeriodSeconds = c.spec
+		must(pods.Create(f.ctx, pod))(t)
+		f.bind(t, name)
+		answer := must(f.Delete(f.ctx, podsResource, "default", name, c.opts))(t).(*corev1.Pod)
+		if answer.DeletionTimestamp == nil || *answer.DeletionGracePeriodSeconds != c.want {
+			t.Errorf("%s: the deletion is at %v with period %v, want %d", name, answer.DeletionTimestamp, answer.DeletionGracePeriodSeconds, c.want)
+		}
+		if _, err := pods.Get(f.ctx, "default", name); apierrors.IsNotFound(err) != (c.want == 0) {
+			t.Errorf("%s: after the answer: %v", name, err)
+		}
+	}
+	// Who deletes it once more and says nothing of time takes none away.
+	must(f.Delete(f.ctx, podsResource, "default", "longer", metav1.DeleteOptions{}))(t)
+	if pod := must(pods.Get(f.ctx, "default", "longer"))(t); *pod.DeletionGracePeriodSeconds != 5 {
+		t.Errorf("deleted again: period %d", *pod.DeletionGracePeriodSeconds)
+	}
 }

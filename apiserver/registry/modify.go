@@ -35,8 +35,9 @@ var errGone = errors.New("the object is to be deleted")
 // modify writes what change makes of an object, deciding again whenever the object turns out to be
 // newer than the version that it decided on. The first decision is on the cached version; an error
 // on that one counts only once it is known to be the newest. change must not modify what it gets, for
-// others read it, and what it answers must not refer to any part of it; it may be called several times. It answers errGone for an object that is to be deleted; modify then
-// gives the object's last state and errGone.
+// others read it, and what it answers must not refer to any part of it; it may be called several times.
+// It answers errGone for an object that is to be deleted, and its last state if that isn't the one it got;
+// modify then gives the object's last state and errGone.
 func (r *Registry) modify(ctx context.Context, q *request, pre preconditions, dryRun bool, change func(old Object) (Object, error)) (Object, error) {
 	key := q.kind.key(q.namespace(), q.name())
 	current := q.kind.cache.get(key)
@@ -88,6 +89,9 @@ func (r *Registry) attempt(ctx context.Context, q *request, key string, current 
 	if err != nil && !gone {
 		return nil, nil, err
 	}
+	if gone && obj == nil {
+		obj = current.object
+	}
 	m := &mutation{kind: q.kind, key: key, revision: current.revision}
 	held := q.kind.claimsOf(current.object)
 	if gone {
@@ -117,7 +121,7 @@ func (r *Registry) write(ctx context.Context, q *request, m *mutation, current *
 			return nil, nil, errUnsure
 		}
 		if gone {
-			return current.object, nil, errGone
+			return obj, nil, errGone
 		}
 		obj.SetResourceVersion(current.object.GetResourceVersion())
 		return obj, nil, nil
@@ -127,7 +131,7 @@ func (r *Registry) write(ctx context.Context, q *request, m *mutation, current *
 	case err != nil:
 		return nil, nil, &final{err}
 	case refused == nil && gone:
-		return lastState(current.object, revision), nil, errGone
+		return lastState(obj, revision), nil, errGone
 	case refused == nil:
 		obj.SetResourceVersion(formatRevision(revision))
 		return obj, nil, nil

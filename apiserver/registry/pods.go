@@ -60,19 +60,26 @@ func admitPod(ctx context.Context, r *Registry, q *request, obj Object) error {
 	return nil
 }
 
-// podGrace is the time that a pod gets to end: none when nothing of it runs.
+// podGrace is the time that a pod gets to end: none when nothing of it runs or its spec wants none, and the
+// time that it has already for another deletion that doesn't say. A negative time means a second.
 func podGrace(obj Object, opts *metav1.DeleteOptions) int64 {
 	pod := obj.(*corev1.Pod)
 	if pod.Spec.NodeName == "" || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
 		return 0
 	}
+	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)
 	switch {
 	case opts.GracePeriodSeconds != nil:
-		return max(*opts.GracePeriodSeconds, 0)
+		grace = *opts.GracePeriodSeconds
+	case pod.DeletionGracePeriodSeconds != nil:
+		grace = *pod.DeletionGracePeriodSeconds
 	case pod.Spec.TerminationGracePeriodSeconds != nil:
-		return max(*pod.Spec.TerminationGracePeriodSeconds, 1)
+		grace = *pod.Spec.TerminationGracePeriodSeconds
 	}
-	return corev1.DefaultTerminationGracePeriodSeconds
+	if grace < 0 {
+		return 1
+	}
+	return grace
 }
 
 // bind places a pod on a node.

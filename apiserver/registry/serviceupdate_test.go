@@ -46,7 +46,7 @@ func TestAReplacedServiceKeepsItsNodePorts(t *testing.T) {
 		"no protocol":          {"-/80/30055", "-/80/0", []int32{30055}},
 		"with protocol":        {"-/80/30055", "-/80/0/TCP", []int32{30055}},
 		"another number":       {"a/80/30056 b/81/30057", "a/8080/0/TCP b/81/0/TCP", []int32{30056, 30057}},
-		"the other's port":     {"a/80/30056 b/81/30057", "a/80/0 b/81/30056", []int32{fresh, 30056}},
+		"the other's port":     {"a/80/30056 b/81/30057", "a/80/0/TCP b/81/30056/TCP", []int32{fresh, 30056}},
 		"swapped":              {"a/80/30056 b/81/30057", "a/80/30057 b/81/30056", []int32{30057, 30056}},
 		"another name":         {"a/80/30056 b/81/30057", "c/80/0 b/81/0", []int32{30056, 30057}},
 		"names and numbers":    {"a/80/30056 b/81/30057", "a/81/0 b/80/0", []int32{30056, 30057}},
