@@ -89,8 +89,16 @@ func selects(service *corev1.Service) bool {
 
 func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration, error) {
 	service, ok := c.services.Get(key.Namespace, key.Name)
-	if !ok || !selects(service) || service.DeletionTimestamp != nil {
+	if !ok || service.DeletionTimestamp != nil {
 		return 0, nil // the slices of a service that has gone are garbage
+	}
+	if service.Spec.Type == corev1.ServiceTypeExternalName {
+		// A mere name has no endpoints. kube-controller-manager leaves those of the service's former type, of pods that
+		// may have gone since; nobody who reads slices expects them.
+		return 0, c.write(ctx, key, changes{remove: c.slices.By(byService, key.String())})
+	}
+	if !selects(service) {
+		return 0, nil // whoever takes the selector away takes the endpoints over
 	}
 	selector := labels.SelectorFromValidatedSet(service.Spec.Selector)
 	var pods []*corev1.Pod

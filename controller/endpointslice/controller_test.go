@@ -111,3 +111,33 @@ func TestLeavesServicesWithoutSelectorAlone(t *testing.T) {
 		}
 	})
 }
+
+// A service that becomes a mere name has no endpoints any more, also if its pods stay.
+func TestExternalNameHasNoSlices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := clienttest.New()
+		start(t, &looptest.Stale{Objects: cluster, Delay: looptest.RandomDelay(1, time.Second)})
+		looptest.Create(t, cluster, service())
+		createPod(t, cluster, 0)
+		foreign := looptest.Create(t, cluster, &discoveryv1.EndpointSlice{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "foreign", Labels: map[string]string{
+				discoveryv1.LabelServiceName: "web", discoveryv1.LabelManagedBy: "somebody"}},
+			AddressType: discoveryv1.AddressTypeIPv4})
+		looptest.Settle(time.Minute)
+		if n := len(looptest.List[*discoveryv1.EndpointSlice](t, cluster, "default")); n != 2 {
+			t.Fatalf("%d slices, want ours and the foreign one", n)
+		}
+		looptest.Change(t, cluster, "default", "web", func(s *corev1.Service) {
+			s.Spec.Type, s.Spec.ExternalName = corev1.ServiceTypeExternalName, "example.com"
+		})
+		looptest.Settle(time.Minute)
+		if slice := only(t, cluster); slice.Name != foreign.Name {
+			t.Errorf("slice %s of the service stays", slice.Name)
+		}
+		looptest.Change(t, cluster, "default", "web", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeClusterIP })
+		looptest.Settle(time.Minute)
+		if n := len(looptest.List[*discoveryv1.EndpointSlice](t, cluster, "default")); n != 2 {
+			t.Errorf("%d slices after the service has pods again, want 2", n)
+		}
+	})
+}

@@ -78,10 +78,11 @@ func addressOf(pod *corev1.Pod, family discoveryv1.AddressType) string {
 	return ""
 }
 
-// endpointOf is one pod as an endpoint. A pod that is being deleted is never ready but serves as long as
-// it is ready itself, for those who have nobody else left to send to.
+// endpointOf is one pod as an endpoint. It serves as long as the pod is ready, also while that is being deleted, for
+// those who have nobody else left to send to; it is ready when it serves and stays. A service that publishes what
+// isn't ready has all its endpoints ready, and still says which of them serve.
 func endpointOf(service *corev1.Service, pod *corev1.Pod, address string) discoveryv1.Endpoint {
-	serving := service.Spec.PublishNotReadyAddresses || podstate.Ready(pod)
+	serving := podstate.Ready(pod)
 	terminating := pod.DeletionTimestamp != nil
 	endpoint := discoveryv1.Endpoint{
 		Addresses: []string{address},

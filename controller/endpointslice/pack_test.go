@@ -37,7 +37,7 @@ func pod(i int, port int32) *corev1.Pod {
 	return pod
 }
 
-func TestEndpointConditions(t *testing.T) {
+func TestServingIsFalseForWhatIsNotReady(t *testing.T) {
 	tests := []struct {
 		name                        string
 		change                      func(*corev1.Service, *corev1.Pod)
@@ -49,7 +49,16 @@ func TestEndpointConditions(t *testing.T) {
 		{"not ready but published", func(s *corev1.Service, p *corev1.Pod) {
 			s.Spec.PublishNotReadyAddresses = true
 			looptest.SetReady(p, corev1.ConditionFalse, metav1.Now())
-		}, 1, true, true, false},
+		}, 1, true, false, false},
+		{"published and being deleted, not ready", func(s *corev1.Service, p *corev1.Pod) {
+			s.Spec.PublishNotReadyAddresses = true
+			p.DeletionTimestamp = ptr.To(metav1.Now())
+			looptest.SetReady(p, corev1.ConditionFalse, metav1.Now())
+		}, 1, true, false, true},
+		{"not ready and being deleted", func(_ *corev1.Service, p *corev1.Pod) {
+			p.DeletionTimestamp = ptr.To(metav1.Now())
+			looptest.SetReady(p, corev1.ConditionFalse, metav1.Now())
+		}, 1, false, false, true},
 		{"being deleted", func(_ *corev1.Service, p *corev1.Pod) { p.DeletionTimestamp = ptr.To(metav1.Now()) }, 1, false, true, true},
 		{"ended", func(_ *corev1.Service, p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }, 0, false, false, false},
 		{"without an address", func(_ *corev1.Service, p *corev1.Pod) { p.Status.PodIP = "" }, 0, false, false, false},
