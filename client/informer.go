@@ -12,12 +12,20 @@ import (
 	"github.com/ctlplane/ctlplane/api/resource"
 )
 
-// listWatch is the source of an informer.
+// anyVersion is the resource version by which any version will do, however old.
+const anyVersion = "0"
+
+// listWatch is the source of an informer: it lists and watches what the store holds. Reflectors that can't begin with
+// a watch ask for a list of whatever version is at hand, "0". A master that is cut off has an old one, and whoever takes
+// an object for gone that isn't in such a list ends pods that run: the newest version is asked for instead.
 func listWatch(objects Objects, info *resource.Info, narrow func(*metav1.ListOptions)) cache.ListerWatcher {
 	return &cache.ListWatch{
 		ListWithContextFunc: func(ctx context.Context, opts metav1.ListOptions) (runtime.Object, error) {
 			if narrow != nil {
 				narrow(&opts)
+			}
+			if opts.ResourceVersion == anyVersion && opts.ResourceVersionMatch == "" {
+				opts.ResourceVersion = ""
 			}
 			return objects.List(ctx, info.GroupVersionResource, metav1.NamespaceAll, opts)
 		},

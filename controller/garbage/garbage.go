@@ -86,10 +86,14 @@ func (c *Controller) watch(informer cache.SharedIndexInformer, info *resource.In
 		AddFunc:    changed,
 		UpdateFunc: func(_, now any) { changed(now) },
 		DeleteFunc: func(obj any) {
-			if last, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+			last, missed := obj.(cache.DeletedFinalStateUnknown)
+			if missed {
 				obj = last.Obj
 			}
 			if meta, ok := obj.(client.Object); ok {
+				if !missed { // or else a list was without it, which is no more than a reason to look
+					c.absent.Add(identityOf(info, meta), misplaced(false))
+				}
 				c.gone(info, meta)
 			}
 		},
@@ -98,7 +102,6 @@ func (c *Controller) watch(informer cache.SharedIndexInformer, info *resource.In
 
 // gone looks at those who depended on an object, and at those who waited for it to go.
 func (c *Controller) gone(info *resource.Info, obj client.Object) {
-	c.absent.Add(identityOf(info, obj), misplaced(false))
 	for _, dependent := range c.dependents(info, obj) {
 		c.loop.Add(dependent.item)
 	}
