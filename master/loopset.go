@@ -2,7 +2,6 @@ package master
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -61,9 +60,16 @@ func (l *loopSet) run(ctx context.Context) error {
 func (l *loopSet) publish(ctx context.Context) error {
 	tick := time.NewTicker(publishEvery)
 	defer tick.Stop()
+	endpoints := &apiEndpoints{log: l.cfg.Logger}
+	told := ""
 	for {
-		if err := l.registry.Bootstrap(ctx, l.apiAddresses()); err != nil && ctx.Err() == nil {
-			l.cfg.Logger.Warn("the cluster's own objects are not complete, trying again", "err", err, "after", publishEvery)
+		err := l.registry.Bootstrap(ctx, endpoints.of(l.apiURLs()))
+		switch {
+		case err == nil:
+			told = ""
+		case ctx.Err() == nil && err.Error() != told:
+			told = err.Error()
+			l.cfg.Logger.Warn("the cluster's own objects are not complete, trying until they are", "error", err, "every", publishEvery)
 		}
 		select {
 		case <-ctx.Done():
@@ -73,15 +79,10 @@ func (l *loopSet) publish(ctx context.Context) error {
 	}
 }
 
-func (l *loopSet) apiAddresses() []netip.AddrPort {
-	var addresses []netip.AddrPort
+func (l *loopSet) apiURLs() []string {
+	var urls []string
 	for _, record := range l.member.MemberRecords() {
-		for _, url := range record.APIURLs {
-			// Endpoints are addresses: a master that is known by a host name is left out.
-			if address, err := netip.ParseAddrPort(trimScheme(url)); err == nil {
-				addresses = append(addresses, address)
-			}
-		}
+		urls = append(urls, record.APIURLs...)
 	}
-	return addresses
+	return urls
 }
