@@ -266,7 +266,7 @@ func TestUnhappyPods(t *testing.T) {
 	n.wait("root", "refused", waitingFor("CreateContainerConfigError"))
 	n.wait("missing", "not started", waitingFor("RunContainerError"))
 	pod := n.wait("large", "rejected", func(pod *corev1.Pod) bool { return pod != nil && pod.Status.Phase == corev1.PodFailed })
-	if pod.Status.Reason != "OutOfcpu" || !strings.Contains(pod.Status.Message, "requested: 1k") {
+	if pod.Status.Reason != "OutOfcpu" || !strings.Contains(pod.Status.Message, "requested: 1000000, used: 0") {
 		t.Errorf("reason %q, message %q", pod.Status.Reason, pod.Status.Message)
 	}
 	// What was missing comes: the pod goes on by itself.

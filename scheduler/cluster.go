@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ctlplane/ctlplane/scheduling"
 )
 
 // cluster is what is known of nodes and of the pods on them, seen or assumed.
@@ -37,7 +39,7 @@ func newCluster() *cluster {
 func (c *cluster) setNode(node *corev1.Node) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.change(node.Name).setNode(node)
+	c.change(node.Name).SetNode(node)
 }
 
 // removeNode forgets a node that is gone. Its pods stay known until they are gone too.
@@ -46,7 +48,7 @@ func (c *cluster) removeNode(name string) {
 	defer c.mu.Unlock()
 	if info, ok := c.nodes[name]; ok {
 		c.change(name)
-		info.node = nil
+		info.Node = nil
 		c.dropIfEmpty(name)
 	}
 }
@@ -100,7 +102,7 @@ func (c *cluster) feasible(pod *PodInfo, node string) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	info, ok := c.nodes[node]
-	return ok && info.node != nil && len(checksFor(pod).run(info)) == 0
+	return ok && info.Node != nil && len(scheduling.ChecksFor(&pod.PodInfo).Run(&info.NodeInfo)) == 0
 }
 
 func (c *cluster) count(pod *placedPod) {
@@ -133,7 +135,7 @@ func (c *cluster) change(name string) *NodeInfo {
 }
 
 func (c *cluster) dropIfEmpty(name string) {
-	if info := c.nodes[name]; info.node == nil && info.pods == 0 {
+	if info := c.nodes[name]; info.Node == nil && info.Pods == 0 {
 		delete(c.nodes, name)
 	}
 }

@@ -2,6 +2,8 @@ package scheduler
 
 import (
 	"container/heap"
+
+	"github.com/ctlplane/ctlplane/scheduling"
 )
 
 // placement is a pod and the node that it is to go to.
@@ -16,13 +18,13 @@ type placement struct {
 // when no node is feasible any more, come with why.
 func place(pods []*entry, s *snapshot) (placed []placement, left []*entry, why diagnosis) {
 	shape := pods[0].info
-	feasible, score := checksFor(shape), scoresFor(shape)
+	feasible, score := scheduling.ChecksFor(&shape.PodInfo), scoresFor(shape)
 	why.nodes = len(s.nodes)
 	s.start++ // let equal nodes take turns
 	ranked := make(ranking, 0, len(s.nodes))
 	for i := range s.nodes {
 		node := s.nodes[(s.start+i)%len(s.nodes)]
-		if reasons := feasible.run(node); len(reasons) > 0 {
+		if reasons := feasible.Run(&node.NodeInfo); len(reasons) > 0 {
 			why.reject(reasons)
 			continue
 		}
@@ -35,8 +37,8 @@ func place(pods []*entry, s *snapshot) (placed []placement, left []*entry, why d
 		}
 		best := &ranked[0]
 		best.node.add(pod.info)
-		placed = append(placed, placement{entry: pod, node: best.node.node.Name})
-		if reasons := feasible.run(best.node); len(reasons) > 0 {
+		placed = append(placed, placement{entry: pod, node: best.node.Node.Name})
+		if reasons := feasible.Run(&best.node.NodeInfo); len(reasons) > 0 {
 			why.reject(reasons)
 			heap.Pop(&ranked)
 			continue

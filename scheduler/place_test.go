@@ -7,6 +7,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"pgregory.net/rapid"
+
+	"github.com/ctlplane/ctlplane/scheduling"
 )
 
 // drawNode makes a node of a random size with random labels and taints.
@@ -76,7 +78,7 @@ func TestPlacementProperties(t *testing.T) {
 			}
 			for _, p := range placed {
 				pod := p.entry.info.Pod
-				if ok, reasons := Feasible(pod, NewNodeInfo(nodes[p.node], on[p.node]...)); !ok {
+				if ok, reasons := scheduling.Feasible(pod, scheduling.NewNodeInfo(nodes[p.node], on[p.node]...)); !ok {
 					t.Fatalf("%s was put on %s in spite of %q", pod.Name, p.node, reasons)
 				}
 				on[p.node] = append(on[p.node], pod)
@@ -89,7 +91,7 @@ func TestPlacementProperties(t *testing.T) {
 			}
 			if len(left) > 0 {
 				for name, node := range nodes {
-					if ok, _ := Feasible(left[0].info.Pod, NewNodeInfo(node, on[name]...)); ok {
+					if ok, _ := scheduling.Feasible(left[0].info.Pod, scheduling.NewNodeInfo(node, on[name]...)); ok {
 						t.Fatalf("%s was left over, and %s could take it: %s", left[0].info.Pod.Name, name, why.message())
 					}
 				}
@@ -103,9 +105,9 @@ func TestPlacementProperties(t *testing.T) {
 		}
 		c.refresh(s)
 		for _, info := range s.nodes {
-			want := NewNodeInfo(nodes[info.node.Name], on[info.node.Name]...)
-			if info.pods != want.pods || info.requested.MilliCPU != want.requested.MilliCPU || len(info.ports) != len(want.ports) {
-				t.Fatalf("the snapshot has %d pods with %dm CPU on %s, which has %d with %dm", info.pods, info.requested.MilliCPU, info.node.Name, want.pods, want.requested.MilliCPU)
+			want := NewNodeInfo(nodes[info.Node.Name], on[info.Node.Name]...)
+			if info.Pods != want.Pods || info.Requested.MilliCPU != want.Requested.MilliCPU || len(info.Ports) != len(want.Ports) {
+				t.Fatalf("the snapshot has %d pods with %dm CPU on %s, which has %d with %dm", info.Pods, info.Requested.MilliCPU, info.Node.Name, want.Pods, want.Requested.MilliCPU)
 			}
 		}
 	})
@@ -117,8 +119,8 @@ func TestBatchEqualsOneByOne(t *testing.T) {
 		batched, single := newSnapshot(), newSnapshot()
 		for i := range rapid.IntRange(1, 8).Draw(t, "nodes") {
 			info := NewNodeInfo(drawNode(t, fmt.Sprintf("node-%d", i)))
-			batched.set(info.node.Name, info)
-			single.set(info.node.Name, info)
+			batched.set(info.Node.Name, info)
+			single.set(info.Node.Name, info)
 		}
 		pod, n := drawPod(t), rapid.IntRange(1, 20).Draw(t, "pods")
 		placed, left, _ := place(copies(pod, 0, n), batched)
@@ -139,7 +141,7 @@ func TestEqualNodesTakeTurns(t *testing.T) {
 	s := newSnapshot()
 	for i := range 4 {
 		info := NewNodeInfo(testNode(fmt.Sprintf("node-%d", i)))
-		s.set(info.node.Name, info)
+		s.set(info.Node.Name, info)
 	}
 	placed, _, _ := place(copies(testPod("a", "cpu", "1"), 0, 8), s)
 	counts := map[string]int{}

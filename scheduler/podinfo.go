@@ -9,27 +9,19 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	resourcehelper "k8s.io/component-helpers/resource"
 	corev1helpers "k8s.io/component-helpers/scheduling/corev1"
+
+	"github.com/ctlplane/ctlplane/scheduling"
 )
 
 // PodInfo is a pod with what placing it takes, computed once. It is not changed after it was made.
 type PodInfo struct {
-	Pod      *corev1.Pod
-	Requests Resources
+	scheduling.PodInfo
 	Priority int32
 
-	scored Resources // requests as scores see them: a container that asks for nothing still uses something
-	ports  []hostPort
-	owner  types.UID // of the controller, whose pods are spread; empty for a pod of its own
+	scored scheduling.Resources // requests as scores see them: a container that asks for nothing still uses something
+	owner  types.UID            // of the controller, whose pods are spread; empty for a pod of its own
 	shape  string
-}
-
-// hostPort is a port on the node itself.
-type hostPort struct {
-	ip       string // empty: every address
-	protocol corev1.Protocol
-	port     int32
 }
 
 // What a container that asks for nothing is scored with, as kube-scheduler does.
@@ -41,44 +33,15 @@ var assumedRequests = corev1.ResourceList{
 // NewPodInfo computes what placing the pod takes.
 func NewPodInfo(pod *corev1.Pod) *PodInfo {
 	p := &PodInfo{
-		Pod:      pod,
-		Requests: resourcesOf(resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{})),
+		PodInfo:  scheduling.NewPodInfo(pod),
 		Priority: corev1helpers.PodPriority(pod),
-		scored:   resourcesOf(resourcehelper.PodRequests(pod, resourcehelper.PodResourcesOptions{NonMissingContainerRequests: assumedRequests})),
-		ports:    hostPorts(pod),
+		scored:   scheduling.RequestsOf(pod, assumedRequests),
 	}
 	if owner := metav1.GetControllerOfNoCopy(pod); owner != nil {
 		p.owner = owner.UID
 	}
 	p.shape = p.signature()
 	return p
-}
-
-func hostPorts(pod *corev1.Pod) []hostPort {
-	var ports []hostPort
-	for i := range pod.Spec.Containers {
-		for _, port := range pod.Spec.Containers[i].Ports {
-			if port.HostPort > 0 {
-				ports = append(ports, newHostPort(port))
-			}
-		}
-	}
-	return ports
-}
-
-func newHostPort(port corev1.ContainerPort) hostPort {
-	p := hostPort{ip: port.HostIP, protocol: port.Protocol, port: port.HostPort}
-	if p.ip == "0.0.0.0" || p.ip == "::" {
-		p.ip = ""
-	}
-	if p.protocol == "" {
-		p.protocol = corev1.ProtocolTCP
-	}
-	return p
-}
-
-func (p hostPort) conflicts(o hostPort) bool {
-	return p.port == o.port && p.protocol == o.protocol && (p.ip == o.ip || p.ip == "" || o.ip == "")
 }
 
 // signature is equal for pods that every filter and score treats alike. It holds all that they look
@@ -100,7 +63,7 @@ func (p *PodInfo) signature() string {
 
 	text(string(p.owner))
 	text(p.Pod.Spec.NodeName)
-	for _, r := range []*Resources{&p.Requests, &p.scored} {
+	for _, r := range []*scheduling.Resources{&p.Requests, &p.scored} {
 		number(r.MilliCPU)
 		number(r.Memory)
 		number(r.EphemeralStorage)
@@ -110,11 +73,11 @@ func (p *PodInfo) signature() string {
 			number(r.Extended[name])
 		}
 	}
-	number(int64(len(p.ports)))
-	for _, port := range p.ports {
-		text(port.ip)
-		text(string(port.protocol))
-		number(int64(port.port))
+	number(int64(len(p.Ports)))
+	for _, port := range p.Ports {
+		text(port.IP)
+		text(string(port.Protocol))
+		number(int64(port.Port))
 	}
 	number(int64(len(p.Pod.Spec.NodeSelector)))
 	for _, name := range slices.Sorted(maps.Keys(p.Pod.Spec.NodeSelector)) {

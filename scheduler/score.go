@@ -5,6 +5,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/component-helpers/scheduling/corev1/nodeaffinity"
+
+	"github.com/ctlplane/ctlplane/scheduling"
 )
 
 // maxScore is what a scorer gives to the best node that there can be; the worst gets 0.
@@ -53,8 +55,8 @@ func fractions(pod *PodInfo, node *NodeInfo) (cpu, memory float64) {
 		}
 		return min(1, float64(taken)/float64(of))
 	}
-	return part(node.scored.MilliCPU+pod.scored.MilliCPU, node.allocatable.MilliCPU),
-		part(node.scored.Memory+pod.scored.Memory, node.allocatable.Memory)
+	return part(node.scored.MilliCPU+pod.scored.MilliCPU, node.Allocatable.MilliCPU),
+		part(node.scored.Memory+pod.scored.Memory, node.Allocatable.Memory)
 }
 
 // leastAllocated prefers nodes on which more is left.
@@ -102,8 +104,8 @@ func (preferredTaints) Weight() float64 { return 3 }
 func (preferredTaints) For(pod *PodInfo) Score {
 	return func(node *NodeInfo) float64 {
 		var against int
-		for i := range node.taints {
-			if taint := &node.taints[i]; taint.Effect == corev1.TaintEffectPreferNoSchedule && !tolerates(pod.Pod.Spec.Tolerations, taint) {
+		for i := range node.Taints {
+			if taint := &node.Taints[i]; taint.Effect == corev1.TaintEffectPreferNoSchedule && !scheduling.Tolerates(pod.Pod.Spec.Tolerations, taint) {
 				against++
 			}
 		}
@@ -130,5 +132,5 @@ func (preferredAffinity) For(pod *PodInfo) Score {
 	if err != nil || total == 0 {
 		return nil // a preference that can't be read prefers nothing
 	}
-	return func(node *NodeInfo) float64 { return maxScore * float64(preferred.Score(node.node)) / total }
+	return func(node *NodeInfo) float64 { return maxScore * float64(preferred.Score(node.Node)) / total }
 }

@@ -20,7 +20,7 @@ func (c *cluster) refresh(s *snapshot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(c.dirty)) {
-		if info, ok := c.nodes[name]; ok && info.node != nil {
+		if info, ok := c.nodes[name]; ok && info.Node != nil {
 			s.set(name, info)
 		} else {
 			s.remove(name)
@@ -46,7 +46,7 @@ func (s *snapshot) remove(name string) {
 	}
 	last := len(s.nodes) - 1
 	s.nodes[i] = s.nodes[last]
-	s.index[s.nodes[i].node.Name] = i
+	s.index[s.nodes[i].Node.Name] = i
 	s.nodes[last] = nil
 	s.nodes = s.nodes[:last]
 	delete(s.index, name)

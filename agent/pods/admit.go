@@ -2,93 +2,84 @@ package pods
 
 import (
 	"fmt"
+	"sync"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ctlplane/ctlplane/scheduling"
 )
 
 // rejection is why a node does not run a pod that was bound to it.
 type rejection struct{ reason, message string }
 
+// admission remembers which pods have their room on the node.
+//
+//  1. Pods are admitted one after the other: two never share the same room.
+//  2. It counts by the scheduler's own arithmetic, and never more than the scheduler: pods that the cluster has on
+//     this node and that have not ended. So it admits all that the scheduler has placed.
+type admission struct {
+	mu       sync.Mutex
+	admitted map[types.UID]bool // by this process; those admitted by an earlier one have a start time
+}
+
 // rejected checks, once, whether the node has room for a pod. One that has run here already is not asked again:
 // it had its room.
 func (w *worker) rejected(pod *corev1.Pod, state *runtimeState) bool {
-	if !w.admitted && w.rejection == nil {
-		w.admitted = len(state.sandboxes) > 0 || pod.Status.StartTime != nil
+	if w.admitted || w.rejection != nil {
+		return w.rejection != nil
 	}
-	if !w.admitted && w.rejection == nil {
-		if w.rejection = w.m.fits(pod); w.rejection == nil {
-			w.admitted = true
-		} else {
-			w.event(pod, nil, corev1.EventTypeWarning, w.rejection.reason, w.rejection.message)
-		}
+	hadRoom := len(state.sandboxes) > 0 || pod.Status.StartTime != nil
+	if w.rejection = w.m.admit(pod, hadRoom); w.rejection == nil {
+		w.admitted = true
+		return false
 	}
-	return w.rejection != nil
+	w.startTime = w.m.clock.Now()
+	w.event(pod, nil, corev1.EventTypeWarning, w.rejection.reason, w.rejection.message)
+	return true
 }
 
-// fits says what the node lacks for a pod besides those that it has, nil when nothing.
-func (m *Manager) fits(pod *corev1.Pod) *rejection {
-	allocatable := m.cfg.Allocatable()
-	used := map[corev1.ResourceName]*resource.Quantity{}
-	count := int64(0)
-	for _, other := range m.Pods() {
-		if other.UID == pod.UID || other.Status.Phase == corev1.PodSucceeded || other.Status.Phase == corev1.PodFailed || !m.isAdmitted(other) {
-			continue
-		}
-		count++
-		addRequests(used, other)
-	}
-	if limit := allocatable[corev1.ResourcePods]; !limit.IsZero() && count+1 > limit.Value() {
-		return &rejection{"OutOfpods", fmt.Sprintf("Node didn't have enough resource: pods, requested: 1, used: %d, capacity: %d", count, limit.Value())}
-	}
-	wanted := map[corev1.ResourceName]*resource.Quantity{}
-	addRequests(wanted, pod)
-	for name, quantity := range wanted {
-		have, known := allocatable[name]
-		if !known && quantity.IsZero() {
-			continue
-		}
-		total := quantity.DeepCopy()
-		if u, ok := used[name]; ok {
-			total.Add(*u)
-		}
-		if total.Cmp(have) > 0 {
-			total.Sub(*quantity)
-			return &rejection{"OutOf" + string(name), fmt.Sprintf("Node didn't have enough resource: %s, requested: %s, used: %s, capacity: %s", name, quantity, &total, &have)}
+// admit gives a pod its room, unless the node lacks it. One that had its room before has it again.
+func (m *Manager) admit(pod *corev1.Pod, hadRoom bool) *rejection {
+	m.admission.mu.Lock()
+	defer m.admission.mu.Unlock()
+	if !hadRoom {
+		if r := m.lacks(pod); r != nil {
+			return r
 		}
 	}
+	m.admission.admitted[pod.UID] = true
 	return nil
 }
 
-// isAdmitted says whether a pod's room is taken: those that wait for their first look are not.
-func (m *Manager) isAdmitted(pod *corev1.Pod) bool { return pod.Status.StartTime != nil }
+// dismissRoom forgets a pod that is no longer on the node.
+func (m *Manager) dismissRoom(uid types.UID) {
+	m.admission.mu.Lock()
+	defer m.admission.mu.Unlock()
+	delete(m.admission.admitted, uid)
+}
 
-// addRequests adds what a pod asks for: the sum of its containers, or its largest init container if that is more.
-func addRequests(sum map[corev1.ResourceName]*resource.Quantity, pod *corev1.Pod) {
-	own := map[corev1.ResourceName]resource.Quantity{}
-	for i := range pod.Spec.Containers {
-		for name, q := range pod.Spec.Containers[i].Resources.Requests {
-			total := own[name]
-			total.Add(q)
-			own[name] = total
+// lacks says what the node lacks for a pod besides those that it has, nil when nothing; the caller holds admission's lock.
+func (m *Manager) lacks(pod *corev1.Pod) *rejection {
+	var node scheduling.NodeInfo
+	node.SetAllocatable(m.cfg.Allocatable())
+	for _, obj := range m.podInformer.GetStore().List() {
+		other := obj.(*corev1.Pod)
+		ended := other.Status.Phase == corev1.PodSucceeded || other.Status.Phase == corev1.PodFailed
+		if other.UID == pod.UID || ended || !m.admission.admitted[other.UID] && other.Status.StartTime == nil {
+			continue
 		}
+		info := scheduling.NewPodInfo(other)
+		node.Add(&info)
 	}
-	for i := range pod.Spec.InitContainers {
-		c := &pod.Spec.InitContainers[i]
-		for name, q := range c.Resources.Requests {
-			total := own[name]
-			if sidecar(c) {
-				total.Add(q)
-				own[name] = total
-			} else if q.Cmp(total) > 0 {
-				own[name] = q.DeepCopy()
-			}
-		}
+	info := scheduling.NewPodInfo(pod)
+	if ports := scheduling.PortConflicts(&info, &node); len(ports) > 0 {
+		return &rejection{"NodePorts", fmt.Sprintf("Predicate NodePorts failed: another pod of the node has the host port %d/%s", ports[0].Port, ports[0].Protocol)}
 	}
-	for name, q := range own {
-		if sum[name] == nil {
-			sum[name] = &resource.Quantity{}
-		}
-		sum[name].Add(q)
+	if short := scheduling.Shortages(&info, &node); len(short) > 0 {
+		s := short[0]
+		return &rejection{"OutOf" + string(s.Resource), fmt.Sprintf("Node didn't have enough resource: %s, requested: %d, used: %d, capacity: %d",
+			s.Resource, s.Requested, s.Used, s.Capacity)}
 	}
+	return nil
 }

@@ -64,6 +64,7 @@ type Manager struct {
 	facts           facts
 	volumes         *volume.Mounter
 	statuses        *publisher
+	admission       admission
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -75,9 +76,9 @@ type Manager struct {
 func New(cfg Config) *Manager {
 	m := &Manager{
 		cfg: cfg, log: cfg.Logger, runtime: cfg.Runtime, clock: cfg.Clock,
-		objects: newObjects(cfg.Objects),
-		facts:   facts{nodeName: cfg.NodeName, nodeIP: cfg.NodeIP, allocatable: cfg.Allocatable},
-		workers: map[types.UID]*worker{},
+		objects:   newObjects(cfg.Objects),
+		facts:     facts{nodeName: cfg.NodeName, nodeIP: cfg.NodeIP, allocatable: cfg.Allocatable},
+		admission: admission{admitted: map[types.UID]bool{}}, workers: map[types.UID]*worker{},
 	}
 	m.volumes = volume.New(m.objects, m.facts)
 	onNode := func(o *metav1.ListOptions) {
@@ -156,6 +157,7 @@ func (m *Manager) start(ctx context.Context, pod *corev1.Pod, gone bool) {
 	m.workers[pod.UID] = w
 	m.running.Go(func() {
 		w.run(ctx)
+		m.dismissRoom(pod.UID)
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.workers, pod.UID)

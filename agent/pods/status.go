@@ -21,7 +21,7 @@ func (w *worker) status(pod *corev1.Pod, state *runtimeState) *corev1.PodStatus 
 	if w.rejection != nil {
 		return &corev1.PodStatus{
 			Phase: corev1.PodFailed, Reason: w.rejection.reason, Message: "Pod was rejected: " + w.rejection.message,
-			StartTime: stamp(w.m.clock.Now()), QOSClass: qosClass(pod), Conditions: pod.Status.Conditions,
+			StartTime: stamp(w.startTime), QOSClass: qosClass(pod), Conditions: pod.Status.Conditions,
 		}
 	}
 	out := &corev1.PodStatus{

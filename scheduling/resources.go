@@ -1,4 +1,6 @@
-package scheduler
+// Package scheduling is what a pod asks for and whether a node can take it: one arithmetic for the scheduler that
+// chooses a node, the agent that admits the pod there, and whoever simulates them.
+package scheduling
 
 import (
 	"maps"
@@ -14,7 +16,8 @@ type Resources struct {
 	Extended         map[corev1.ResourceName]int64 // everything else but the number of pods; nil when there is nothing
 }
 
-func resourcesOf(list corev1.ResourceList) Resources {
+// ResourcesOf adds up a list. The number of pods is not in it: pods are counted, not asked for.
+func ResourcesOf(list corev1.ResourceList) Resources {
 	var r Resources
 	for name, quantity := range list {
 		switch name {
@@ -35,8 +38,8 @@ func resourcesOf(list corev1.ResourceList) Resources {
 	return r
 }
 
-// add changes r by times o: once more, or once less with -1.
-func (r *Resources) add(o *Resources, times int64) {
+// Add changes r by times o: once more, or once less with -1.
+func (r *Resources) Add(o *Resources, times int64) {
 	r.MilliCPU += times * o.MilliCPU
 	r.Memory += times * o.Memory
 	r.EphemeralStorage += times * o.EphemeralStorage
@@ -48,7 +51,8 @@ func (r *Resources) add(o *Resources, times int64) {
 	}
 }
 
-func (r *Resources) clone() Resources {
+// Clone copies r.
+func (r *Resources) Clone() Resources {
 	copied := *r
 	copied.Extended = maps.Clone(r.Extended)
 	return copied

@@ -1,4 +1,4 @@
-package scheduler
+package scheduling
 
 import (
 	"fmt"
@@ -16,12 +16,12 @@ func (nodeUnschedulable) Name() string { return "NodeUnschedulable" }
 
 func (nodeUnschedulable) For(pod *PodInfo) Check {
 	cordoned := corev1.Taint{Key: corev1.TaintNodeUnschedulable, Effect: corev1.TaintEffectNoSchedule}
-	if tolerates(pod.Pod.Spec.Tolerations, &cordoned) {
+	if Tolerates(pod.Pod.Spec.Tolerations, &cordoned) {
 		return nil
 	}
 	reasons := []string{"node(s) were unschedulable"}
 	return func(node *NodeInfo) []string {
-		if node.node.Spec.Unschedulable {
+		if node.Node.Spec.Unschedulable {
 			return reasons
 		}
 		return nil
@@ -40,7 +40,7 @@ func (nodeName) For(pod *PodInfo) Check {
 	}
 	reasons := []string{"node(s) didn't match the requested node name"}
 	return func(node *NodeInfo) []string {
-		if node.node.Name != name {
+		if node.Node.Name != name {
 			return reasons
 		}
 		return nil
@@ -55,9 +55,9 @@ func (taintToleration) Name() string { return "TaintToleration" }
 func (taintToleration) For(pod *PodInfo) Check {
 	tolerations := pod.Pod.Spec.Tolerations
 	return func(node *NodeInfo) []string {
-		for i := range node.taints {
-			taint := &node.taints[i]
-			if taint.Effect != corev1.TaintEffectPreferNoSchedule && !tolerates(tolerations, taint) {
+		for i := range node.Taints {
+			taint := &node.Taints[i]
+			if taint.Effect != corev1.TaintEffectPreferNoSchedule && !Tolerates(tolerations, taint) {
 				return []string{fmt.Sprintf("node(s) had untolerated taint {%s: %s}", taint.Key, taint.Value)}
 			}
 		}
@@ -65,7 +65,8 @@ func (taintToleration) For(pod *PodInfo) Check {
 	}
 }
 
-func tolerates(tolerations []corev1.Toleration, taint *corev1.Taint) bool {
+// Tolerates says whether one of a pod's tolerations is of a taint.
+func Tolerates(tolerations []corev1.Toleration, taint *corev1.Taint) bool {
 	return corev1helpers.TolerationsTolerateTaint(klog.Logger{}, tolerations, taint, false)
 }
 
@@ -83,7 +84,7 @@ func (nodeAffinity) For(pod *PodInfo) Check {
 	selector := nodeaffinity.GetRequiredNodeAffinity(pod.Pod)
 	reasons := []string{"node(s) didn't match Pod's node affinity/selector"}
 	return func(node *NodeInfo) []string {
-		if match, err := selector.Match(node.node); err != nil || !match {
+		if match, err := selector.Match(node.Node); err != nil || !match {
 			return reasons
 		}
 		return nil

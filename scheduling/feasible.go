@@ -1,4 +1,4 @@
-package scheduler
+package scheduling
 
 import (
 	corev1 "k8s.io/api/core/v1"
@@ -21,17 +21,19 @@ var filters = []Filter{
 }
 
 // Feasible tells whether a node can take a pod, and if not, why. It is the one place that decides
-// that: the scheduler's passes and retries ask it, and so may whoever admits pods elsewhere.
+// that: what the scheduler places by it, the agent admits by the same checks of resources and ports.
 func Feasible(pod *corev1.Pod, node *NodeInfo) (ok bool, reasons []string) {
-	reasons = checksFor(NewPodInfo(pod)).run(node)
+	info := NewPodInfo(pod)
+	reasons = ChecksFor(&info).Run(node)
 	return len(reasons) == 0, reasons
 }
 
-// checks are all filters, prepared for one pod.
-type checks []Check
+// Checks are all filters, prepared for one pod.
+type Checks []Check
 
-func checksFor(pod *PodInfo) checks {
-	var prepared checks
+// ChecksFor prepares all filters for one pod.
+func ChecksFor(pod *PodInfo) Checks {
+	var prepared Checks
 	for _, filter := range filters {
 		if check := filter.For(pod); check != nil {
 			prepared = append(prepared, check)
@@ -40,7 +42,8 @@ func checksFor(pod *PodInfo) checks {
 	return prepared
 }
 
-func (c checks) run(node *NodeInfo) []string {
+// Run says why a node can't take the pod; nothing when it can.
+func (c Checks) Run(node *NodeInfo) []string {
 	for _, check := range c {
 		if reasons := check(node); len(reasons) > 0 {
 			return reasons
