@@ -79,7 +79,12 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	}
 	var again time.Duration
 	var scaleErr error
-	if missing := missing(set, owned); missing != 0 && set.DeletionTimestamp == nil {
+	wait := heldUp(owned, c.loop.Options().Clock.Now())
+	switch missing := missing(set, owned); {
+	case missing == 0 || set.DeletionTimestamp != nil:
+	case missing > 0 && wait > 0:
+		again = wait
+	default:
 		scaleErr = c.scale(ctx, set, owned, missing)
 		// The pods as they are now: the caches show what we have just written.
 		owned = c.stillOwned(set)
@@ -93,7 +98,7 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if err := c.writeStatus(ctx, set, status); err != nil {
 		return 0, err
 	}
-	if wait > 0 {
+	if wait > 0 && (again == 0 || wait < again) {
 		again = wait
 	}
 	return again, scaleErr

@@ -137,6 +137,36 @@ func TestRefusedTemplate(t *testing.T) {
 	})
 }
 
+// Pods that their node rejects are replaced ever more slowly, not in a loop as fast as the machine can.
+func TestRejectedPodsAreReplacedWithBackOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := clienttest.New()
+		start(t, cluster)
+		looptest.Create(t, cluster, looptest.ReplicaSet("web", 2))
+		reject := func() {
+			looptest.Settle(0)
+			for _, pod := range activePods(t, cluster) {
+				looptest.Change(t, cluster, "default", pod.Name, func(p *corev1.Pod) {
+					p.Status.Phase, p.Status.Reason = corev1.PodFailed, "OutOfcpu"
+				})
+			}
+		}
+		for range 600 { // ten minutes
+			for range 3 {
+				reject()
+			}
+			looptest.Settle(time.Second)
+		}
+		if n := len(looptest.List[*corev1.Pod](t, cluster, "default")); n > 40 {
+			t.Errorf("%d pods were made in ten minutes in which all were rejected, want a few", n)
+		}
+		looptest.Settle(longestWait)
+		if n := len(activePods(t, cluster)); n != 2 {
+			t.Errorf("%d pods once nodes admit them, want 2", n)
+		}
+	})
+}
+
 // However late the caches are, a set never has more pods than it ever asked for, loses none that it
 // wants to keep, and ends with exactly what it asks for.
 func TestStaleCachesMakeNoDuplicates(t *testing.T) {
