@@ -70,7 +70,10 @@ func WriteKubeconfig(path string, access Access) error {
 	if err := errors.Join(temporary.Sync(), temporary.Close()); err != nil {
 		return err
 	}
-	return os.Rename(temporary.Name(), path)
+	if err := os.Rename(temporary.Name(), path); err != nil {
+		return err
+	}
+	return syncDirectory(filepath.Dir(path))
 }
 
 // ReadKubeconfig reads the access of a kubeconfig's current context.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/ctlplane/ctlplane/pki"
 )
 
 // Below a cluster's directory.
@@ -36,11 +38,7 @@ func (c *Cluster) save() error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(c.opts.Dir, stateFile)
-	if err := os.WriteFile(path+".new", content, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
+	return pki.WriteFile(filepath.Join(c.opts.Dir, stateFile), content)
 }
 
 // readState reads the state of the cluster in dir; nil when there is none.

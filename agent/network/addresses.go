@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+
+	"github.com/ctlplane/ctlplane/agent/record"
 )
 
 // addresses remembers which pod holds which IP, in one small file an address: its name is the IP, its
@@ -90,13 +92,9 @@ func (a *addresses) all() (map[netip.Addr]string, error) {
 	return taken, nil
 }
 
-// write makes the lease appear whole or not at all.
+// write makes the lease appear whole or not at all, and stay.
 func (a *addresses) write(ip netip.Addr, id string) error {
-	temporary := filepath.Join(a.dir, "new-"+ip.String())
-	if err := os.WriteFile(temporary, []byte(id), 0o600); err != nil {
-		return err
-	}
-	return os.Rename(temporary, filepath.Join(a.dir, ip.String()))
+	return record.Replace(filepath.Join(a.dir, ip.String()), []byte(id))
 }
 
 // gateway is the bridge's address in a pod range.
