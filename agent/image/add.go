@@ -11,6 +11,9 @@ import (
 	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
+
+	"github.com/ctlplane/ctlplane/agent/record"
 )
 
 // store unpacks an image's layers and puts it into the index under the given tag names.
@@ -82,11 +85,27 @@ func (s *Store) unpackOnce(ctx context.Context, layer v1.Layer, diffID v1.Hash) 
 	if err := unpackVerified(ctx, content, dir, diffID); err != nil {
 		return err
 	}
-	err = os.Rename(dir, final)
-	if _, there := os.Stat(final); there == nil {
-		return nil // this process's, or that of another one which was faster
+	// A layer that has its name is complete, for ever: its content is on the disk before the name is.
+	if err := s.flush(dir); err != nil {
+		return fmt.Errorf("write the layer to the disk: %w", err)
 	}
-	return err
+	err = os.Rename(dir, final)
+	if _, there := os.Stat(final); there != nil {
+		return err
+	}
+	// It is this process's layer, or that of another one which was faster.
+	return record.SyncDir(s.layers())
+}
+
+// flushFileSystem writes all that the file system of dir has in memory to the disk. That is one request, where syncing a
+// layer's files one by one would be ten thousands.
+func flushFileSystem(dir string) error {
+	file, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return unix.Syncfs(int(file.Fd()))
 }
 
 func unpackVerified(ctx context.Context, content io.Reader, dir string, diffID v1.Hash) error {

@@ -75,7 +75,8 @@ func spool(r io.Reader, path string) error {
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(file, io.LimitReader(r, defaultLimits.bytes+1))
+	bounded := &room{path: filepath.Dir(path)}
+	n, err := io.Copy(bounded.writer(file), io.LimitReader(r, defaultLimits.bytes+1))
 	if err == nil && n > defaultLimits.bytes {
 		err = errors.New("it is larger than is allowed")
 	}
@@ -109,7 +110,7 @@ func extractLayout(opener tarball.Opener, dir string) error {
 		return err
 	}
 	defer file.Close()
-	u := &unpacker{root: root, left: defaultLimits}
+	u := &unpacker{root: root, left: defaultLimits, room: room{path: dir}}
 	archive := tar.NewReader(file)
 	for {
 		header, err := archive.Next()
@@ -119,8 +120,8 @@ func extractLayout(opener tarball.Opener, dir string) error {
 		if err != nil {
 			return err
 		}
-		if u.left.entries--; u.left.entries < 0 {
-			return errors.New("too many entries")
+		if err := u.count(); err != nil {
+			return err
 		}
 		if header.Typeflag != tar.TypeReg {
 			continue

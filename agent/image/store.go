@@ -45,7 +45,8 @@ type Bind struct {
 // Store holds images under one directory. Its methods are safe for concurrent use, and several processes may
 // have the directory open: a node that runs sees what was loaded beside it.
 //
-//  1. A layer's directory appears under its final name only when it is complete and its digest was checked.
+//  1. A layer's directory appears under its final name only when it is complete, its digest was checked and its content
+//     is on the disk: a power loss leaves a whole layer or none.
 //  2. An image is in the index only while all of its layers are there.
 //  3. A name leads to at most one image.
 //  4. The index changes only under the exclusive lock of index.lock, from what the file then holds.
@@ -60,6 +61,8 @@ type Store struct {
 	read    fileVersion       // the index file that images were read from
 	builtin map[string]*Image // by repository, any tag; not on disk
 	claims  map[string]*claim // by diff ID: layers that are being unpacked
+
+	flush func(dir string) error // writes what is in dir to the disk
 }
 
 // Open opens the store at dir, making it when there is none, and removes what a crash left half done.
@@ -67,7 +70,7 @@ func Open(dir string, log *slog.Logger) (*Store, error) {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{dir: dir, log: log, images: map[string]*Image{}, builtin: map[string]*Image{}, claims: map[string]*claim{}}
+	s := &Store{dir: dir, log: log, images: map[string]*Image{}, builtin: map[string]*Image{}, claims: map[string]*claim{}, flush: flushFileSystem}
 	for _, path := range []string{s.layers(), s.temporary()} {
 		if err := os.MkdirAll(path, 0o700); err != nil {
 			return nil, err

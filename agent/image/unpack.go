@@ -35,10 +35,11 @@ var defaultLimits = limits{entries: 2_000_000, bytes: 64 << 30}
 //     archive holds: every access goes through root, which does not leave its directory.
 //  2. An archive can't make what only overlayfs' own marks may say: character device 0:0 and overlay
 //     attributes come from whiteout entries alone.
-//  3. The bytes and entries of an archive are bounded.
+//  3. The bytes and entries of an archive are bounded, by its limits and by the room on the disk.
 type unpacker struct {
 	root  *os.Root
 	left  limits
+	room  room
 	times []dirTime
 }
 
@@ -54,7 +55,7 @@ func unpack(r io.Reader, dir string, bound limits) error {
 		return err
 	}
 	defer root.Close()
-	u := &unpacker{root: root, left: bound}
+	u := &unpacker{root: root, left: bound, room: room{path: dir}}
 	archive := tar.NewReader(r)
 	for {
 		header, err := archive.Next()
@@ -82,8 +83,8 @@ func (u *unpacker) finish() error {
 }
 
 func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
-	if u.left.entries--; u.left.entries < 0 {
-		return errors.New("too many entries")
+	if err := u.count(); err != nil {
+		return err
 	}
 	name, err := local(header.Name)
 	if err != nil {
@@ -112,6 +113,14 @@ func (u *unpacker) entry(header *tar.Header, content io.Reader) error {
 		return nil // has its attributes from what it links to
 	}
 	return u.attributes(name, header)
+}
+
+// count bounds the entries of an archive.
+func (u *unpacker) count() error {
+	if u.left.entries--; u.left.entries < 0 {
+		return errors.New("too many entries")
+	}
+	return u.room.take(0, 1)
 }
 
 // local makes an archive's name relative, and refuses one that points out of the archive.
@@ -167,7 +176,7 @@ func (u *unpacker) regular(name string, content io.Reader) error {
 	if err != nil {
 		return err
 	}
-	n, err := io.Copy(file, io.LimitReader(content, u.left.bytes+1))
+	n, err := io.Copy(u.room.writer(file), io.LimitReader(content, u.left.bytes+1))
 	if u.left.bytes -= n; err == nil && u.left.bytes < 0 {
 		err = errors.New("makes the layer larger than is allowed")
 	}
