@@ -3,6 +3,7 @@ package pods
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -38,6 +39,18 @@ func (w *worker) remember(pod *corev1.Pod) {
 	w.remembered = pod
 }
 
+// recall reads a pod that was remembered.
+func (m *Manager) recall(uid types.UID) (*corev1.Pod, error) {
+	pod := &corev1.Pod{}
+	if err := record.Read(m.checkpoint(uid), pod); err != nil {
+		return nil, err
+	}
+	if pod.UID != uid {
+		return nil, fmt.Errorf("%s is of another pod, %s", m.checkpoint(uid), pod.UID)
+	}
+	return pod, nil
+}
+
 // begin waits until the cluster has told which pods there are. When that takes long, the pods that are remembered
 // are looked after meanwhile. It returns false when ctx ended first.
 func (m *Manager) begin(ctx context.Context, synced ...cache.InformerSynced) bool {
@@ -67,8 +80,8 @@ func (m *Manager) resume(ctx context.Context) {
 	defer m.mu.Unlock()
 	for _, entry := range entries {
 		uid := types.UID(entry.Name())
-		pod := &corev1.Pod{}
-		if err := record.Read(m.checkpoint(uid), pod); err != nil || pod.UID != uid {
+		pod, err := m.recall(uid)
+		if err != nil {
 			continue // a pod that had not begun
 		}
 		if _, ok := m.workers[uid]; !ok {
@@ -84,7 +97,7 @@ func (m *Manager) dismiss() {
 		pod, _ := w.current()
 		obj, ok, err := m.podInformer.GetStore().GetByKey(pod.Namespace + "/" + pod.Name)
 		if err == nil && (!ok || obj.(*corev1.Pod).UID != uid) {
-			w.disappear()
+			w.disappear(false)
 		}
 	}
 }

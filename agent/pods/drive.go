@@ -11,19 +11,7 @@ import (
 
 // drive takes a pod that is to run as far as it can be taken now, and returns when to look again.
 func (w *worker) drive(ctx context.Context, pod *corev1.Pod, state *runtimeState) time.Duration {
-	if w.rejected(pod, state) || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
-		return w.retire(ctx, state)
-	}
-	if w.startTime.IsZero() {
-		w.startTime = w.m.clock.Now()
-	}
-	if pod.Status.StartTime != nil {
-		w.startTime = pod.Status.StartTime.Time
-	}
 	p := decide(pod, state, w.startedUp)
-	if p.finished {
-		return w.retire(ctx, state)
-	}
 	again := resync
 	if len(p.start) > 0 {
 		again = w.startAll(ctx, pod, state, p.start)
@@ -34,24 +22,6 @@ func (w *worker) drive(ctx context.Context, pod *corev1.Pod, state *runtimeState
 	}
 	w.collect(ctx, pod, state)
 	return again
-}
-
-// retire ends what still runs of a pod that is through, and frees its sandbox; its containers stay for
-// their logs until the pod is deleted.
-func (w *worker) retire(ctx context.Context, state *runtimeState) time.Duration {
-	for _, c := range state.running() {
-		w.kill(ctx, c, defaultGrace, "the pod has ended")
-	}
-	if len(state.running()) > 0 {
-		return resync
-	}
-	if s := state.sandbox(); s != nil {
-		if err := w.m.runtime.StopPodSandbox(ctx, s.GetId()); err != nil {
-			w.log.Error("stop the sandbox of a pod that has ended", "error", err)
-			return retry
-		}
-	}
-	return 10 * resync
 }
 
 // startAll starts what may start now, making the volumes and the sandbox first when they are not there.

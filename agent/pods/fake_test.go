@@ -31,7 +31,9 @@ type fakeRuntime struct {
 	listeners  []chan *runtimeapi.ContainerEventResponse
 	looks      int     // how often containers were listed
 	stops      []int64 // graces of the stops so far
-	stubborn   bool    // containers end only when they are stopped with grace 0
+	stopped    []string
+	stubborn   bool // containers end only when they are stopped with grace 0
+	deaf       bool // stops are answered with success and do nothing
 	exec       func(id string, command []string) error
 }
 
@@ -226,6 +228,12 @@ func (f *fakeRuntime) StopContainer(ctx context.Context, id string, grace int64)
 	f.mu.Lock()
 	f.stops = append(f.stops, grace)
 	c, ok := f.containers[id]
+	if ok {
+		f.stopped = append(f.stopped, c.status.Metadata.Name)
+	}
+	if f.deaf {
+		ok = false
+	}
 	if ok && c.status.State == runtimeapi.ContainerState_CONTAINER_RUNNING && (!f.stubborn || grace == 0) {
 		f.end(c, 143)
 	}

@@ -127,11 +127,12 @@ func (m *Manager) handlers(ctx context.Context) cache.ResourceEventHandler {
 		AddFunc:    func(obj any) { m.changed(ctx, obj.(*corev1.Pod)) },
 		UpdateFunc: func(_, obj any) { m.changed(ctx, obj.(*corev1.Pod)) },
 		DeleteFunc: func(obj any) {
-			if unknown, ok := obj.(cache.DeletedFinalStateUnknown); ok {
+			unknown, missed := obj.(cache.DeletedFinalStateUnknown)
+			if missed {
 				obj = unknown.Obj
 			}
 			if pod, ok := obj.(*corev1.Pod); ok {
-				m.gone(pod)
+				m.gone(pod, !missed)
 			}
 		},
 	}
@@ -153,10 +154,10 @@ func (m *Manager) start(ctx context.Context, pod *corev1.Pod, gone bool) {
 	if m.closed {
 		return
 	}
-	w := newWorker(m, pod, gone)
+	w := newWorker(ctx, m, pod, gone)
 	m.workers[pod.UID] = w
 	m.running.Go(func() {
-		w.run(ctx)
+		w.run()
 		m.dismissRoom(pod.UID)
 		m.mu.Lock()
 		defer m.mu.Unlock()
@@ -164,11 +165,14 @@ func (m *Manager) start(ctx context.Context, pod *corev1.Pod, gone bool) {
 	})
 }
 
-func (m *Manager) gone(pod *corev1.Pod) {
+// gone tells a pod's worker that the cluster has removed the pod. The API server does that before the node says that
+// the pod has ended only when the pod is given no time to end; when the removal itself was not seen, the pod gets
+// its time.
+func (m *Manager) gone(pod *corev1.Pod, seen bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if w, ok := m.workers[pod.UID]; ok {
-		w.disappear()
+		w.disappear(seen)
 	}
 }
 

@@ -104,7 +104,7 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 			Failed: func(kind probe.Kind, err error) {
 				w.event(pod, c, corev1.EventTypeWarning, "Unhealthy", fmt.Sprintf("%s probe failed: %s", kind, err))
 			},
-			Report: func(result probe.Result) { w.probed(ctx, pod, c, run, p, spec, result) },
+			Report: func(result probe.Result) { w.probed(pod, c, run, p, spec, result) },
 		}
 		w.background.Go(func() { runner.Run(asking) })
 	}
@@ -121,9 +121,8 @@ func knownStatus(pod *corev1.Pod, name string) *corev1.ContainerStatus {
 	return nil
 }
 
-// probed takes note of what a probe found, and kills a container that does not live. ctx is the worker's: the
-// probes' own ends with the kill.
-func (w *worker) probed(ctx context.Context, pod *corev1.Pod, c *corev1.Container, run containerState, p *probes, spec *corev1.Probe, result probe.Result) {
+// probed takes note of what a probe found, and kills a container that does not live.
+func (w *worker) probed(pod *corev1.Pod, c *corev1.Container, run containerState, p *probes, spec *corev1.Probe, result probe.Result) {
 	p.mu.Lock()
 	switch {
 	case result.Kind == probe.Readiness:
@@ -134,7 +133,8 @@ func (w *worker) probed(ctx context.Context, pod *corev1.Pod, c *corev1.Containe
 	p.mu.Unlock()
 	if !result.Success && result.Kind != probe.Readiness {
 		grace := ptr.Deref(spec.TerminationGracePeriodSeconds, graceOf(pod))
-		w.kill(ctx, run, grace, fmt.Sprintf("failed %s probe, will be restarted", lower(result.Kind)))
+		why := fmt.Sprintf("failed %s probe, will be restarted", lower(result.Kind))
+		w.kill(run, killOrder{grace: grace, why: why, message: fmt.Sprintf("Container %s %s", c.Name, why), turn: true})
 	}
 	w.wakeUp()
 }

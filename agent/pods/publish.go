@@ -189,7 +189,7 @@ func (p *publisher) latest(ctx context.Context, pod *corev1.Pod, fresh bool) (*c
 	return current, nil
 }
 
-// merge puts the node's status into the pod and keeps the conditions that others set.
+// merge puts the node's status into the pod and keeps the conditions that others set, and a phase that is final.
 func merge(current *corev1.Pod, status *corev1.PodStatus) *corev1.Pod {
 	next := current.DeepCopy()
 	own := status.DeepCopy()
@@ -206,6 +206,9 @@ func merge(current *corev1.Pod, status *corev1.PodStatus) *corev1.Pod {
 		}
 	}
 	own.NominatedNodeName = current.Status.NominatedNodeName
+	if terminal(current) { // said by another while this status was under way
+		own.Phase, own.Reason, own.Message = current.Status.Phase, current.Status.Reason, current.Status.Message
+	}
 	next.Status = *own
 	return next
 }

@@ -135,8 +135,14 @@ func (w *worker) postStart(ctx context.Context, pod *corev1.Pod, c *corev1.Conta
 		return err
 	}
 	w.event(pod, c, corev1.EventTypeWarning, "FailedPostStartHook", "PostStartHook failed: "+err.Error())
-	w.unhealthy[id] = "FailedPostStartHook"
-	return errors.Join(err, w.m.runtime.StopContainer(ctx, id, graceOf(pod)))
+	response, asked := w.m.runtime.ContainerStatus(ctx, id, false)
+	if asked != nil {
+		return errors.Join(err, asked)
+	}
+	w.kill(containerState{ContainerStatus: response.GetStatus()}, killOrder{
+		grace: graceOf(pod), why: "its post-start hook failed", message: fmt.Sprintf("Container %s failed its post-start hook", c.Name), turn: true,
+	})
+	return err
 }
 
 // hook runs a lifecycle hook in or against a container.

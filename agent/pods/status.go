@@ -62,7 +62,7 @@ func (w *worker) status(pod *corev1.Pod, state *runtimeState) *corev1.PodStatus 
 		initialized = initialized || s.ContainerID != "" // init containers of the past may have been removed
 		out.ContainerStatuses = append(out.ContainerStatuses, s)
 	}
-	out.Phase = phase(pod, state, initialized)
+	out.Phase, out.Reason, out.Message = w.verdict(pod, state, initialized)
 	out.Conditions = conditions(pod, out, initialized, w.m.clock.Now())
 	return out
 }
@@ -82,7 +82,11 @@ func (w *worker) containerStatus(pod *corev1.Pod, c *corev1.Container, state *ru
 	runs := state.containers[c.Name]
 	out := corev1.ContainerStatus{Name: c.Name, Image: c.Image, Started: ptr.To(false)}
 	if len(runs) == 0 {
-		if known := knownStatus(pod, c.Name); known != nil {
+		known := knownStatus(pod, c.Name)
+		if known != nil && known.State.Terminated != nil && terminal(pod) {
+			return *known // the runtime has lost it since
+		}
+		if known != nil {
 			out.RestartCount, out.LastTerminationState = known.RestartCount, known.LastTerminationState
 		}
 		out.State.Waiting = w.whyWaiting(c.Name, waitingReason)
@@ -182,15 +186,20 @@ func tail(path string, limit int64) string {
 	return strings.ToValidUTF8(string(text[:n]), "�")
 }
 
-// phase sums the pod up.
-func phase(pod *corev1.Pod, state *runtimeState, initialized bool) corev1.PodPhase {
-	if pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
-		return pod.Status.Phase
+// verdict sums the pod up. Once it has failed or succeeded, whoever said so, that stays.
+func (w *worker) verdict(pod *corev1.Pod, state *runtimeState, initialized bool) (phase corev1.PodPhase, reason, message string) {
+	if terminal(pod) {
+		return pod.Status.Phase, pod.Status.Reason, pod.Status.Message
 	}
-	ended := finished(pod, state)
-	if pod.DeletionTimestamp != nil && !ended {
-		ended = allExited(pod, state)
+	if len(state.running()) == 0 && w.exceeded(pod, state) {
+		return corev1.PodFailed, reasonDeadlineExceeded, messageDeadlineExceeded
 	}
+	return phaseOf(pod, state, initialized), "", ""
+}
+
+// phaseOf is the phase of a pod as its containers are. It has not ended before all of them have.
+func phaseOf(pod *corev1.Pod, state *runtimeState, initialized bool) corev1.PodPhase {
+	ended := len(state.running()) == 0 && (finished(pod, state) || pod.DeletionTimestamp != nil && allExited(pod, state))
 	if ended {
 		if initFailed(pod, state) {
 			return corev1.PodFailed

@@ -25,14 +25,15 @@ func (w *worker) terminate(ctx context.Context, pod *corev1.Pod, gone bool, stat
 		return resync, gone || deleted
 	}
 	w.stopProbes()
-	running := state.running()
-	for _, run := range running {
-		w.kill(ctx, run, graceOf(pod), "")
+	why := whyDeleted
+	if gone {
+		why = whyGone
 	}
+	ended := w.endContainers(pod, state, why)
 	if !gone {
 		w.publish(pod, state)
 	}
-	if len(running) > 0 {
+	if !ended {
 		return resync, false
 	}
 	final := w.status(pod, state)
@@ -82,21 +83,25 @@ func (m *Manager) adoptOrphans(ctx context.Context) {
 			continue
 		}
 		m.log.Info("a pod runs here that the cluster does not have", "pod", s.GetMetadata().GetNamespace()+"/"+s.GetMetadata().GetName())
-		m.start(ctx, orphan(s), true)
+		m.start(ctx, m.orphan(s), true)
 	}
 	m.dismiss()
 	m.removeLeftovers()
 }
 
-// orphan is as much of a pod as its sandbox tells.
-func orphan(s *runtimeapi.PodSandbox) *corev1.Pod {
+// orphan is the pod of a sandbox as it was remembered, or as much of it as the sandbox tells.
+func (m *Manager) orphan(s *runtimeapi.PodSandbox) *corev1.Pod {
+	uid := types.UID(s.GetLabels()[labelPodUID])
+	if pod, err := m.recall(uid); err == nil {
+		return pod
+	}
 	grace, err := strconv.ParseInt(s.GetAnnotations()[annotationGrace], 10, 64)
 	if err != nil {
 		grace = defaultGrace
 	}
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Name: s.GetLabels()[labelPodName], Namespace: s.GetLabels()[labelPodNamespace], UID: types.UID(s.GetLabels()[labelPodUID]),
+			Name: s.GetLabels()[labelPodName], Namespace: s.GetLabels()[labelPodNamespace], UID: uid,
 		},
 		Spec: corev1.PodSpec{TerminationGracePeriodSeconds: &grace},
 	}

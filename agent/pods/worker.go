@@ -21,16 +21,17 @@ const (
 // worker drives one pod. Its goroutine alone calls the runtime to start things and owns all fields without a
 // remark; kills and probes run beside it and wake it.
 type worker struct {
-	m   *Manager
-	uid types.UID
-	log *slog.Logger
+	m    *Manager
+	uid  types.UID
+	log  *slog.Logger
+	life context.Context // what runs beside the worker's looks lasts until this ends
 
 	mu         sync.Mutex
 	pod        *corev1.Pod        // guarded by mu: the newest that is known
 	gone       bool               // guarded by mu: the API server does not have it any more
 	deleted    bool               // guarded by mu: its final delete has been answered
 	cancelWork context.CancelFunc // guarded by mu: ends slow work, such as a pull, when the pod is to end
-	killing    map[string]int64   // guarded by mu: grace of the kills under way, by container ID
+	killing    map[string]*kill   // guarded by mu: the kills under way, by container ID
 	probing    map[string]*probes // guarded by mu: by container ID
 
 	wake       chan struct{}
@@ -41,10 +42,10 @@ type worker struct {
 	exits      map[string]*backoff // by container name: runs that ended
 	starts     map[string]*backoff // by container name: starts that failed
 	waiting    map[string]waiting  // by container name: why it does not run
-	unhealthy  map[string]string   // by container ID: the probe that had it killed
 	volumes    map[string]string
 	volumesAt  time.Time
 	startTime  time.Time
+	overdue    bool // users have been told that the pod's deadline has passed
 	finalizing bool
 	remembered *corev1.Pod // as it is on disk
 }
@@ -52,11 +53,11 @@ type worker struct {
 // waiting is why a container does not run, in the words that users know.
 type waiting struct{ reason, message string }
 
-func newWorker(m *Manager, pod *corev1.Pod, gone bool) *worker {
+func newWorker(ctx context.Context, m *Manager, pod *corev1.Pod, gone bool) *worker {
 	return &worker{
-		m: m, uid: pod.UID, log: m.log.With("pod", pod.Namespace+"/"+pod.Name), pod: pod, gone: gone,
-		cancelWork: func() {}, killing: map[string]int64{}, probing: map[string]*probes{}, wake: make(chan struct{}, 1),
-		exits: map[string]*backoff{}, starts: map[string]*backoff{}, waiting: map[string]waiting{}, unhealthy: map[string]string{},
+		m: m, uid: pod.UID, life: ctx, log: m.log.With("pod", pod.Namespace+"/"+pod.Name), pod: pod, gone: gone,
+		cancelWork: func() {}, killing: map[string]*kill{}, probing: map[string]*probes{}, wake: make(chan struct{}, 1),
+		exits: map[string]*backoff{}, starts: map[string]*backoff{}, waiting: map[string]waiting{},
 	}
 }
 
@@ -71,10 +72,14 @@ func (w *worker) update(pod *corev1.Pod) {
 	w.wakeUp()
 }
 
-// disappear tells the worker that its pod was removed from the cluster.
-func (w *worker) disappear() {
+// disappear tells the worker that its pod was removed from the cluster, with no time to end when at once is set.
+func (w *worker) disappear(atOnce bool) {
 	w.mu.Lock()
 	w.gone = true
+	if atOnce {
+		w.pod = w.pod.DeepCopy()
+		w.pod.DeletionGracePeriodSeconds = new(int64)
+	}
 	w.cancelWork()
 	w.mu.Unlock()
 	w.wakeUp()
@@ -93,8 +98,9 @@ func (w *worker) current() (pod *corev1.Pod, gone bool) {
 	return w.pod, w.gone
 }
 
-// run drives the pod until it is gone from the node or ctx ends.
-func (w *worker) run(ctx context.Context) {
+// run drives the pod until it is gone from the node or the worker's life ends.
+func (w *worker) run() {
+	ctx := w.life
 	defer w.background.Wait()
 	defer w.stopProbes()
 	for ctx.Err() == nil {
@@ -126,11 +132,13 @@ func (w *worker) rest(ctx context.Context, wait time.Duration) {
 // nothing left to do for the pod on this node.
 func (w *worker) sync(ctx context.Context) (again time.Duration, done bool) {
 	pod, gone := w.current()
+	over := w.killsOver()
 	state, err := readState(ctx, w.m.runtime, w.uid)
 	if err != nil {
 		w.log.Error("ask the runtime about a pod", "error", err)
 		return retry, false
 	}
+	w.forgetKills(over)
 	w.observe(pod, state)
 	if !gone && !w.finalizing {
 		w.remember(pod)
@@ -138,9 +146,11 @@ func (w *worker) sync(ctx context.Context) (again time.Duration, done bool) {
 	if gone || pod.DeletionTimestamp != nil {
 		return w.terminate(ctx, pod, gone, state)
 	}
-	work, cancel := w.beginWork(ctx)
-	defer cancel()
-	again = w.drive(work, pod, state)
+	if why := w.through(pod, state); why != "" {
+		again = w.retire(ctx, pod, state, why)
+	} else {
+		again = w.work(ctx, pod, state)
+	}
 	if state, err = readState(ctx, w.m.runtime, w.uid); err != nil {
 		return retry, false
 	}
@@ -148,6 +158,14 @@ func (w *worker) sync(ctx context.Context) (again time.Duration, done bool) {
 	w.maintainProbes(ctx, pod, state)
 	w.publish(pod, state)
 	return again, false
+}
+
+// work does what the pod lacks, in a context that ends early when the pod is to end.
+func (w *worker) work(ctx context.Context, pod *corev1.Pod, state *runtimeState) time.Duration {
+	ctx, cancel := w.beginWork(ctx)
+	defer cancel()
+	w.cancelAtDeadline(ctx, cancel, pod)
+	return w.untilDeadline(pod, w.drive(ctx, pod, state))
 }
 
 // beginWork makes the context of slow work: it ends early when the pod is to end.
