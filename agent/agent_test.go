@@ -25,6 +25,8 @@ func work(args []string) int {
 		var code int
 		fmt.Sscan(args[1], &code)
 		return code
+	case "print":
+		fmt.Print(args[1])
 	case "cat":
 		for _, path := range args[1:] {
 			content, err := os.ReadFile(path)

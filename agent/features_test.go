@@ -119,6 +119,20 @@ func TestEnvironmentAndVolumes(t *testing.T) {
 	}
 }
 
+// What a program printed last, without a newline, is what comes last, with no newline.
+func TestLogsGetNoNewline(t *testing.T) {
+	n := startNode(t)
+	pod := n.pod("print", workContainer("print", "hello"))
+	pod.Spec.RestartPolicy = corev1.RestartPolicyNever
+	n.create(pod)
+	n.wait("print", "done", succeeded)
+	for _, query := range []string{"", "follow=true", "tailLines=1", "limitBytes=9"} {
+		if text := n.logs("print", query); text != "hello" {
+			t.Errorf("log with %q is %q", query, text)
+		}
+	}
+}
+
 func TestLogsOverTheServer(t *testing.T) {
 	n := startNode(t)
 	n.create(n.pod("web", demoContainer()))

@@ -37,7 +37,6 @@ type container struct {
 	starting bool
 	started  shim.Started
 	exit     *shim.Exit
-	problem  string
 
 	exited chan struct{} // closed when exit is set
 }
@@ -95,23 +94,20 @@ func (r *Runtime) loadContainers() error {
 // adopt finds out what became of a container while no agent watched.
 func (r *Runtime) adopt(c *container) error {
 	started, err := c.dir.ReadStarted()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil // created, or its start was cut short: removing it kills what there may be
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	c.started = started
 	exit, err := c.dir.ReadExit()
-	if err == nil {
-		r.finish(c, exit, "")
-		return nil
-	}
-	if !errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case err == nil:
+		r.finish(c, exit)
+	case !errors.Is(err, fs.ErrNotExist):
 		return err
+	case !started.At.IsZero():
+		r.watch(c)
 	}
-	r.watch(c)
-	return nil
+	return nil // created, or its start was cut short: removing it kills what there may be
 }
 
 // CreateContainer prepares a container in a sandbox that is ready: its root file system and its description.
@@ -225,17 +221,19 @@ func (c *container) status() *runtimeapi.ContainerStatus {
 		CreatedAt: nanoseconds(c.created), StartedAt: nanoseconds(c.started.At),
 		Image: c.config.GetImage(), ImageRef: c.image, ImageId: c.image,
 		Labels: c.config.GetLabels(), Annotations: c.config.GetAnnotations(),
-		Mounts: c.config.GetMounts(), LogPath: c.logPath, Message: c.problem,
+		Mounts: c.config.GetMounts(), LogPath: c.logPath,
 	}
 	if c.exit != nil {
 		status.FinishedAt, status.ExitCode = nanoseconds(c.exit.At), int32(c.exit.Code)
-		status.Reason = reason(*c.exit)
+		status.Reason, status.Message = reason(*c.exit), c.exit.Problem
 	}
 	return status
 }
 
 func reason(exit shim.Exit) string {
 	switch {
+	case exit.NotStarted:
+		return "StartError"
 	case exit.OOMKilled:
 		return "OOMKilled"
 	case exit.Code == 0:

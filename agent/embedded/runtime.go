@@ -74,9 +74,10 @@ type Runtime struct {
 	containers map[string]*container
 	listeners  map[chan *runtimeapi.ContainerEventResponse]bool
 
-	closing context.Context
-	stop    context.CancelFunc
-	watches sync.WaitGroup
+	closing      context.Context
+	stop         context.CancelFunc
+	watches      sync.WaitGroup
+	awaitProcess awaitProcess
 }
 
 // New opens the runtime at cfg.Dir and takes up again whatever runs there.
@@ -103,7 +104,7 @@ func New(cfg Config) (*Runtime, error) {
 	}
 	r := &Runtime{
 		cfg: cfg, log: cfg.Logger, sandboxes: map[string]*sandbox{}, containers: map[string]*container{},
-		listeners: map[chan *runtimeapi.ContainerEventResponse]bool{},
+		listeners: map[chan *runtimeapi.ContainerEventResponse]bool{}, awaitProcess: awaitByKernel,
 	}
 	r.closing, r.stop = context.WithCancel(context.Background())
 	if r.images, err = image.Open(filepath.Join(cfg.Dir, "images"), cfg.Logger); err != nil {

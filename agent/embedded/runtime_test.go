@@ -372,8 +372,14 @@ func processesIn(t *testing.T, pid string) int {
 	return count
 }
 
-func TestMissingCommand(t *testing.T) {
-	r := fresh(t)
+func TestMissingCommandIsAStartError(t *testing.T) {
+	dir := t.TempDir()
+	r := open(t, dir)
+	t.Cleanup(func() {
+		if err := embedded.DestroyDir(context.Background(), dir, nil); err != nil {
+			t.Error(err)
+		}
+	})
 	pod := sandboxConfig(t)
 	sandbox, err := r.RunPodSandbox(t.Context(), pod, "")
 	if err != nil {
@@ -389,8 +395,17 @@ func TestMissingCommand(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "/no/such/program") {
 		t.Errorf("error %v", err)
 	}
-	if status := waitExit(t, r, id); status.ExitCode != 128 {
-		t.Errorf("status %v", status)
+	for range 2 { // a later runtime knows it as well
+		if status := waitExit(t, r, id); status.ExitCode != 128 || status.Reason != "StartError" || !strings.Contains(status.Message, "/no/such/program") {
+			t.Errorf("status %v", status)
+		}
+		if err := r.Close(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		r = open(t, dir)
+	}
+	if err := r.Close(t.Context()); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"syscall"
 	"time"
@@ -26,15 +25,13 @@ func (r *Runtime) StartContainer(_ context.Context, id string) error {
 	if err := r.claimStart(c); err != nil {
 		return err
 	}
-	if err := launch(c.dir); err != nil {
-		r.finish(c, shim.Exit{Code: startFailed, At: r.cfg.Clock.Now()}, err.Error())
-		if record := c.dir.WriteExit(*c.exit); record != nil {
-			r.log.Error("record that a container did not start", "container", id, "error", record)
-		}
-		return err
+	err = launch(c.dir)
+	var started shim.Started
+	if err == nil {
+		started, err = c.dir.ReadStarted()
 	}
-	started, err := c.dir.ReadStarted()
 	if err != nil {
+		r.failStart(c, err)
 		return err
 	}
 	r.mu.Lock()
@@ -43,6 +40,18 @@ func (r *Runtime) StartContainer(_ context.Context, id string) error {
 	r.notify(runtimeapi.ContainerEventType_CONTAINER_STARTED_EVENT, c)
 	r.watch(c)
 	return nil
+}
+
+// failStart ends a container whose command could not be executed, with whatever its shim may have left.
+func (r *Runtime) failStart(c *container, why error) {
+	exit := shim.Exit{Code: startFailed, At: r.cfg.Clock.Now(), NotStarted: true, Problem: why.Error()}
+	if err := shim.Destroy(c.dir); err != nil {
+		r.log.Error("remove what is left of a container that did not start", "container", c.id, "error", err)
+	}
+	if err := c.dir.WriteExit(exit); err != nil {
+		r.log.Error("record that a container did not start", "container", c.id, "error", err)
+	}
+	r.finish(c, exit)
 }
 
 func (r *Runtime) claimStart(c *container) error {
@@ -87,51 +96,6 @@ func launch(dir shim.Dir) error {
 		return fmt.Errorf("start the container: %s", report.Error)
 	}
 	return cmd.Process.Release()
-}
-
-// watch waits, until Close, for a container's shim to end, and takes note of how the container did.
-func (r *Runtime) watch(c *container) {
-	r.watches.Go(func() {
-		if err := c.started.Shim.Wait(r.closing); err != nil {
-			return
-		}
-		// Reaps the shim when it is a child of this process; else that is another process's business.
-		_, _ = syscall.Wait4(c.started.Shim.PID, nil, syscall.WNOHANG, nil)
-		exit, err := c.dir.ReadExit()
-		problem := ""
-		if errors.Is(err, fs.ErrNotExist) {
-			exit, problem = r.bury(c), "the container's shim died, and the container was killed"
-		} else if err != nil {
-			exit, problem = shim.Exit{Code: 255, At: r.cfg.Clock.Now()}, err.Error()
-		}
-		r.finish(c, exit, problem)
-	})
-}
-
-// bury ends a container whose shim died without a record of its end.
-func (r *Runtime) bury(c *container) shim.Exit {
-	exit := shim.Exit{Code: 128 + int(unix.SIGKILL), Signal: int(unix.SIGKILL), At: r.cfg.Clock.Now()}
-	if err := shim.Destroy(c.dir); err != nil {
-		r.log.Error("kill a container whose shim died", "container", c.id, "error", err)
-	}
-	if err := c.dir.WriteExit(exit); err != nil {
-		r.log.Error("record a container's end", "container", c.id, "error", err)
-	}
-	return exit
-}
-
-// finish sets a container's end, once.
-func (r *Runtime) finish(c *container, exit shim.Exit, problem string) {
-	r.mu.Lock()
-	first := c.exit == nil
-	if first {
-		c.exit, c.problem = &exit, problem
-		close(c.exited)
-	}
-	r.mu.Unlock()
-	if first {
-		r.notify(runtimeapi.ContainerEventType_CONTAINER_STOPPED_EVENT, c)
-	}
 }
 
 // StopContainer asks a container to end, kills it when it has not after timeout seconds, and returns when

@@ -2,8 +2,10 @@ package pods
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -35,6 +37,7 @@ type fakeRuntime struct {
 	stubborn   bool // containers end only when they are stopped with grace 0
 	deaf       bool // stops are answered with success and do nothing
 	exec       func(id string, command []string) error
+	startError string // why commands can't be executed
 }
 
 type fakeContainer struct {
@@ -202,14 +205,14 @@ func (f *fakeRuntime) ListPodSandbox(_ context.Context, filter *runtimeapi.PodSa
 	return list, nil
 }
 
-func (f *fakeRuntime) CreateContainer(_ context.Context, sandbox string, config *runtimeapi.ContainerConfig, _ *runtimeapi.PodSandboxConfig) (string, error) {
+func (f *fakeRuntime) CreateContainer(_ context.Context, sandbox string, config *runtimeapi.ContainerConfig, pod *runtimeapi.PodSandboxConfig) (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.ids++
 	id := fmt.Sprintf("container-%d", f.ids)
 	f.containers[id] = &fakeContainer{sandbox: sandbox, status: &runtimeapi.ContainerStatus{
 		Id: id, Metadata: config.Metadata, State: runtimeapi.ContainerState_CONTAINER_CREATED, CreatedAt: f.clock.Now().UnixNano(),
-		Labels: config.Labels, Annotations: config.Annotations,
+		Labels: config.Labels, Annotations: config.Annotations, LogPath: filepath.Join(pod.GetLogDirectory(), config.GetLogPath()),
 	}}
 	f.touch()
 	return id, nil
@@ -219,6 +222,11 @@ func (f *fakeRuntime) StartContainer(_ context.Context, id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	c := f.containers[id]
+	if f.startError != "" {
+		c.status.Reason, c.status.Message = "StartError", f.startError
+		f.end(c, 128)
+		return errors.New(f.startError)
+	}
 	c.status.State, c.status.StartedAt = runtimeapi.ContainerState_CONTAINER_RUNNING, f.clock.Now().UnixNano()
 	f.tell(runtimeapi.ContainerEventType_CONTAINER_STARTED_EVENT, c)
 	return nil
@@ -287,7 +295,7 @@ func (f *fakeRuntime) ContainerStatus(_ context.Context, id string, _ bool) (*ru
 	s := c.status
 	return &runtimeapi.ContainerStatusResponse{Status: &runtimeapi.ContainerStatus{
 		Id: s.Id, Metadata: s.Metadata, State: s.State, CreatedAt: s.CreatedAt, StartedAt: s.StartedAt, FinishedAt: s.FinishedAt,
-		ExitCode: s.ExitCode, Labels: s.Labels, Annotations: s.Annotations,
+		ExitCode: s.ExitCode, Reason: s.Reason, Message: s.Message, Labels: s.Labels, Annotations: s.Annotations, LogPath: s.LogPath,
 	}}, nil
 }
 

@@ -39,6 +39,14 @@ func (w *worker) start(ctx context.Context, pod *corev1.Pod, c *corev1.Container
 	if ctx.Err() != nil {
 		return err
 	}
+	if id != "" && w.ranToItsEnd(ctx, id) {
+		// The runtime counts it as a run that has ended: so do the status, the restart policy and the back-off.
+		delete(w.waiting, c.Name)
+		w.event(pod, c, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
+		w.log.Warn("a container's command can't be executed", "container", c.Name, "error", err)
+		w.wakeUp()
+		return nil
+	}
 	reason := "RunContainerError"
 	if failed := (*startError)(nil); errors.As(err, &failed) {
 		reason = failed.reason
@@ -48,6 +56,12 @@ func (w *worker) start(ctx context.Context, pod *corev1.Pod, c *corev1.Container
 	w.log.Warn("a container can't start", "container", c.Name, "reason", reason, "error", err)
 	w.backoffOf(w.starts, c.Name).failed("", w.m.clock.Now(), 0, false)
 	return err
+}
+
+// ranToItsEnd says whether the runtime has a container as one that has ended, though its start failed.
+func (w *worker) ranToItsEnd(ctx context.Context, id string) bool {
+	response, err := w.m.runtime.ContainerStatus(ctx, id, false)
+	return err == nil && response.GetStatus().GetState() == runtimeapi.ContainerState_CONTAINER_EXITED
 }
 
 // nextAttempt numbers a container's runs; the API server remembers the number when the runtime lost it.

@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"cmp"
 	"os"
 	"strings"
 	"time"
@@ -136,9 +137,11 @@ func (w *worker) terminated(run containerState) *corev1.ContainerStateTerminated
 	if text := terminationMessage(run); text != "" {
 		message = text
 	}
+	// A command that could not be executed has no time of its start: that and its end are one.
+	finished := cmp.Or(run.GetFinishedAt(), run.GetStartedAt(), run.GetCreatedAt())
 	return &corev1.ContainerStateTerminated{
 		ExitCode: run.GetExitCode(), Reason: reason, Message: message, ContainerID: w.m.containerID(run.GetId()),
-		StartedAt: fromNano(run.GetStartedAt()), FinishedAt: fromNano(run.GetFinishedAt()),
+		StartedAt: fromNano(cmp.Or(run.GetStartedAt(), finished)), FinishedAt: fromNano(finished),
 	}
 }
 
@@ -156,14 +159,25 @@ func terminationMessage(run containerState) string {
 		run.GetAnnotations()[annotationMessagePolicy] != string(corev1.TerminationMessageFallbackToLogsOnError) {
 		return text
 	}
-	lines := strings.Split(strings.TrimRight(tail(run.GetLogPath(), 4*maxMessageFromLog), "\n"), "\n")
-	lines = lines[max(len(lines)-maxLinesFromLog, 0):]
-	for i, line := range lines {
-		if fields := strings.SplitN(line, " ", 4); len(fields) == 4 {
-			lines[i] = fields[3]
+	return endOfLog(tail(run.GetLogPath(), 4*maxMessageFromLog))
+}
+
+// endOfLog is the text of the last entries of a log in CRI's format, without the end of the last line.
+func endOfLog(log string) string {
+	entries := strings.Split(strings.TrimRight(log, "\n"), "\n")
+	var b strings.Builder
+	for _, entry := range entries[max(len(entries)-maxLinesFromLog, 0):] {
+		fields := strings.SplitN(entry, " ", 4) // time, stream, tag, text
+		if len(fields) < 4 {
+			b.WriteString(entry + "\n")
+			continue
+		}
+		b.WriteString(fields[3])
+		if fields[2] != string(runtimeapi.LogTagPartial) {
+			b.WriteByte('\n')
 		}
 	}
-	text = strings.Join(lines, "\n")
+	text := strings.TrimRight(b.String(), "\n")
 	return text[max(len(text)-maxMessageFromLog, 0):]
 }
 

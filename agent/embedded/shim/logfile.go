@@ -12,7 +12,9 @@ import (
 // maxLine is the longest piece of a line that one log entry holds; a longer line becomes several entries.
 const maxLine = 16 << 10
 
-// logFile is a container's log in CRI's format, one entry a line: "<time> <stream> <F|P> <text>".
+// logFile is a container's log in CRI's format, one entry a line: "<time> <stream> <F|P> <text>". F (full) is for a
+// line, or the end of one; P (partial) is for a piece without the line's end: of a long line, and of one that the
+// stream ended in.
 //
 //  1. A container never waits for its log and never fails for it: what can't be written is dropped.
 //  2. An entry is in one file whole; the file of the name path is always the newest.
@@ -80,10 +82,7 @@ func (l *logFile) write(stream string, text []byte, last bool) int {
 		case end >= 0:
 			l.entry(stamp, stream, 'F', rest[:end])
 			used += end + 1
-		case last:
-			l.entry(stamp, stream, 'F', rest)
-			used = len(text)
-		case len(rest) == maxLine:
+		case last, len(rest) == maxLine:
 			l.entry(stamp, stream, 'P', rest)
 			used = len(text)
 		default:

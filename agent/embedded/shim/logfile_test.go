@@ -54,8 +54,8 @@ func TestLogHoldsWhatWasWritten(t *testing.T) {
 				b.WriteByte('\n')
 			}
 		}
-		if got, want := strings.TrimSuffix(b.String(), "\n"), strings.TrimSuffix(written, "\n"); got != want {
-			t.Fatalf("the log has %d bytes, %d were written", len(got), len(want))
+		if b.String() != written {
+			t.Fatalf("the log has %d bytes, %d were written", b.Len(), len(written))
 		}
 	})
 }
@@ -94,5 +94,25 @@ func TestLogKeepsSoManyFiles(t *testing.T) {
 		if info, err := os.Stat(file); err != nil || info.Size() > 1000 {
 			t.Errorf("%s: %v, %v", file, info.Size(), err)
 		}
+	}
+}
+
+// A stream that does not end with a line's end leaves a partial entry, also when the line is as long as a piece.
+func TestUnfinishedLastLineIsPartial(t *testing.T) {
+	for written, want := range map[string]string{
+		"hello": "P", "hello\n": "F", "a\nb": "FP", strings.Repeat("x", maxLine): "P", strings.Repeat("x", maxLine) + "\n": "PF", "\n": "F", "": "",
+	} {
+		rapid.Check(t, func(r *rapid.T) {
+			path := filepath.Join(t.TempDir(), "log")
+			log, err := openLog(path, 0, 1)
+			if err != nil {
+				r.Fatal(err)
+			}
+			log.copy("stdout", &pieces{t: r, rest: []byte(written)})
+			log.close()
+			if tags, _ := entries(r, path); strings.Join(tags, "") != want {
+				r.Fatalf("%d bytes are entries %v, want %s", len(written), tags, want)
+			}
+		})
 	}
 }

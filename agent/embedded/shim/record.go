@@ -59,6 +59,10 @@ type Exit struct {
 	Signal    int       `json:"signal,omitempty"`
 	OOMKilled bool      `json:"oomKilled,omitempty"`
 	At        time.Time `json:"at"`
+	// NotStarted says that the container's command could not be executed.
+	NotStarted bool `json:"notStarted,omitempty"`
+	// Problem is what went wrong besides the container's own doing.
+	Problem string `json:"problem,omitempty"`
 }
 
 // WriteTask stores the shim's orders.

@@ -1,0 +1,75 @@
+package pods
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+)
+
+// A log is shown as the program wrote it: what has no newline at its end gets none.
+func TestLogsEndAsTheProgramEnded(t *testing.T) {
+	b := newBench(t)
+	b.create(newPod("p", corev1.RestartPolicyAlways, "main"))
+	b.runtime.until(t, "a run", func() bool { return b.runtime.runs("main", 0) })
+	b.writeLog("main", "F one", "P hello")
+	b.runtime.exit(t, "main", 1)
+	b.runtime.until(t, "a second run", func() bool { return b.runtime.runs("main", 1) })
+	b.writeLog("main", "P last")
+	b.runtime.exit(t, "main", 1)
+	for _, c := range []struct {
+		opts corev1.PodLogOptions
+		want string
+	}{
+		{corev1.PodLogOptions{}, "last"},
+		{corev1.PodLogOptions{Follow: true}, "last"},
+		{corev1.PodLogOptions{Previous: true}, "one\nhello"},
+		{corev1.PodLogOptions{Previous: true, TailLines: ptr.To[int64](1)}, "hello"},
+		{corev1.PodLogOptions{Previous: true, TailLines: ptr.To[int64](2)}, "one\nhello"},
+		{corev1.PodLogOptions{Previous: true, LimitBytes: ptr.To[int64](6)}, "one\nhe"},
+		{corev1.PodLogOptions{Previous: true, LimitBytes: ptr.To[int64](100)}, "one\nhello"},
+		{corev1.PodLogOptions{Previous: true, Timestamps: true}, "2026-01-01T00:00:00.000000000Z one\n2026-01-01T00:00:00.000000000Z hello"},
+	} {
+		var out bytes.Buffer
+		if err := b.manager.Logs(t.Context(), "default", "p", "main", &c.opts, &out); err != nil || out.String() != c.want {
+			t.Errorf("%+v: %q, %v; want %q", c.opts, out.String(), err, c.want)
+		}
+	}
+}
+
+// writeLog writes entries, each a tag and a text, as the log of a container's newest run, and gives its path.
+func (b *bench) writeLog(name string, entries ...string) string {
+	b.t.Helper()
+	b.runtime.mu.Lock()
+	path := b.runtime.newest(name).status.LogPath
+	b.runtime.mu.Unlock()
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		b.t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, entry := range entries {
+		text.WriteString("2026-01-01T00:00:00Z stdout " + entry + "\n")
+	}
+	if err := os.WriteFile(path, []byte(text.String()), 0o600); err != nil {
+		b.t.Fatal(err)
+	}
+	return path
+}
+
+func TestMessageFromTheEndOfALog(t *testing.T) {
+	for log, want := range map[string]string{
+		"":                                      "",
+		"t stdout F one\nt stderr F two\n":      "one\ntwo",
+		"t stdout P one \nt stdout F line\n":    "one line",
+		"t stdout F a\nt stdout P no newline\n": "a\nno newline",
+		"ut off\nt stdout F a\n":                "ut off\na",
+	} {
+		if got := endOfLog(log); got != want {
+			t.Errorf("%q is %q, want %q", log, got, want)
+		}
+	}
+}
