@@ -73,6 +73,11 @@ func (a *Agent) prepare() error {
 		ClusterDNS: a.cfg.ClusterDNS, ClusterDomain: a.cfg.ClusterDomain, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
 	})
 	a.metrics = newMetrics(a.pods, a.cfg.Runtime)
+	for _, more := range a.cfg.Metrics {
+		if err := a.metrics.Register(more); err != nil {
+			return fmt.Errorf("metrics: %w", err)
+		}
+	}
 	if a.listener, err = net.Listen("tcp", a.cfg.ListenAddr); err != nil {
 		return fmt.Errorf("the agent's server can't listen: %w; choose another address, or end what uses it", err)
 	}

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
 	"k8s.io/utils/clock"
@@ -42,7 +43,8 @@ type Network interface {
 
 const (
 	defaultListenAddr = ":10250"
-	defaultHeartbeat  = 5 * time.Second
+	// DefaultHeartbeat is how often a node says that it lives, unless it is told otherwise.
+	DefaultHeartbeat = 5 * time.Second
 	// systemMemory of the machine is kept from pods, where the machine has that much.
 	systemMemory = 256 << 20
 )
@@ -65,7 +67,7 @@ type Config struct {
 	ServingTLS *tls.Config
 	// ListenAddr is where the agent's server listens, ":10250" when empty.
 	ListenAddr string
-	// HeartbeatInterval is how often the node says that it lives, 5 s when 0.
+	// HeartbeatInterval is how often the node says that it lives, DefaultHeartbeat when 0.
 	HeartbeatInterval time.Duration
 	Labels            map[string]string
 	Taints            []corev1.Taint
@@ -76,6 +78,8 @@ type Config struct {
 	ClusterDomain string
 	// Version is ctlplane's version, for the node's status.
 	Version string
+	// Metrics are shown by the agent's server beside its own.
+	Metrics []prometheus.Collector
 	Clock   clock.Clock
 	Logger  *slog.Logger
 }
@@ -99,7 +103,7 @@ func (c *Config) complete() error {
 		c.ListenAddr = defaultListenAddr
 	}
 	if c.HeartbeatInterval == 0 {
-		c.HeartbeatInterval = defaultHeartbeat
+		c.HeartbeatInterval = DefaultHeartbeat
 	}
 	if c.ClusterDomain == "" {
 		c.ClusterDomain = "cluster.local"

@@ -38,6 +38,7 @@ type Config struct {
 // the client, and made again by itself when it breaks. Safe for concurrent use.
 type Client struct {
 	etcd *clientv3.Client
+	cfg  Config
 }
 
 // Windows of a stream and of a connection, in bytes. gRPC's own default of 64 KiB would stop a stream of writes for
@@ -67,7 +68,7 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to %s: %w", strings.Join(cfg.Endpoints, ","), err)
 	}
-	c := &Client{etcd: etcd}
+	c := &Client{etcd: etcd, cfg: cfg}
 	if cfg.DialTimeout > 0 {
 		if err := c.waitForAnswer(ctx, cfg.DialTimeout); err != nil {
 			_ = c.Close()
@@ -75,6 +76,18 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 		}
 	}
 	return c, nil
+}
+
+// SetEndpoints says where the cluster is from now on, as Config.Endpoints does. Connections to endpoints that are still among
+// them stay; what is under way on others ends when it has ended.
+func (c *Client) SetEndpoints(endpoints ...string) error {
+	cfg := c.cfg
+	cfg.Endpoints = endpoints
+	checked, err := cfg.endpoints()
+	if err == nil {
+		c.etcd.SetEndpoints(checked...)
+	}
+	return err
 }
 
 // Close ends the client: calls, watches and pipelines that are still open fail.

@@ -5,8 +5,11 @@ import (
 	"path/filepath"
 	"reflect"
 	"testing"
+	"time"
 
 	"k8s.io/client-go/tools/clientcmd"
+
+	"github.com/ctlplane/ctlplane/pki"
 )
 
 func TestKubeconfigRoundTrip(t *testing.T) {
@@ -47,5 +50,49 @@ func TestKubeconfigWithoutAContextSaysSo(t *testing.T) {
 	}
 	if _, err := ReadKubeconfig(path); err == nil {
 		t.Error("no error for a file with no context")
+	}
+}
+
+// TestLongLivedClientShowsTheRenewedCertificate replaces a kubeconfig under a client's Config.
+func TestLongLivedClientShowsTheRenewedCertificate(t *testing.T) {
+	ca, err := pki.NewCA("test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "admin.kubeconfig")
+	write := func(name string) {
+		t.Helper()
+		cert, key, err := ca.IssuePair(pki.Leaf{CommonName: name, Client: true}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := WriteKubeconfig(path, Access{Server: "https://10.0.0.1:6443", Endpoints: []string{"10.0.0.1:2379"}, CA: ca.CertPEM(), Cert: cert, Key: key}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("old")
+	config, err := OpenKubeconfig(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	shown := func() string {
+		cert, err := config.TLS.GetClientCertificate(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return cert.Leaf.Subject.CommonName
+	}
+	if name := shown(); name != "old" || len(config.TLS.Certificates) != 0 {
+		t.Errorf("shows %q", name)
+	}
+	write("new")
+	if name := shown(); name != "new" {
+		t.Errorf("shows %q after the file was replaced", name)
+	}
+	if err := os.WriteFile(path, []byte("damaged"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if name := shown(); name != "new" {
+		t.Errorf("shows %q after the file was damaged", name)
 	}
 }

@@ -7,9 +7,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -50,6 +52,7 @@ type Cluster struct {
 // Master is one master's process and how to reach it.
 type Master struct {
 	*Process
+	// Access is the admin's, as it was when the master was first ready. What lives long reads it from the kubeconfig.
 	Access  client.Access
 	DataDir string
 	args    []string
@@ -221,16 +224,45 @@ func (c *Cluster) startMasters(addresses []address) error {
 	for _, a := range addresses {
 		endpoints = append(endpoints, a.client)
 	}
-	for i, m := range c.Masters {
-		access, err := client.ReadKubeconfig(filepath.Join(m.DataDir, "admin.kubeconfig"))
+	for _, m := range c.Masters {
+		access, err := m.awaitAccess(c.ctx, endpoints)
 		if err != nil {
 			return err
 		}
-		access.Server = "https://" + addresses[i].api
 		access.Endpoints = endpoints
 		m.Access = access
 	}
-	return client.WriteKubeconfig(c.Kubeconfig(), c.Masters[0].Access)
+	// Not a copy: the master rewrites its own before the certificate in it ends.
+	link, err := filepath.Rel(c.opts.Dir, c.Masters[0].kubeconfig())
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(c.Kubeconfig()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return os.Symlink(link, c.Kubeconfig())
+}
+
+func (m *Master) kubeconfig() string { return filepath.Join(m.DataDir, "admin.kubeconfig") }
+
+// awaitAccess reads the kubeconfig that a master writes, once it names all masters: they join one after another.
+func (m *Master) awaitAccess(ctx context.Context, endpoints []string) (client.Access, error) {
+	ctx, cancel := context.WithTimeout(ctx, readyPatience)
+	defer cancel()
+	for {
+		access, err := client.ReadKubeconfig(m.kubeconfig())
+		if err != nil {
+			return access, err
+		}
+		if !slices.ContainsFunc(endpoints, func(e string) bool { return !slices.Contains(access.Endpoints, e) }) {
+			return access, nil
+		}
+		select {
+		case <-ctx.Done():
+			return access, fmt.Errorf("master %s knows the client ports %v of %v only", filepath.Base(m.DataDir), access.Endpoints, endpoints)
+		case <-time.After(pollEvery):
+		}
+	}
 }
 
 func (c *Cluster) startNodes() error {

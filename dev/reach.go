@@ -13,7 +13,7 @@ import (
 
 // connect opens a client to one master's client port.
 func (m *Master) connect(ctx context.Context, endpoint string) (*client.Client, error) {
-	config, err := m.Access.Config()
+	config, err := client.OpenKubeconfig(m.kubeconfig())
 	if err != nil {
 		return nil, err
 	}

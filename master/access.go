@@ -1,11 +1,10 @@
 package master
 
 import (
-	"fmt"
-	"net"
-	"net/netip"
-	"os"
+	"context"
+	"log/slog"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/ctlplane/ctlplane/client"
@@ -15,41 +14,68 @@ import (
 // KubeconfigName is the admin's kubeconfig in a master's data directory.
 const KubeconfigName = "admin.kubeconfig"
 
-// writeAdminAccess writes the admin's kubeconfig. The certificate is kept over restarts and renewed when
-// it nears its end.
-func writeAdminAccess(dataDir string, ca *pki.CA, api string, endpoints []string, insecure bool) (path string, err error) {
-	dir := filepath.Join(dataDir, "pki")
-	if _, err := ca.EnsureLeaf(dir, "admin", pki.AdminLeaf(), time.Now()); err != nil {
-		return "", fmt.Errorf("the admin's certificate: %w", err)
+// accessCheck is how often it is looked at whether the kubeconfig is still as it should be.
+const accessCheck = time.Second
+
+// adminAccess keeps the admin's kubeconfig: with the certificate that lasts longest, and with all masters' client ports, also
+// those that joined later. The file is replaced as a whole; commands read it when they start.
+type adminAccess struct {
+	path      string
+	ca        *pki.CA
+	admin     *pki.Source
+	api       string
+	insecure  bool
+	endpoints func() []string // all masters' client ports, this one's first
+	logger    *slog.Logger
+
+	written struct {
+		endpoints []string
+		notAfter  time.Time
 	}
-	certFile, keyFile := pki.LeafFiles(dir, "admin")
-	cert, err := os.ReadFile(certFile)
-	if err != nil {
-		return "", err
-	}
-	key, err := os.ReadFile(keyFile)
-	if err != nil {
-		return "", err
-	}
-	path = filepath.Join(dataDir, KubeconfigName)
-	return path, client.WriteKubeconfig(path, client.Access{
-		Server: "https://" + api, Endpoints: endpoints, Insecure: insecure,
-		CA: ca.CertPEM(), Cert: cert, Key: key,
-	})
 }
 
-// serverLeaf is the certificate of a master's client and API ports: all that the master is called, inside
-// the cluster and out.
-func serverLeaf(name string, serviceCIDR netip.Prefix, addresses ...string) pki.Leaf {
-	hosts := []string{
-		name, "localhost", "127.0.0.1", "::1",
-		"kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local",
-		serviceCIDR.Masked().Addr().Next().String(),
+func (m *Master) adminAccess() *adminAccess {
+	return &adminAccess{
+		path: filepath.Join(m.cfg.DataDir, KubeconfigName), ca: m.cluster.CA, admin: m.certs.admin,
+		api: m.id.APIAddress, insecure: m.cfg.KVInsecure, endpoints: m.clientEndpoints, logger: m.cfg.Logger,
 	}
-	for _, address := range addresses {
-		if host, _, err := net.SplitHostPort(address); err == nil && host != "" {
-			hosts = append(hosts, host)
+}
+
+// write writes the file if there is news.
+func (a *adminAccess) write() error {
+	next := a.written
+	next.endpoints, next.notAfter = a.endpoints(), a.admin.NotAfter()
+	if slices.Equal(next.endpoints, a.written.endpoints) && next.notAfter.Equal(a.written.notAfter) {
+		return nil
+	}
+	cert, key, err := a.admin.PEM()
+	if err != nil {
+		return err
+	}
+	err = client.WriteKubeconfig(a.path, client.Access{
+		Server: "https://" + a.api, Endpoints: next.endpoints, Insecure: a.insecure, CA: a.ca.CertPEM(), Cert: cert, Key: key,
+	})
+	if err == nil {
+		a.written = next
+	}
+	return err
+}
+
+// keep writes it again whenever there is news, until ctx ends.
+func (a *adminAccess) keep(ctx context.Context) {
+	tick := time.NewTicker(accessCheck)
+	defer tick.Stop()
+	failing := false
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 		}
+		err := a.write()
+		if err != nil && !failing {
+			a.logger.Warn("the admin's kubeconfig can't be written; it is tried again every second", "file", a.path, "err", err)
+		}
+		failing = err != nil
 	}
-	return pki.ServerLeaf(name, hosts...)
 }

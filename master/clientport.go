@@ -46,6 +46,7 @@ func (m *Master) newClientPort(objects *registry.Registry, who auth.Authenticato
 	if m.cfg.ClientTLS == nil && !m.cfg.KVInsecure {
 		byCertificate = etcdv3.AllowByCertificate
 		config.Allow = unlessLocal(byCertificate)
+		config.ConnectionAge = connectionAge(m.cfg.CertLifetime)
 	}
 	calls := etcdv3.NewCallMetrics(metrics, m.cfg.HTTP.ExtensiveMetrics)
 	options := append(calls.ServerOptions(), grpc.Creds(port.Credentials()))
@@ -94,7 +95,7 @@ func (m *Master) clientTLS() *tls.Config {
 	if m.cfg.ClientTLS != nil || m.cfg.KVInsecure {
 		return m.cfg.ClientTLS
 	}
-	return pki.Server(m.source, m.cluster.CA, tls.RequireAndVerifyClientCert)
+	return pki.Server(m.certs.server, m.cluster.CA, tls.RequireAndVerifyClientCert)
 }
 
 // unlessLocal lets calls of this process through: the gateway has asked allow for their caller already.

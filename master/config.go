@@ -71,6 +71,9 @@ type Config struct {
 	StoreOnly bool
 
 	ClusterCIDR, ServiceCIDR netip.Prefix
+	// CertLifetime is how long the certificates live that this master issues, its own and those of machines that join by
+	// it; 0: a year.
+	CertLifetime time.Duration
 	// NodeMonitorGrace is how long a node may be silent before it is not ready; PodEvictionAfter how
 	// long it may be not ready before its pods are replaced.
 	NodeMonitorGrace, PodEvictionAfter time.Duration
@@ -126,6 +129,9 @@ func (c *Config) setDefaults() {
 	if !c.ServiceCIDR.IsValid() {
 		c.ServiceCIDR = netip.MustParsePrefix("10.43.0.0/16")
 	}
+	if c.CertLifetime == 0 {
+		c.CertLifetime = pki.DefaultLeafLife
+	}
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -140,6 +146,9 @@ func (c *Config) validate() error {
 	}
 	if len(c.Peers) > 0 && c.Join != "" {
 		return errors.New("a master is started with the list of all peers, or joins a cluster by one of its masters: not both")
+	}
+	if err := pki.CheckLeafLife(c.CertLifetime); err != nil {
+		return err
 	}
 	for what, cidr := range map[string]netip.Prefix{"cluster": c.ClusterCIDR, "service": c.ServiceCIDR} {
 		if !cidr.Addr().Is4() {

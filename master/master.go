@@ -39,7 +39,7 @@ type Master struct {
 	cfg     Config
 	cluster *raftstore.Cluster
 	id      raftstore.Identity
-	source  *pki.Source // of the client and API ports
+	certs   *certificates
 	clients []boundListener
 	monitor []boundListener // for monitoring alone
 	api     net.Listener    // nil where there is only the store
@@ -83,16 +83,15 @@ func (m *Master) open(ctx context.Context) (err error) {
 		PeerListen: m.cfg.PeerAddr, ClientListen: m.cfg.ClientAddr, APIListen: m.cfg.APIAddr,
 		PeerListenAlso: m.cfg.PeerListen, SharePort: m.cfg.SharePort, PeerURLs: m.cfg.PeerURLs, ClientURLs: m.cfg.ClientURLs,
 		OpenToken: m.cfg.OpenToken, Existing: m.cfg.Existing,
-		ClientInsecure: m.cfg.KVInsecure,
-		Member:         m.cfg.member(),
-		Logger:         m.cfg.Logger,
+		ClientInsecure: m.cfg.KVInsecure, LeafLife: m.cfg.CertLifetime,
+		Member: m.cfg.member(),
+		Logger: m.cfg.Logger,
 	}
 	if m.cluster, err = raftstore.Bootstrap(ctx, config); err != nil {
 		return err
 	}
 	m.id = m.cluster.Member.Identity()
-	leaf := serverLeaf(m.id.Name, m.cfg.ServiceCIDR, m.id.PeerAddress, m.id.ClientAddress, m.id.APIAddress)
-	m.source, err = m.cluster.CA.EnsureLeaf(raftstore.PKIDir(m.cfg.DataDir), "server", leaf, time.Now())
+	m.certs, err = m.openCertificates()
 	return err
 }
 
@@ -114,7 +113,9 @@ func (m *Master) close() error {
 // serve runs all parts until ctx ends or one of them fails.
 func (m *Master) serve(ctx context.Context) error {
 	metrics, metricsHandler := newMetrics(m.cluster.Member)
+	metrics.MustRegister(m.certs.renewer)
 	parts, ctx := errgroup.WithContext(ctx)
+	parts.Go(func() error { m.certs.renewer.Run(ctx); return nil })
 	parts.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -139,7 +140,7 @@ func (m *Master) serve(ctx context.Context) error {
 		loops := newLoopSet(m.cfg, objects, m.cluster.Member, m.cluster.CA.CertPEM(), metrics)
 		parts.Go(func() error { return objects.Run(ctx) })
 		parts.Go(func() error {
-			return serveAPI(ctx, m.api, m.source, m.cluster.CA, handler, m.cluster.JoinServer, m.cfg.Logger)
+			return serveAPI(ctx, m.api, m.certs.server, m.cluster.CA, handler, m.cluster.JoinServer, m.cfg.Logger)
 		})
 		parts.Go(func() error {
 			lead(ctx, m.cluster.Member.Leadership(), m.cfg.Logger, loops.run)
@@ -173,11 +174,7 @@ func (m *Master) authenticator(objects *registry.Registry) auth.Authenticator {
 
 // apiHandler is the Kubernetes API. The second answer closes what it holds open.
 func (m *Master) apiHandler(objects *registry.Registry, who auth.Authenticator, metrics prometheus.Registerer, metricsHandler http.Handler) (http.Handler, func(), error) {
-	own, err := m.cluster.CA.EnsureLeaf(raftstore.PKIDir(m.cfg.DataDir), "apiserver", pki.APIServerLeaf(), time.Now())
-	if err != nil {
-		return nil, nil, err
-	}
-	nodes := rest.NewNodeClient(pki.Client(own, m.cluster.CA))
+	nodes := rest.NewNodeClient(pki.Client(m.certs.apiserver, m.cluster.CA))
 	handler, err := rest.NewHandler(rest.Options{
 		Registry: objects, Authenticator: who, Nodes: nodes, Metrics: metricsHandler, Registerer: metrics, Logger: m.cfg.Logger,
 		ReadyChecks: []rest.Check{{Name: "leader", Check: m.cluster.Member.LinearizableRead}},
@@ -185,7 +182,8 @@ func (m *Master) apiHandler(objects *registry.Registry, who auth.Authenticator, 
 	return handler, nodes.Close, err
 }
 
-// announce tells that the master is ready, once it answers linearizable reads and knows all objects.
+// announce tells that the master is ready, once it answers linearizable reads and knows all objects, and keeps the admin's
+// way in until ctx ends.
 func (m *Master) announce(ctx context.Context, objects *registry.Registry) error {
 	for m.cluster.Member.LinearizableRead(ctx) != nil {
 		select {
@@ -204,13 +202,17 @@ func (m *Master) announce(ctx context.Context, objects *registry.Registry) error
 	if m.cluster.Created && m.cfg.Token == "" {
 		ready.NewToken = m.cluster.Secret.Reveal()
 	}
-	if !m.cfg.StoreOnly {
-		var err error
-		if ready.Kubeconfig, err = writeAdminAccess(m.cfg.DataDir, m.cluster.CA, m.id.APIAddress, m.clientEndpoints(), m.cfg.KVInsecure); err != nil {
-			return err
-		}
+	if m.cfg.StoreOnly {
+		m.cfg.Ready(ready)
+		return nil
 	}
+	access := m.adminAccess()
+	if err := access.write(); err != nil {
+		return err
+	}
+	ready.Kubeconfig = access.path
 	m.cfg.Ready(ready)
+	access.keep(ctx)
 	return nil
 }
 

@@ -19,16 +19,17 @@ const (
 	stopPatience = 2 * time.Second
 )
 
-// serveAPI serves the Kubernetes API on listener until ctx ends, and the join handshake beside it.
+// serveAPI serves the Kubernetes API on listener until ctx ends, and beside it what lets nodes in and keeps them in.
 func serveAPI(ctx context.Context, listener net.Listener, source *pki.Source, ca *pki.CA, handler http.Handler, join *pki.JoinServer, log *slog.Logger) error {
 	server := &http.Server{
-		Handler:           handler,
+		Handler:           renewingConnections(handler),
 		ReadHeaderTimeout: headerPatience,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // strangers' handshakes that failed
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
 			pki.ProtocolJoin: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { join.Serve(ctx, conn) },
+			pki.ProtocolNode: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { join.ServeNode(ctx, conn) },
 		},
-		TLSConfig: pki.WithJoin(pki.Server(source, ca, tls.VerifyClientCertIfGiven, pki.ProtocolGRPC, "http/1.1")),
+		TLSConfig: pki.WithEnrolment(pki.Server(source, ca, tls.VerifyClientCertIfGiven, pki.ProtocolGRPC, "http/1.1")),
 		// Requests end with the master: watches have no end of their own.
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}

@@ -18,8 +18,6 @@ import (
 
 const (
 	caLife = 20 * 365 * 24 * time.Hour
-	// clockSkew is how far a certificate's validity reaches back, for machines whose clocks are behind.
-	clockSkew = time.Hour
 
 	caCertFile = "ca.crt"
 	caKeyFile  = "ca.key"
@@ -31,6 +29,7 @@ type CA struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	pool *x509.CertPool
+	life time.Duration // of what it issues
 }
 
 // NewCA makes an authority with a fresh ECDSA P-256 key. The cluster's name goes into its subject,
@@ -74,8 +73,18 @@ func newCA(der []byte, key *ecdsa.PrivateKey) (*CA, error) {
 	}
 	pool := x509.NewCertPool()
 	pool.AddCert(cert)
-	return &CA{cert: cert, key: key, pool: pool}, nil
+	return &CA{cert: cert, key: key, pool: pool, life: DefaultLeafLife}, nil
 }
+
+// WithLeafLife is the same authority, which issues certificates of that life; see CheckLeafLife.
+func (ca *CA) WithLeafLife(life time.Duration) *CA {
+	other := *ca
+	other.life = life
+	return &other
+}
+
+// NotAfter is when the authority's own certificate ends, and with it all that it has signed.
+func (ca *CA) NotAfter() time.Time { return ca.cert.NotAfter }
 
 // ParseCA reads an authority from PEM. An empty key makes one that only verifies.
 func ParseCA(certPEM, keyPEM []byte) (*CA, error) {

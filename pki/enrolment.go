@@ -10,6 +10,9 @@ import (
 	"log/slog"
 	"net"
 	"path/filepath"
+	"reflect"
+	"slices"
+	"sync"
 	"time"
 )
 
@@ -21,48 +24,125 @@ const (
 	enrolAgainAfter = 2 * time.Second
 )
 
-// Enrolment is what a node holds since it was let into a cluster: who it is there, and its certificates.
+// Enrolment is what a node holds since it was let into a cluster: who it is there, its certificates, and where its
+// masters are. Safe for concurrent use.
+//
+// What masters told last is on disk, so that a node which was away finds those that were added meanwhile, as long as one of
+// those that it knew, or the one that it is started with, is still there.
 type Enrolment struct {
-	Name      string       `json:"name"`
-	ClusterID uint64       `json:"clusterId"`
-	Members   []JoinMember `json:"members"`
-
-	CA *CA `json:"-"`
+	CA *CA
 	// Client is the node's certificate towards the masters, Serving that of its own server.
-	Client  *Source `json:"-"`
-	Serving *Source `json:"-"`
+	Client  *Source
+	Serving *Source
+
+	dir    string
+	server string // an address to ask that need not be a master's own
+	mu     sync.Mutex
+	record enrolmentRecord
 }
 
-// LoadEnrolment reads a node's enrolment. ok is false for a directory without one.
-func LoadEnrolment(dir string) (e *Enrolment, ok bool, err error) {
-	content, err := readFile(filepath.Join(dir, enrolmentFile))
+// enrolmentRecord is the enrolment's file.
+type enrolmentRecord struct {
+	Name        string       `json:"name"`
+	ClusterID   uint64       `json:"clusterId"`
+	Members     []JoinMember `json:"members"`
+	ClusterCIDR string       `json:"clusterCidr,omitempty"`
+}
+
+// LoadEnrolment reads a node's enrolment. ok is false for a directory without one. server is the address that the node is
+// started with: it is asked when no known master answers.
+func LoadEnrolment(dir, server string) (e *Enrolment, ok bool, err error) {
+	path := filepath.Join(dir, enrolmentFile)
+	content, err := readFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, false, nil
 	}
 	if err != nil {
 		return nil, false, err
 	}
-	e = &Enrolment{}
-	if err := json.Unmarshal(content, e); err != nil {
-		return nil, false, fmt.Errorf("%s is damaged: %w", filepath.Join(dir, enrolmentFile), err)
+	e = &Enrolment{dir: dir, server: server}
+	if err := json.Unmarshal(content, &e.record); err != nil {
+		return nil, false, fmt.Errorf("%s is damaged: %w", path, err)
 	}
 	if e.CA, err = LoadCA(dir); err != nil {
 		return nil, false, err
 	}
-	if e.Client, err = OpenSource(LeafFiles(dir, clientPair)); err != nil {
+	if e.Client, err = openPair(dir, clientPair); err != nil {
 		return nil, false, err
 	}
-	e.Serving, err = OpenSource(LeafFiles(dir, servingPair))
+	e.Serving, err = openPair(dir, servingPair)
 	return e, err == nil, err
+}
+
+// Name is the node's.
+func (e *Enrolment) Name() string { return e.record.Name } // never changes
+
+// Members are the cluster's masters as the node was told last.
+func (e *Enrolment) Members() []JoinMember {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return slices.Clone(e.record.Members)
+}
+
+// ClusterCIDR holds all pods' addresses. It is empty where the masters were of a release that did not tell.
+func (e *Enrolment) ClusterCIDR() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.record.ClusterCIDR
+}
+
+// ClientEndpoints are the masters' client ports.
+func (e *Enrolment) ClientEndpoints() []string {
+	var endpoints []string
+	for _, member := range e.Members() {
+		if member.ClientAddress != "" {
+			endpoints = append(endpoints, member.ClientAddress)
+		}
+	}
+	return endpoints
+}
+
+// learn keeps what a master told.
+func (e *Enrolment) learn(answer JoinAnswer) (changed bool, err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if answer.ClusterID != e.record.ClusterID {
+		return false, fmt.Errorf("the master is of cluster %x, the node of %x", answer.ClusterID, e.record.ClusterID)
+	}
+	next := e.record
+	if len(answer.Members) > 0 {
+		next.Members = answer.Members
+	}
+	if answer.ClusterCIDR != "" {
+		next.ClusterCIDR = answer.ClusterCIDR
+	}
+	if reflect.DeepEqual(next, e.record) {
+		return false, nil
+	}
+	if err := next.save(e.dir); err != nil {
+		return false, err
+	}
+	e.record = next
+	return true, nil
+}
+
+func (r enrolmentRecord) save(dir string) error {
+	content, err := json.MarshalIndent(r, "", "  ")
+	if err != nil {
+		return err
+	}
+	return WriteFile(filepath.Join(dir, enrolmentFile), append(content, '\n'))
 }
 
 // Enrol has a node let into the cluster that server is a master of, with a token, and stores what it was
 // given in dir. While the master does not answer or can't decide, it tries again until ctx ends.
+//
+// A node that has an enrolment in dir already gets a new one in its place; it must be of the same cluster.
 func Enrol(ctx context.Context, dir, server string, token Token, request JoinRequest, log *slog.Logger) (*Enrolment, error) {
 	for {
 		joined, err := enrolOnce(ctx, server, token, request)
 		if err == nil {
-			return joined.store(dir, request.Name)
+			return joined.store(dir, server, request.Name)
 		}
 		if !passing(err) {
 			return nil, fmt.Errorf("%s did not let this node in: %w", server, err)
@@ -96,7 +176,11 @@ func enrolOnce(ctx context.Context, server string, token Token, request JoinRequ
 }
 
 // store keeps what a node was given. The enrolment file comes last: without it nothing counts.
-func (j *Joined) store(dir, name string) (*Enrolment, error) {
+func (j *Joined) store(dir, server, name string) (*Enrolment, error) {
+	if before, ok, err := LoadEnrolment(dir, server); err == nil && ok && before.CA.Hash() != j.CA.Hash() {
+		return nil, fmt.Errorf("%s is the data directory of node %s of another cluster than %s is of: use another --data-dir",
+			filepath.Dir(dir), before.Name(), server)
+	}
 	if err := j.CA.Save(dir); err != nil {
 		return nil, err
 	}
@@ -106,13 +190,10 @@ func (j *Joined) store(dir, name string) (*Enrolment, error) {
 	if err := WritePair(dir, servingPair, j.ServingCert, j.ServingKey); err != nil {
 		return nil, err
 	}
-	content, err := json.MarshalIndent(Enrolment{Name: name, ClusterID: j.Answer.ClusterID, Members: j.Answer.Members}, "", "  ")
-	if err != nil {
+	record := enrolmentRecord{Name: name, ClusterID: j.Answer.ClusterID, Members: j.Answer.Members, ClusterCIDR: j.Answer.ClusterCIDR}
+	if err := record.save(dir); err != nil {
 		return nil, err
 	}
-	if err := WriteFile(filepath.Join(dir, enrolmentFile), append(content, '\n')); err != nil {
-		return nil, err
-	}
-	e, _, err := LoadEnrolment(dir)
+	e, _, err := LoadEnrolment(dir, server)
 	return e, err
 }

@@ -48,6 +48,8 @@ type JoinAnswer struct {
 	Members   []JoinMember `json:"members"`
 	// Hosts are what a node may serve as, among what it asked for.
 	Hosts []string `json:"hosts,omitempty"`
+	// ClusterCIDR holds all pods' addresses, for a node.
+	ClusterCIDR string `json:"clusterCidr,omitempty"`
 }
 
 // JoinMember is one master of the cluster.

@@ -21,7 +21,7 @@ const (
 	proveTimeout = 10 * time.Second
 	// acceptTimeout bounds the rest, in which a new master is added to the group.
 	acceptTimeout = 25 * time.Second
-	// maxJoining bounds the handshakes that run at once.
+	// maxJoining bounds the handshakes that run at once, and the nodes' questions.
 	maxJoining = 64
 )
 
@@ -45,6 +45,7 @@ type JoinServer struct {
 	now      func() time.Time
 
 	joining   chan struct{}
+	asking    chan struct{}
 	secretKey func() ([]byte, error)
 }
 
@@ -54,6 +55,7 @@ func NewJoinServer(ca *CA, secret Token, tokens TokenStore, acceptor Acceptor, l
 	return &JoinServer{
 		ca: ca, secret: secret, tokens: tokens, acceptor: acceptor, logger: logger, now: now,
 		joining:   make(chan struct{}, maxJoining),
+		asking:    make(chan struct{}, maxJoining),
 		secretKey: sync.OnceValues(func() ([]byte, error) { return secret.key(ca.Hash()) }),
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -35,7 +36,7 @@ func (c *cluster) AcceptMaster(_ context.Context, r JoinRequest) (JoinAnswer, er
 }
 
 func (c *cluster) AcceptNode(_ context.Context, r JoinRequest, _ net.Addr) (JoinAnswer, error) {
-	return JoinAnswer{ClusterID: 42, Hosts: append(r.Hosts, r.Name)}, c.refusal
+	return JoinAnswer{ClusterID: 42, Hosts: append(slices.DeleteFunc(slices.Clone(r.Hosts), func(h string) bool { return h == r.Name }), r.Name), Members: c.members}, c.refusal
 }
 
 type memoryTokens map[string]TokenRecord

@@ -14,9 +14,6 @@ import (
 	"time"
 )
 
-// LeafLife is how long an issued certificate is valid.
-const LeafLife = 365 * 24 * time.Hour
-
 // Organizations, which are the groups of whoever shows the certificate.
 const (
 	PeersOrganization  = "ctlplane:peers"
@@ -66,7 +63,7 @@ func NodeServingLeaf(node string, hosts ...string) Leaf {
 	return Leaf{CommonName: nodePrefix + node, Organization: NodesOrganization, Hosts: hosts, Server: true}
 }
 
-// Issue signs a certificate for a public key and returns it as PEM, valid from about now for LeafLife.
+// Issue signs a certificate for a public key and returns it as PEM, valid from about now for the authority's leaf life.
 func (ca *CA) Issue(leaf Leaf, public crypto.PublicKey, now time.Time) ([]byte, error) {
 	if ca.key == nil {
 		return nil, errNoCAKey
@@ -75,7 +72,7 @@ func (ca *CA) Issue(leaf Leaf, public crypto.PublicKey, now time.Time) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.CreateCertificate(rand.Reader, leaf.template(serial, now, ca.cert.NotAfter), ca.cert, public, ca.key)
+	der, err := x509.CreateCertificate(rand.Reader, leaf.template(serial, now, ca), ca.cert, public, ca.key)
 	if err != nil {
 		return nil, fmt.Errorf("sign the certificate of %q: %w", leaf.CommonName, err)
 	}
@@ -83,15 +80,15 @@ func (ca *CA) Issue(leaf Leaf, public crypto.PublicKey, now time.Time) ([]byte, 
 }
 
 // template never outlives its issuer: a chain that ends early fails in ways that nobody expects.
-func (leaf Leaf) template(serial *big.Int, now, limit time.Time) *x509.Certificate {
-	notAfter := now.Add(LeafLife)
-	if notAfter.After(limit) {
+func (leaf Leaf) template(serial *big.Int, now time.Time, issuer *CA) *x509.Certificate {
+	notAfter := now.Add(issuer.life)
+	if limit := issuer.cert.NotAfter; notAfter.After(limit) {
 		notAfter = limit
 	}
 	cert := &x509.Certificate{
 		SerialNumber:          serial,
 		Subject:               pkix.Name{CommonName: leaf.CommonName},
-		NotBefore:             now.Add(-clockSkew),
+		NotBefore:             now.Add(-backdate(issuer.life)),
 		NotAfter:              notAfter,
 		KeyUsage:              x509.KeyUsageDigitalSignature,
 		BasicConstraintsValid: true,

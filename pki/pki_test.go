@@ -102,7 +102,7 @@ func TestIdentities(t *testing.T) {
 		if test.noHostWant != "" && cert.VerifyHostname(test.noHostWant) == nil {
 			t.Errorf("%s serves as %s", test.name, test.noHostWant)
 		}
-		if life := cert.NotAfter.Sub(testTime); life != LeafLife {
+		if life := cert.NotAfter.Sub(testTime); life != DefaultLeafLife {
 			t.Errorf("%s lives %v", test.name, life)
 		}
 	}
@@ -136,19 +136,19 @@ func TestEnsureLeafKeepsAndRenews(t *testing.T) {
 	}
 	leaf := PeerLeaf("m1", "10.0.0.1")
 	first := serial(ca, leaf, testTime)
-	if serial(ca, leaf, testTime.Add(LeafLife/2)) != first {
+	if serial(ca, leaf, testTime.Add(DefaultLeafLife/2)) != first {
 		t.Error("renewed at half its life")
 	}
-	second := serial(ca, leaf, testTime.Add(LeafLife*3/4))
+	second := serial(ca, leaf, testTime.Add(DefaultLeafLife*3/4))
 	if second == first {
 		t.Error("not renewed at three quarters of its life")
 	}
-	third := serial(ca, PeerLeaf("m1", "10.0.0.2"), testTime.Add(LeafLife*3/4))
+	third := serial(ca, PeerLeaf("m1", "10.0.0.2"), testTime.Add(DefaultLeafLife*3/4))
 	if third == second {
 		t.Error("not renewed for another address")
 	}
 	other, _ := NewCA("other", testTime)
-	if serial(other, PeerLeaf("m1", "10.0.0.2"), testTime.Add(LeafLife*3/4)) == third {
+	if serial(other, PeerLeaf("m1", "10.0.0.2"), testTime.Add(DefaultLeafLife*3/4)) == third {
 		t.Error("kept a certificate of another CA")
 	}
 }
@@ -169,18 +169,18 @@ func TestSourceFollowsItsFiles(t *testing.T) {
 	if err := WritePair(dir, "peer", certPEM, keyPEM); err != nil {
 		t.Fatal(err)
 	}
-	certFile, keyFile := LeafFiles(dir, "peer")
-	if err := os.Chtimes(certFile, testTime, testTime); err != nil {
+	file := PairFile(dir, "peer")
+	if err := os.Chtimes(file, testTime, testTime); err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(2 * sourceCheck)
 	if cn := source.Certificate().Leaf.Subject.CommonName; cn != "new" {
 		t.Errorf("serves %q after its files were replaced", cn)
 	}
-	if err := os.Remove(keyFile); err != nil {
+	if err := os.WriteFile(file, certPEM, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chtimes(certFile, testTime, testTime.Add(time.Hour)); err != nil {
+	if err := os.Chtimes(file, testTime, testTime.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(2 * sourceCheck)

@@ -1,13 +1,14 @@
 package pki
 
 import (
+	"context"
+	"crypto/ecdsa"
 	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
 	"net"
 	"os"
-	"path/filepath"
 	"sync"
 	"time"
 )
@@ -15,22 +16,19 @@ import (
 // sourceCheck is how often, at most, a handshake looks whether the files have changed.
 const sourceCheck = 5 * time.Second
 
-// renewBefore is the share of a certificate's life that must be left for EnsureLeaf to keep it.
-const renewBefore = LeafLife / 3
-
 // Source hands a certificate to TLS handshakes and follows its files: after they were replaced, new
 // connections use the new certificate, with no restart. Safe for concurrent use.
 type Source struct {
-	certFile, keyFile string
-	now               func() time.Time
+	now func() time.Time
 
-	mu       sync.Mutex
-	cert     *tls.Certificate
-	modified time.Time
-	checked  time.Time
+	mu                sync.Mutex
+	certFile, keyFile string
+	cert              *tls.Certificate
+	modified          time.Time
+	checked           time.Time
 }
 
-// OpenSource loads a certificate and its key from PEM files.
+// OpenSource loads a certificate and its key from PEM files; both may be in one.
 func OpenSource(certFile, keyFile string) (*Source, error) {
 	s := &Source{certFile: certFile, keyFile: keyFile, now: time.Now}
 	if err := s.load(); err != nil {
@@ -48,39 +46,35 @@ func NewSource(certPEM, keyPEM []byte) (*Source, error) {
 	return &Source{cert: &cert, now: time.Now}, nil
 }
 
-// EnsureLeaf opens the pair name.crt and name.key in dir, and first makes or renews it when it is
-// missing, belongs to another authority, is for other hosts or is past two thirds of its life.
+// EnsureLeaf opens the pair called name in dir, and first makes or renews it when it is missing, can't be used, belongs
+// to another authority, is for other hosts, lives longer than this authority has it or is past two thirds of its life.
 func (ca *CA) EnsureLeaf(dir, name string, leaf Leaf, now time.Time) (*Source, error) {
-	certFile, keyFile := LeafFiles(dir, name)
-	source, err := OpenSource(certFile, keyFile)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
-	}
+	source, err := openPair(dir, name)
 	if err == nil && ca.stillGood(source.cert, leaf, now) {
 		return source, nil
 	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, errBadPair) {
+		return nil, err
+	}
+	source = &Source{now: time.Now}
+	return source, ca.reissue(dir, name, leaf, source, now)
+}
+
+// reissue makes a new pair, and has its source use it.
+func (ca *CA) reissue(dir, name string, leaf Leaf, source *Source, now time.Time) error {
 	certPEM, keyPEM, err := ca.IssuePair(leaf, now)
 	if err != nil {
-		return nil, err
-	}
-	if err := WritePair(dir, name, certPEM, keyPEM); err != nil {
-		return nil, err
-	}
-	return OpenSource(certFile, keyFile)
-}
-
-// WritePair stores a certificate and its key as name.crt and name.key in dir.
-func WritePair(dir, name string, certPEM, keyPEM []byte) error {
-	certFile, keyFile := LeafFiles(dir, name)
-	if err := WriteFile(keyFile, keyPEM); err != nil {
 		return err
 	}
-	return WriteFile(certFile, certPEM)
+	return source.replace(dir, name, certPEM, keyPEM)
 }
 
-// LeafFiles are the paths that WritePair and EnsureLeaf use.
-func LeafFiles(dir, name string) (certFile, keyFile string) {
-	return filepath.Join(dir, name+".crt"), filepath.Join(dir, name+".key")
+// Renewal is how a pair that EnsureLeaf has opened is renewed, with the authority's key.
+func (ca *CA) Renewal(kind, dir, name string, leaf Leaf, source *Source) Renewal {
+	return Renewal{
+		Certificates: []Certificate{{Kind: kind, Source: source}},
+		Renew:        func(context.Context) error { return ca.reissue(dir, name, leaf, source, source.now()) },
+	}
 }
 
 func (ca *CA) stillGood(cert *tls.Certificate, leaf Leaf, now time.Time) bool {
@@ -92,7 +86,8 @@ func (ca *CA) stillGood(cert *tls.Certificate, leaf Leaf, now time.Time) bool {
 			return false
 		}
 	}
-	return now.Add(renewBefore).Before(cert.Leaf.NotAfter)
+	const rounding = 2 * time.Second // certificates know whole seconds
+	return now.Before(dueAt(cert.Leaf)) && lifeOf(cert.Leaf) <= ca.life+rounding
 }
 
 // GetCertificate is a tls.Config callback.
@@ -122,6 +117,34 @@ func (s *Source) Certificate() *tls.Certificate {
 	return s.cert
 }
 
+// NotAfter is when the certificate in use ends.
+func (s *Source) NotAfter() time.Time { return s.Certificate().Leaf.NotAfter }
+
+// PEM is the pair in use; the key is a secret.
+func (s *Source) PEM() (certPEM, privatePEM []byte, err error) {
+	cert := s.Certificate()
+	key, ok := cert.PrivateKey.(*ecdsa.PrivateKey)
+	if !ok {
+		return nil, nil, fmt.Errorf("private key is a %T, want ECDSA", cert.PrivateKey)
+	}
+	for _, der := range cert.Certificate {
+		certPEM = append(certPEM, encodePEM(pemCertificate, der)...)
+	}
+	privatePEM, err = keyPEM(key)
+	return certPEM, privatePEM, err
+}
+
+// replace stores a new pair under name in dir and uses it from the next handshake on.
+func (s *Source) replace(dir, name string, certPEM, keyPEM []byte) error {
+	if err := WritePair(dir, name, certPEM, keyPEM); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.certFile, s.keyFile = PairFile(dir, name), PairFile(dir, name)
+	return s.load()
+}
+
 // load reads both files. The caller holds mu, or owns the source alone.
 func (s *Source) load() error {
 	info, err := os.Stat(s.certFile)
@@ -138,7 +161,7 @@ func (s *Source) load() error {
 	}
 	cert, err := tls.X509KeyPair(certPEM, keyPEM)
 	if err != nil {
-		return fmt.Errorf("%s and %s: %w", s.certFile, s.keyFile, err)
+		return fmt.Errorf("%w: %s and %s: %w", errBadPair, s.certFile, s.keyFile, err)
 	}
 	s.cert, s.modified, s.checked = &cert, info.ModTime(), s.now()
 	return nil

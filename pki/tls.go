@@ -13,6 +13,7 @@ const (
 	ProtocolRaft = "ctlplane-raft/1" // Raft's own messages, between masters
 	ProtocolGRPC = "h2"              // gRPC
 	ProtocolJoin = "ctlplane-join/1" // the join handshake; needs no certificate
+	ProtocolNode = "ctlplane-node/1" // what a node asks of a master; needs a node's certificate
 )
 
 // PeerServer configures a master's peer port. A caller needs a peer's certificate (a node's or an
@@ -74,20 +75,41 @@ func Client(source *Source, ca *CA, protocols ...string) *tls.Config {
 
 // WithJoin lets a server's port serve the join protocol beside its own, whose requirements stay as they
 // are: a caller that offers the join protocol gets that one alone, and is asked for no certificate.
-func WithJoin(config *tls.Config) *tls.Config {
-	join := &tls.Config{
+func WithJoin(config *tls.Config) *tls.Config { return alsoServing(config, joinServer(config)) }
+
+// WithEnrolment lets a server's port serve all that a node needs to be let in and to stay in: the join protocol, and
+// that of the nodes, which asks for a node's certificate.
+func WithEnrolment(config *tls.Config) *tls.Config {
+	return alsoServing(config, joinServer(config), &tls.Config{
+		MinVersion:       tls.VersionTLS13,
+		GetCertificate:   config.GetCertificate,
+		NextProtos:       []string{ProtocolNode},
+		ClientAuth:       tls.RequireAndVerifyClientCert,
+		ClientCAs:        config.ClientCAs,
+		VerifyConnection: requireOrganization(NodesOrganization),
+	})
+}
+
+func joinServer(config *tls.Config) *tls.Config {
+	return &tls.Config{
 		MinVersion:     tls.VersionTLS13, // older versions' exported keying material binds less
 		GetCertificate: config.GetCertificate,
 		NextProtos:     []string{ProtocolJoin},
 	}
-	both := config.Clone()
-	both.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
-		if slices.Contains(hello.SupportedProtos, ProtocolJoin) {
-			return join, nil
+}
+
+// alsoServing adds protocols with requirements of their own, one each; who offers one of them gets that alone.
+func alsoServing(config *tls.Config, others ...*tls.Config) *tls.Config {
+	all := config.Clone()
+	all.GetConfigForClient = func(hello *tls.ClientHelloInfo) (*tls.Config, error) {
+		for _, other := range others {
+			if slices.Contains(hello.SupportedProtos, other.NextProtos[0]) {
+				return other, nil
+			}
 		}
 		return nil, nil
 	}
-	return both
+	return all
 }
 
 func requireOrganization(organization string) func(tls.ConnectionState) error {

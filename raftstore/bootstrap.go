@@ -45,6 +45,8 @@ type BootstrapConfig struct {
 	PeerURLs, ClientURLs []string
 	// ClientInsecure says that the client port is in plain text, for those who are told where it is.
 	ClientInsecure bool
+	// LeafLife is how long the certificates live that this master issues; 0: pki.DefaultLeafLife.
+	LeafLife time.Duration
 
 	// Member is passed on to Open; Bootstrap fills in identity, directory, listener and certificates.
 	Member Config
@@ -62,6 +64,8 @@ type Cluster struct {
 	Created, Joined bool
 	// JoinServer serves the join protocol; on the API port, too, it is for the caller to use.
 	JoinServer *pki.JoinServer
+	// Peer is the member's certificate towards its peers, which is for the caller to keep renewed.
+	Peer pki.Renewal
 }
 
 // PKIDir is where a master keeps certificates and keys.
@@ -336,10 +340,15 @@ func (b *bootstrap) open(cluster *Cluster, identity Identity) (*Cluster, error) 
 	if err != nil {
 		return nil, err
 	}
-	source, err := cluster.CA.EnsureLeaf(b.pki, "peer", pki.PeerLeaf(identity.Name, host), b.Now())
+	if b.LeafLife != 0 {
+		cluster.CA = cluster.CA.WithLeafLife(b.LeafLife)
+	}
+	leaf := pki.PeerLeaf(identity.Name, host)
+	source, err := cluster.CA.EnsureLeaf(b.pki, "peer", leaf, b.Now())
 	if err != nil {
 		return nil, err
 	}
+	cluster.Peer = cluster.CA.Renewal("peer", b.pki, "peer", leaf, source)
 	listener, err := b.listen()
 	if err != nil {
 		return nil, err

@@ -126,8 +126,8 @@ func newUserFiles(t *testing.T) func(name string) *pki.PeerSecurity {
 		if _, err := ca.EnsureLeaf(dir, name, pki.Leaf{CommonName: name, Hosts: []string{"127.0.0.1"}, Client: true, Server: true}, time.Now()); err != nil {
 			t.Fatal(err)
 		}
-		certFile, keyFile := pki.LeafFiles(dir, name)
-		bundle, err := files.Open(files.Settings{CertFile: certFile, KeyFile: keyFile, TrustedCAFile: filepath.Join(dir, "ca.crt"), ClientCertAuth: true})
+		pair := pki.PairFile(dir, name)
+		bundle, err := files.Open(files.Settings{CertFile: pair, KeyFile: pair, TrustedCAFile: filepath.Join(dir, "ca.crt"), ClientCertAuth: true})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 
@@ -39,6 +40,10 @@ type Config struct {
 	// Heartbeat is how often the node says that it lives; 0 is the agent's default.
 	Heartbeat time.Duration
 	Logger    *slog.Logger
+	// Metrics are shown by the agent's server beside its own.
+	Metrics []prometheus.Collector
+	// MastersChanged, when set, is called when the masters may be others than before.
+	MastersChanged func()
 	// Ready is called once the cluster sees the node ready.
 	Ready func()
 }
@@ -71,7 +76,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		NodeName: cfg.Name, NodeIP: cfg.IP, DataDir: agentDir(cfg.DataDir), Objects: cfg.Objects,
 		Runtime: runtime, Images: runtime, Network: pods, Ready: pods.Ready,
 		ServingTLS: cfg.TLS, ListenAddr: cfg.Listen, HeartbeatInterval: cfg.Heartbeat, Labels: cfg.Labels,
-		Version: cfg.Version, Logger: cfg.Logger,
+		Version: cfg.Version, Metrics: cfg.Metrics, Logger: cfg.Logger,
 	})
 	if err != nil {
 		return err
@@ -80,6 +85,9 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	parts.Go(func() error { return node.Run(ctx) })
 	parts.Go(func() error { return services.Run(ctx) })
 	parts.Go(func() error { awaitReady(ctx, cfg); return nil })
+	if cfg.MastersChanged != nil {
+		parts.Go(func() error { watchMasters(ctx, cfg.Objects, cfg.MastersChanged); return nil })
+	}
 	return parts.Wait()
 }
 

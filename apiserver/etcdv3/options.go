@@ -29,6 +29,9 @@ type ServerConfig struct {
 	// KeepaliveMinTime is how often a client may ping at most. KeepaliveInterval is how often a quiet one is pinged, and
 	// KeepaliveTimeout how long it may take to answer. 0 are etcd's defaults; an interval below 0 pings nobody.
 	KeepaliveMinTime, KeepaliveInterval, KeepaliveTimeout time.Duration
+	// ConnectionAge is when a client is asked to make a new connection, on which it shows the certificate that it has by
+	// then. Calls and streams that have begun go on on the old one. 0: never.
+	ConnectionAge time.Duration
 	// SlowCall is how long a call with one request and one answer may take before Logger is told; 0: as long as it likes.
 	SlowCall time.Duration
 	Logger   *slog.Logger // nil: nothing is logged
@@ -86,7 +89,7 @@ func ServerOptions(c ServerConfig) []grpc.ServerOption {
 		grpc.NumStreamWorkers(streamWorkers),
 		// etcd's clients may ping every 5 s, also while nothing is going on.
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: c.KeepaliveMinTime, PermitWithoutStream: true}),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: c.KeepaliveInterval, Timeout: c.KeepaliveTimeout}),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: c.KeepaliveInterval, Timeout: c.KeepaliveTimeout, MaxConnectionAge: c.ConnectionAge}),
 	}
 	var unary []grpc.UnaryServerInterceptor
 	var stream []grpc.StreamServerInterceptor

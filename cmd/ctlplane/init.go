@@ -13,6 +13,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/logging"
 	"github.com/ctlplane/ctlplane/master"
+	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
 
@@ -62,6 +63,7 @@ func (f *masterFlags) addCommon(command *cobra.Command) {
 	flags.StringVar(&f.config.APIAddr, "api-addr", "", "host:port for the Kubernetes API (default: the peer address's host, port 6443)")
 	flags.BoolVar(&f.config.KVInsecure, "kv-insecure", false, "open the client port in plain text, for benchmarks; whoever reaches it may read and write everything")
 	flags.StringVar(&f.config.LogStore, "log-store", "", "where the Raft log is kept: wal or boltdb (default wal)")
+	flags.DurationVar(&f.config.CertLifetime, "cert-lifetime", pki.DefaultLeafLife, "how long certificates live that this master issues; all are renewed at two thirds of it; give all masters the same")
 	f.token.add(command, "the secret that all masters share")
 	f.log.add(command)
 }

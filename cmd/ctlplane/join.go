@@ -1,23 +1,19 @@
 package main
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/netip"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/ctlplane/ctlplane/agent"
 	"github.com/ctlplane/ctlplane/agent/machine"
-	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/master"
-	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
 
@@ -26,13 +22,12 @@ const defaultAgentPort = "10250"
 // joinFlags are the flags of `ctlplane join`.
 type joinFlags struct {
 	masterFlags
-	master      bool
-	nodeIP      string
-	agentAddr   string
-	runtime     string
-	labels      map[string]string
-	heartbeat   time.Duration
-	clusterCIDR string
+	master    bool
+	nodeIP    string
+	agentAddr string
+	runtime   string
+	labels    map[string]string
+	heartbeat time.Duration
 }
 
 func newJoin() *cobra.Command {
@@ -43,7 +38,9 @@ func newJoin() *cobra.Command {
 		Long: `Add this machine to a cluster, as a node or with --master as a master, in the foreground.
 
 SERVER is any master's address: its API port for a node (default port 6443), its peer port for a master (default 2380).
-The token is needed the first time only. The same command again is a restart; a node's containers keep running meanwhile.`,
+The token is needed the first time only. The same command again is a restart; a node's containers keep running meanwhile.
+A node renews its certificates by itself. One that was away until its certificate ended needs a token once more; it keeps
+what it runs and holds.`,
 		Example: `  ctlplane join 10.0.0.1 --token-file node-token
   ctlplane join 10.0.0.1 --master --token-file master-token`,
 		GroupID: groupCluster,
@@ -62,8 +59,7 @@ The token is needed the first time only. The same command again is a restart; a 
 	flags.StringVar(&f.agentAddr, "agent-addr", ":"+defaultAgentPort, "where the agent listens for the API server")
 	flags.StringVar(&f.runtime, "runtime", "auto", "container runtime: auto or embedded")
 	flags.StringToStringVar(&f.labels, "labels", nil, "labels of the node, key=value")
-	flags.DurationVar(&f.heartbeat, "heartbeat", 0, "how often the node says that it is alive (default 2s)")
-	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "10.42.0.0/16", "the pods' addresses, as the masters have it")
+	flags.DurationVar(&f.heartbeat, "heartbeat", agent.DefaultHeartbeat, "how often the node says that it is alive")
 	return command
 }
 
@@ -91,9 +87,6 @@ func (f *joinFlags) runNode(cmd *cobra.Command, server string) error {
 		Name: f.config.Name, DataDir: dataDir(cmd), Version: version,
 		Listen: f.agentAddr, Labels: f.labels, Heartbeat: f.heartbeat, Logger: log,
 	}
-	if config.ClusterCIDR, err = netip.ParsePrefix(f.clusterCIDR); err != nil {
-		return fmt.Errorf("--cluster-cidr: %w", err)
-	}
 	if config.Name == "" {
 		if config.Name, err = os.Hostname(); err != nil {
 			return err
@@ -107,46 +100,10 @@ func (f *joinFlags) runNode(cmd *cobra.Command, server string) error {
 	if err != nil {
 		return err
 	}
-	conn, err := client.Connect(cmd.Context(), client.Config{
-		Endpoints: clientEndpoints(enrolment), TLS: pki.Client(enrolment.Client, enrolment.CA), Logger: log,
-	})
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	config.Objects = conn.Objects()
-	config.TLS = pki.Server(enrolment.Serving, enrolment.CA, tls.RequireAndVerifyClientCert, "h2", "http/1.1")
 	config.Ready = func() {
 		fmt.Fprintf(cmd.OutOrStdout(), "node %s is ready at %s\nnext:  %s get nodes   (on a master)\n", config.Name, config.IP, cmd.Root().Name())
 	}
-	return machine.Run(cmd.Context(), config)
-}
-
-// enrol finds the node's place in the cluster: the one that it has, or with the token a new one.
-func (f *joinFlags) enrol(cmd *cobra.Command, server, dir, name string, ip netip.Addr, log *slog.Logger) (*pki.Enrolment, error) {
-	dir = filepath.Join(dir, "pki")
-	enrolment, ok, err := pki.LoadEnrolment(dir)
-	if err != nil {
-		return nil, err
-	}
-	if ok {
-		if enrolment.Name != name {
-			return nil, fmt.Errorf("%s is the data directory of node %q: start it under that name, or use another --data-dir for node %q", dir, enrolment.Name, name)
-		}
-		return enrolment, nil
-	}
-	text, err := f.token.read(cmd.Context(), cmd.InOrStdin())
-	if err != nil {
-		return nil, err
-	}
-	if text == "" {
-		return nil, errors.New("a node needs a token to join: make one on a master with `ctlplane token create` and give it with --token-file")
-	}
-	token, err := pki.ParseToken(text)
-	if err != nil {
-		return nil, err
-	}
-	return pki.Enrol(cmd.Context(), dir, server, token, pki.JoinRequest{Name: name, Hosts: []string{name, ip.String()}}, log)
+	return runEnrolled(cmd.Context(), config, enrolment)
 }
 
 // ownAddress is the node's address: what it was told, or the one that its way to the server starts at.
@@ -164,16 +121,6 @@ func (f *joinFlags) ownAddress(server string) (netip.Addr, error) {
 	}
 	defer way.Close()
 	return way.LocalAddr().(*net.UDPAddr).AddrPort().Addr().Unmap(), nil
-}
-
-func clientEndpoints(e *pki.Enrolment) []string {
-	var endpoints []string
-	for _, member := range e.Members {
-		if member.ClientAddress != "" {
-			endpoints = append(endpoints, member.ClientAddress)
-		}
-	}
-	return endpoints
 }
 
 // withPort completes an address, with or without a scheme before it.
