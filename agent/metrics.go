@@ -9,6 +9,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/ctlplane/ctlplane/agent/pods"
+	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/logging"
 )
 
@@ -32,6 +33,7 @@ func newMetrics(manager *pods.Manager, runtime Runtime) *prometheus.Registry {
 		collector{manager, runtime},
 	)
 	registry.MustRegister(logging.Metrics()...)
+	registry.MustRegister(client.Metrics()...)
 	return registry
 }
 

@@ -21,19 +21,24 @@ import (
 )
 
 const (
-	maxPendingEvents = 4096            // distinct events that wait to be written; more are dropped
+	maxPendingEvents = 4096            // distinct events that wait to be written; more are combined
+	maxCombined      = 256             // combined events that wait beside those; more are dropped
 	maxKnownEvents   = 4096            // written events whose count a repeat raises
 	eventWriters     = 8               // writes in flight, so that a store with group commit takes them together
 	eventAttempts    = 3               // how often a write is tried before the event is dropped
 	eventRetryDelay  = 1 * time.Second // between the tries
 	maxEventMessage  = 1024            // bytes, as the API server checks
+	lossPeriod       = time.Minute     // in which the log is told once of events that were lost
+	combinedPrefix   = "(combined from similar events): "
 )
 
 // Recorder tells users what happened to an object, as Events beside it.
 //
-//  1. Event never blocks and never fails: what can't be written in time is dropped and counted.
+//  1. Event never blocks and never fails: what can't be written is dropped and counted.
 //  2. The same thing told again raises the count of the Event that is there instead of making another.
-//  3. Only Run writes, a few events at a time; at most maxPendingEvents distinct ones wait for it.
+//  3. Only Run writes, a few events at a time; at most maxPendingEvents distinct ones wait for it. What
+//     comes beyond is combined: the same reason, told of objects of one kind in one namespace, is one
+//     Event about the first of them, with the latest message and their count.
 //  4. One event is never written by two at a time: its repeats wait until it is there to be counted up.
 //
 // Host and Logger may be set before the recorder is first used. Event is safe for concurrent use.
@@ -47,6 +52,7 @@ type Recorder struct {
 	known     *lru.Cache // eventKey → knownEvent
 	names     atomic.Int64
 	dropped   atomic.Int64
+	loss      loss
 
 	mu      sync.Mutex
 	pending map[eventKey]*pendingEvent // what waits, and what is being written
@@ -63,7 +69,8 @@ type eventKey struct {
 
 type pendingEvent struct {
 	regarding   corev1.ObjectReference
-	count       int32 // reports that are not written yet; 0: it is being written, and nothing new came
+	combined    string // the latest message, when this stands for many objects' events
+	count       int32  // reports that are not written yet; 0: it is being written, and nothing new came
 	first, last metav1.Time
 }
 
@@ -102,7 +109,7 @@ func (r *Recorder) Event(obj runtime.Object, eventType, reason, message string) 
 	}
 	now := metav1.NewTime(r.clock.Now())
 	if !r.enqueue(key, regarding, now) {
-		r.drop(reason, fmt.Errorf("%d events are waiting already", maxPendingEvents))
+		r.drop(reason, fmt.Errorf("%d events are waiting already", maxPendingEvents+maxCombined))
 	}
 }
 
@@ -147,13 +154,41 @@ func (r *Recorder) enqueue(key eventKey, regarding corev1.ObjectReference, now m
 		event.last = now
 		return true
 	}
-	if len(r.pending) >= maxPendingEvents {
-		return false
+	if len(r.pending) < maxPendingEvents {
+		r.add(key, &pendingEvent{regarding: regarding, count: 1, first: now, last: now})
+		return true
 	}
-	r.pending[key] = &pendingEvent{regarding: regarding, count: 1, first: now, last: now}
+	return r.combine(key, regarding, now)
+}
+
+// combine lets one event tell what many objects have to say, when too many wait for each to have its own.
+func (r *Recorder) combine(key eventKey, regarding corev1.ObjectReference, now metav1.Time) bool {
+	message := combinedPrefix + key.message
+	if len(message) > maxEventMessage {
+		message = message[:maxEventMessage-3] + "..."
+	}
+	key = eventKey{kind: key.kind, namespace: key.namespace, eventType: key.eventType, reason: key.reason}
+	event, ok := r.pending[key]
+	switch {
+	case !ok && len(r.pending) >= maxPendingEvents+maxCombined:
+		return false
+	case !ok:
+		r.add(key, &pendingEvent{regarding: regarding, combined: message, count: 1, first: now, last: now})
+	default:
+		if event.count == 0 {
+			event.first = now
+		}
+		event.count++
+		event.last, event.combined = now, message
+	}
+	combinedEvents.WithLabelValues(r.component).Inc()
+	return true
+}
+
+func (r *Recorder) add(key eventKey, event *pendingEvent) {
+	r.pending[key] = event
 	r.order = append(r.order, key)
 	r.notify()
-	return true
 }
 
 // dequeue takes the oldest event to be written. It stays pending, for its repeats, until written.
@@ -194,9 +229,29 @@ func (r *Recorder) notify() {
 
 func (r *Recorder) drop(reason string, err error) {
 	r.dropped.Add(1)
-	if r.Logger != nil {
-		r.Logger.Warn("an event was lost", "component", r.component, "reason", reason, "error", err)
+	lostEvents.WithLabelValues(r.component).Inc()
+	if count, tell := r.loss.add(r.clock.Now()); tell && r.Logger != nil {
+		r.Logger.Warn("events were lost", "component", r.component, "count", count, "latestReason", reason, "error", err)
 	}
+}
+
+// loss tells when the log is to be told of events that were lost: at once, and then once in lossPeriod.
+type loss struct {
+	mu     sync.Mutex
+	untold int
+	told   time.Time
+}
+
+// add counts one; when it is time to tell, it gives the number of those that were not told of.
+func (l *loss) add(now time.Time) (count int, tell bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.untold++
+	if !l.told.IsZero() && now.Sub(l.told) < lossPeriod {
+		return 0, false
+	}
+	count, l.untold, l.told = l.untold, 0, now
+	return count, true
 }
 
 func (r *Recorder) writeWithRetry(ctx context.Context, key eventKey, event pendingEvent) {
@@ -235,7 +290,11 @@ func (r *Recorder) write(ctx context.Context, key eventKey, event pendingEvent) 
 
 func (r *Recorder) countUp(ctx context.Context, key eventKey, known knownEvent, event pendingEvent) error {
 	known.count += event.count
-	patch, err := json.Marshal(map[string]any{"count": known.count, "lastTimestamp": event.last})
+	change := map[string]any{"count": known.count, "lastTimestamp": event.last}
+	if event.combined != "" {
+		change["message"] = event.combined
+	}
+	patch, err := json.Marshal(change)
 	if err != nil {
 		return err
 	}
@@ -250,13 +309,17 @@ func (r *Recorder) newEvent(key eventKey, event pendingEvent) *corev1.Event {
 	if namespace == "" {
 		namespace = metav1.NamespaceDefault
 	}
-	name := fmt.Sprintf("%.230s.%x", key.name, event.first.UnixNano()+r.names.Add(1))
+	message := key.message
+	if event.combined != "" {
+		message = event.combined
+	}
+	name := fmt.Sprintf("%.230s.%x", event.regarding.Name, event.first.UnixNano()+r.names.Add(1))
 	return &corev1.Event{
 		ObjectMeta:          metav1.ObjectMeta{Namespace: namespace, Name: name},
 		InvolvedObject:      event.regarding,
 		Type:                key.eventType,
 		Reason:              key.reason,
-		Message:             key.message,
+		Message:             message,
 		Source:              corev1.EventSource{Component: r.component, Host: r.Host},
 		ReportingController: r.component,
 		ReportingInstance:   r.Host,

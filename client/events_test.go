@@ -3,6 +3,9 @@ package client_test
 import (
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 	"time"
 
@@ -141,4 +144,67 @@ func TestRecorderRetriesAndDrops(t *testing.T) {
 	failing <- apierrors.NewServiceUnavailable("no leader")
 	recorder.Event(pod, corev1.EventTypeNormal, "Three", "")
 	waitForEvents(t, c, func(events []*corev1.Event) bool { return len(events) == 2 })
+}
+
+// TestEventsOfManyPodsAreCombined: when 5,000 pods were placed at once, 858 of their events were lost, and the log said so 858 times.
+func TestEventsOfManyPodsAreCombined(t *testing.T) {
+	const pods = 5000
+	c := clienttest.New()
+	var log strings.Builder
+	recorder := client.NewRecorder(c, "scheduler", testclock.NewFakeClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)))
+	recorder.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	for i := range pods { // before anything is written
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "web", Name: fmt.Sprint("pod-", i)}}
+		recorder.Event(pod, corev1.EventTypeNormal, "Scheduled", fmt.Sprintf("Successfully assigned pod-%d", i))
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); recorder.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	told := func(events []*corev1.Event) (sum int) {
+		for _, event := range events {
+			sum += int(event.Count)
+		}
+		return sum
+	}
+	events := waitForEvents(t, c, func(events []*corev1.Event) bool { return told(events) >= pods })
+	if n := told(events); n != pods || recorder.Dropped() != 0 || log.Len() > 0 {
+		t.Errorf("events tell of %d pods, %d were dropped, the log says %q", n, recorder.Dropped(), &log)
+	}
+	var combined []*corev1.Event
+	for _, event := range events {
+		if event.Count > 1 {
+			combined = append(combined, event)
+		}
+	}
+	if len(combined) != 1 {
+		t.Fatalf("%d events are combined ones, want 1", len(combined))
+	}
+	if event := combined[0]; event.Message != "(combined from similar events): Successfully assigned pod-4999" || event.Reason != "Scheduled" || event.InvolvedObject.Name == "" {
+		t.Errorf("the combined event is %+v", event)
+	}
+}
+
+// TestLostEventsAreToldOnce in a period, with their number.
+func TestLostEventsAreToldOnce(t *testing.T) {
+	clock := testclock.NewFakeClock(time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC))
+	var log strings.Builder
+	recorder := client.NewRecorder(clienttest.New(), "tester", clock)
+	recorder.Logger = slog.New(slog.NewTextHandler(&log, nil))
+	lose := func() {
+		for i := range 10_000 {
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: fmt.Sprint("namespace-", i), Name: "a"}}
+			recorder.Event(pod, corev1.EventTypeNormal, "Scheduled", "to a node")
+		}
+	}
+	lose()
+	first := recorder.Dropped()
+	clock.Step(time.Minute)
+	recorder.Event(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: "a"}}, corev1.EventTypeNormal, "Pulled", "an image")
+	if n := strings.Count(log.String(), "\n"); first == 0 || n != 2 {
+		t.Fatalf("%d events were lost, and %d lines tell of it:\n%s", first, n, &log)
+	}
+	if want := fmt.Sprintf("count=%d", first); !strings.Contains(log.String(), want) {
+		t.Errorf("the log does not say %s, those after the first and the one now:\n%s", want, &log)
+	}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/port"
+	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/logging"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
@@ -26,6 +27,7 @@ func newMetrics(m *raftstore.Member) (*prometheus.Registry, http.Handler) {
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "os_fd_limit", Help: "How many file descriptors may be open."}, maxFiles),
 	)
 	metrics.MustRegister(logging.Metrics()...)
+	metrics.MustRegister(client.Metrics()...)
 	return metrics, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})
 }
 
