@@ -72,12 +72,7 @@ func (a *Agent) prepare() error {
 		Allocatable: func() corev1.ResourceList { return a.allocatable }, Capacity: func() corev1.ResourceList { return a.capacity },
 		ClusterDNS: a.cfg.ClusterDNS, ClusterDomain: a.cfg.ClusterDomain, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
 	})
-	a.metrics = newMetrics(a.pods, a.cfg.Runtime)
-	for _, more := range a.cfg.Metrics {
-		if err := a.metrics.Register(more); err != nil {
-			return fmt.Errorf("metrics: %w", err)
-		}
-	}
+	a.metrics = newMetrics(a.pods, a.cfg.Runtime, a.cfg.Metrics)
 	if a.listener, err = net.Listen("tcp", a.cfg.ListenAddr); err != nil {
 		return fmt.Errorf("the agent's server can't listen: %w; choose another address, or end what uses it", err)
 	}

@@ -76,10 +76,10 @@ type Config struct {
 	// ClusterDNS and ClusterDomain are what pods resolve names with; without ClusterDNS they use the node's.
 	ClusterDNS    string
 	ClusterDomain string
+	// Metrics are served beside the agent's own.
+	Metrics []prometheus.Collector
 	// Version is ctlplane's version, for the node's status.
 	Version string
-	// Metrics are shown by the agent's server beside its own.
-	Metrics []prometheus.Collector
 	Clock   clock.Clock
 	Logger  *slog.Logger
 }

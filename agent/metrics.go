@@ -26,7 +26,7 @@ type collector struct {
 	runtime Runtime
 }
 
-func newMetrics(manager *pods.Manager, runtime Runtime) *prometheus.Registry {
+func newMetrics(manager *pods.Manager, runtime Runtime, others []prometheus.Collector) *prometheus.Registry {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
@@ -34,6 +34,7 @@ func newMetrics(manager *pods.Manager, runtime Runtime) *prometheus.Registry {
 	)
 	registry.MustRegister(logging.Metrics()...)
 	registry.MustRegister(client.Metrics()...)
+	registry.MustRegister(others...)
 	return registry
 }
 

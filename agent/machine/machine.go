@@ -76,7 +76,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		NodeName: cfg.Name, NodeIP: cfg.IP, DataDir: agentDir(cfg.DataDir), Objects: cfg.Objects,
 		Runtime: runtime, Images: runtime, Network: pods, Ready: pods.Ready,
 		ServingTLS: cfg.TLS, ListenAddr: cfg.Listen, HeartbeatInterval: cfg.Heartbeat, Labels: cfg.Labels,
-		Version: cfg.Version, Metrics: cfg.Metrics, Logger: cfg.Logger,
+		Version: cfg.Version, Metrics: append([]prometheus.Collector{pods.Metrics(), services.Metrics()}, cfg.Metrics...), Logger: cfg.Logger,
 	})
 	if err != nil {
 		return err

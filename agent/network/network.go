@@ -16,10 +16,14 @@ import (
 	"net/netip"
 	"path/filepath"
 	"sync"
+	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/cache"
+	"k8s.io/utils/clock"
 
+	"github.com/ctlplane/ctlplane/agent/reconcile"
 	"github.com/ctlplane/ctlplane/client"
 )
 
@@ -37,8 +41,17 @@ type Config struct {
 	ClusterCIDR netip.Prefix
 	// Dir keeps the addresses in use over a restart of the agent.
 	Dir    string
+	Clock  clock.Clock // nil for the real one
 	Logger *slog.Logger
 }
+
+const (
+	// settle is how long changes of nodes are gathered: many come at once when a cluster starts.
+	settle = 20 * time.Millisecond
+	// resync is how often the routes are looked at though no node has changed: the kernel drops those through a link that
+	// goes down.
+	resync = time.Minute
+)
 
 // Network is a node's pod network. Its methods are safe for concurrent use.
 //
@@ -50,8 +63,8 @@ type Network struct {
 	log      *slog.Logger
 	shared   *client.Informers
 	nodes    cache.SharedIndexInformer
-	changed  chan struct{} // holds one token while the nodes are newer than the routes
-	mu       sync.Mutex    // orders changes of the kernel's state and guards podRange
+	loop     *reconcile.Loop
+	mu       sync.Mutex // orders changes of the kernel's state and guards podRange
 	podRange netip.Prefix
 	leases   *addresses
 }
@@ -64,17 +77,19 @@ func New(cfg Config) (*Network, error) {
 	}
 	shared := client.NewInformers(cfg.Objects)
 	n := &Network{
-		cfg:     cfg,
-		log:     cfg.Logger,
-		shared:  shared,
-		nodes:   client.InformerFor[*corev1.Node](shared),
-		changed: make(chan struct{}, 1),
-		leases:  leases,
+		cfg:    cfg,
+		log:    cfg.Logger,
+		shared: shared,
+		nodes:  client.InformerFor[*corev1.Node](shared),
+		leases: leases,
 	}
+	n.loop = reconcile.New(reconcile.Config{
+		Name: "the pod network", Sync: n.reconcile, Settle: settle, Resync: resync, Clock: cfg.Clock, Logger: cfg.Logger,
+	})
 	_, err = n.nodes.AddEventHandler(cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { n.mark() },
-		UpdateFunc: func(any, any) { n.mark() },
-		DeleteFunc: func(any) { n.mark() },
+		AddFunc:    func(any) { n.loop.Mark() },
+		UpdateFunc: func(any, any) { n.loop.Mark() },
+		DeleteFunc: func(any) { n.loop.Mark() },
 	})
 	return n, err
 }
@@ -87,20 +102,15 @@ func (n *Network) Run(ctx context.Context) error {
 		n.shared.Run(ctx)
 	}()
 	defer func() { <-stopped }()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-n.changed:
-			if err := n.reconcile(); err != nil {
-				n.log.Error("pod network is not complete", "err", err)
-			}
-		}
-	}
+	n.loop.Run(ctx)
+	return nil
 }
 
+// Metrics counts how often the network was brought in step with the cluster's nodes.
+func (n *Network) Metrics() prometheus.Collector { return n.loop }
+
 // reconcile brings bridge and routes in step with the nodes as they are known now.
-func (n *Network) reconcile() error {
+func (n *Network) reconcile(context.Context) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	var peers []peer
@@ -193,13 +203,6 @@ func (n *Network) Retain(ctx context.Context, live map[string]bool) error {
 		}
 	}
 	return errors.Join(failed...)
-}
-
-func (n *Network) mark() {
-	select {
-	case n.changed <- struct{}{}:
-	default:
-	}
 }
 
 func internalIP(node *corev1.Node) (netip.Addr, bool) {

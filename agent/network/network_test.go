@@ -11,7 +11,9 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -123,7 +125,7 @@ func bringUp(t *testing.T, h host, self *corev1.Node, all ...*corev1.Node) machi
 		if _, err := n.Setup(t.Context(), "pod", m.pod.path()); err != ErrNoRange {
 			t.Errorf("Setup before the range is known: %v, want ErrNoRange", err)
 		}
-		if err := n.reconcile(); err != nil {
+		if err := n.reconcile(t.Context()); err != nil {
 			t.Error(err)
 		}
 		if m.podIP, err = n.Setup(t.Context(), "pod", m.pod.path()); err != nil {
@@ -267,13 +269,72 @@ func TestRouteOfGoneNodeIsRemoved(t *testing.T) {
 		if err := m.network.nodes.GetStore().Delete(nodeB); err != nil {
 			t.Fatal(err)
 		}
-		if err := m.network.reconcile(); err != nil {
+		if err := m.network.reconcile(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if routes, err := ownRoutes(); err != nil || len(routes) != 0 {
 			t.Errorf("routes %v, %v: want none", routes, err)
 		}
 	})
+}
+
+// TestFailedRouteIsTriedAgain runs a network that can't reach a peer, and then makes the way: no node changes meanwhile.
+func TestFailedRouteIsTriedAgain(t *testing.T) {
+	a, b := newHost(t, "a"), newHost(t, "b")
+	cable(t, a, "172.30.1.2/24", b, "172.30.1.3/24")
+	cluster := clienttest.New()
+	nodeB := node("b", "172.31.9.9", "10.42.2.0/24")
+	cluster.Add(node("a", "172.30.1.2", "10.42.1.0/24"), nodeB)
+	log := &lines{told: make(chan string, 64)}
+	n, err := New(Config{
+		Objects: cluster, NodeName: "a", NodeIP: netip.MustParseAddr("172.30.1.2"), ClusterCIDR: netip.MustParsePrefix("10.42.0.0/16"),
+		Dir: t.TempDir(), Logger: slog.New(slog.NewTextHandler(log, nil)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		a.do(func() {
+			if err := n.Run(ctx); err != nil {
+				t.Error(err)
+			}
+		})
+	}()
+	defer func() { cancel(); <-ended }()
+	log.until(t, "route to the pods of node b")
+	ip(t, "-n", a.name, "route", "add", "default", "via", "172.30.1.3")
+	log.until(t, "in step with the cluster again")
+	a.do(func() {
+		if routes, err := ownRoutes(); err != nil || len(routes) != 1 {
+			t.Errorf("routes %v, %v: want the one to node b", routes, err)
+		}
+	})
+}
+
+// lines hands over what is logged.
+type lines struct{ told chan string }
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.told <- string(p)
+	return len(p), nil
+}
+
+func (l *lines) until(t *testing.T, word string) {
+	t.Helper()
+	timeout := time.After(60 * time.Second)
+	for {
+		select {
+		case line := <-l.told:
+			if strings.Contains(line, word) {
+				return
+			}
+		case <-timeout:
+			t.Fatalf("it was not logged: %s", word)
+		}
+	}
 }
 
 func TestRunBringsTheNetworkUpOnceTheRangeIsKnown(t *testing.T) {

@@ -8,29 +8,27 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/client-go/tools/cache"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/knftables"
 
+	"github.com/ctlplane/ctlplane/agent/reconcile"
 	"github.com/ctlplane/ctlplane/client"
 )
 
-const (
-	// settle is how long changes are gathered before they are written to the kernel, so that a
-	// rollout's burst of endpoint changes costs a few transactions and not one each.
-	settle = 50 * time.Millisecond
-	// retryAfter is the pause after the kernel refused a transaction.
-	retryAfter = 2 * time.Second
-)
+// settle is how long changes are gathered before they are written to the kernel, so that a
+// rollout's burst of endpoint changes costs a few transactions and not one each.
+const settle = 50 * time.Millisecond
 
 // Config is what a Proxy needs.
 type Config struct {
 	Objects client.Objects
 	// NFT is the table that the proxy owns; nil for the kernel's.
 	NFT    knftables.Interface
-	Clock  clock.Clock
+	Clock  clock.Clock // nil for the real one
 	Logger *slog.Logger
 }
 
@@ -42,12 +40,10 @@ type Config struct {
 //     outlive a restart of the agent. The next Run takes the table over; Remove takes it away.
 type Proxy struct {
 	table    *table
-	clock    clock.Clock
-	log      *slog.Logger
 	shared   *client.Informers
 	services cache.SharedIndexInformer
 	slices   cache.SharedIndexInformer
-	changed  chan struct{} // holds one token while the caches are newer than the kernel
+	loop     *reconcile.Loop
 }
 
 // New makes a proxy. It fails when the machine has no nftables.
@@ -59,23 +55,18 @@ func New(cfg Config) (*Proxy, error) {
 			return nil, fmt.Errorf("the service proxy needs nftables (Debian's package nftables, and root): %w", err)
 		}
 	}
-	if cfg.Clock == nil {
-		cfg.Clock = clock.RealClock{}
-	}
 	shared := client.NewInformers(cfg.Objects)
 	p := &Proxy{
 		table:    &table{nft: nft},
-		clock:    cfg.Clock,
-		log:      cfg.Logger,
 		shared:   shared,
 		services: client.InformerFor[*corev1.Service](shared),
 		slices:   client.InformerFor[*discoveryv1.EndpointSlice](shared),
-		changed:  make(chan struct{}, 1),
 	}
+	p.loop = reconcile.New(reconcile.Config{Name: "the table of services", Sync: p.sync, Settle: settle, Clock: cfg.Clock, Logger: cfg.Logger})
 	onChange := cache.ResourceEventHandlerFuncs{
-		AddFunc:    func(any) { p.mark() },
-		UpdateFunc: func(any, any) { p.mark() },
-		DeleteFunc: func(any) { p.mark() },
+		AddFunc:    func(any) { p.loop.Mark() },
+		UpdateFunc: func(any, any) { p.loop.Mark() },
+		DeleteFunc: func(any) { p.loop.Mark() },
 	}
 	for _, informer := range []cache.SharedIndexInformer{p.services, p.slices} {
 		if _, err := informer.AddEventHandler(onChange); err != nil {
@@ -105,30 +96,13 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if !p.shared.WaitForSync(ctx) {
 		return nil
 	}
-	p.mark()
-	p.loop(ctx)
+	p.loop.Mark()
+	p.loop.Run(ctx)
 	return nil
 }
 
-func (p *Proxy) loop(ctx context.Context) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-p.changed:
-		}
-		if !p.pause(ctx, settle) {
-			return
-		}
-		if err := p.sync(ctx); err != nil && ctx.Err() == nil {
-			p.log.Error("service rules were refused, trying again", "err", err, "after", retryAfter)
-			p.mark()
-			if !p.pause(ctx, retryAfter) {
-				return
-			}
-		}
-	}
-}
+// Metrics counts how often the table was brought in step with the services.
+func (p *Proxy) Metrics() prometheus.Collector { return p.loop }
 
 func (p *Proxy) sync(ctx context.Context) error {
 	var services []*corev1.Service
@@ -140,22 +114,4 @@ func (p *Proxy) sync(ctx context.Context) error {
 		slices = append(slices, obj.(*discoveryv1.EndpointSlice))
 	}
 	return p.table.apply(ctx, forwards(services, slices))
-}
-
-// mark says that the caches changed; it never blocks.
-func (p *Proxy) mark() {
-	select {
-	case p.changed <- struct{}{}:
-	default:
-	}
-}
-
-// pause waits, and says whether ctx is still alive.
-func (p *Proxy) pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-		return false
-	case <-p.clock.After(d):
-		return true
-	}
 }
