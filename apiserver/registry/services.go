@@ -261,6 +261,9 @@ func invalidService(service *corev1.Service, err *field.Error) error {
 
 // takenErrors says which field asked for a value that another service holds.
 func takenErrors(domain, value string) field.ErrorList {
+	if domain == podRangeDomain {
+		return field.ErrorList{field.Invalid(field.NewPath("spec", "podCIDRs").Index(0), value, "another node has this range")}
+	}
 	if domain == portDomain {
 		return field.ErrorList{field.Invalid(field.NewPath("spec", "ports").Child("nodePort"), value, "provided port is already allocated")}
 	}

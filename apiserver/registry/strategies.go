@@ -29,6 +29,7 @@ var strategies = map[schema.GroupResource]strategy{
 		fields: map[string]func(Object) string{
 			"spec.unschedulable": typed(func(n *corev1.Node) string { return strconv.FormatBool(n.Spec.Unschedulable) }),
 		},
+		claims: nodeClaims,
 	},
 	{Resource: "pods"}: {
 		subresources:     []string{bindingSubresource, evictionSubresource},

@@ -3,6 +3,7 @@ package clienttest_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +37,7 @@ func TestAnswersAsTheRegistry(t *testing.T) {
 		"watch":       watchScenario,
 		"watch lists": watchListScenario,
 		"namespaces":  namespacesScenario,
+		"pod ranges":  podRangesScenario,
 	} {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(registrytest.Admin(t), 30*time.Second)
@@ -341,4 +343,33 @@ func namespacesScenario(t *testing.T, ctx context.Context, objects client.Object
 	}
 	_, err = namespaces.Get(ctx, "", "team")
 	expectError(t, err, apierrors.IsNotFound, "the namespace to be gone")
+}
+
+// podRangesScenario gives two nodes one range of pod addresses.
+func podRangesScenario(t *testing.T, ctx context.Context, objects client.Objects) {
+	nodes := client.For[*corev1.Node](objects)
+	give := func(name, cidr string) error {
+		_, err := nodes.Modify(ctx, "", name, func(n *corev1.Node) error {
+			n.Spec.PodCIDR, n.Spec.PodCIDRs = cidr, []string{cidr}
+			return nil
+		})
+		return err
+	}
+	for _, name := range []string{"a", "b"} {
+		if _, err := nodes.Create(ctx, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := give("a", "10.48.0.0/25"); err != nil {
+		t.Fatal(err)
+	}
+	if err := give("b", "10.48.0.0/25"); !apierrors.IsInvalid(err) || !strings.Contains(err.Error(), "another node has this range") {
+		t.Errorf("b was given a's range: %v", err)
+	}
+	if err := nodes.Delete(ctx, "", "a", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := give("b", "10.48.0.0/25"); err != nil {
+		t.Errorf("the range of a node that has gone can't be given to another: %v", err)
+	}
 }

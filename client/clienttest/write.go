@@ -99,7 +99,25 @@ func (c *Cluster) replace(info *resource.Info, old client.Object, obj runtime.Ob
 	default:
 		return nil, apierrors.NewNotFound(info.GroupResource(), old.GetName()+"/"+subresource)
 	}
+	if err := c.podRangeTaken(info, updated); err != nil {
+		return nil, err
+	}
 	return c.commitUpdate(info, old, updated, dryRun), nil
+}
+
+// podRangeTaken refuses a node the range of pod addresses that another one has. The caller holds the lock.
+func (c *Cluster) podRangeTaken(info *resource.Info, obj client.Object) error {
+	node, ok := obj.(*corev1.Node)
+	if !ok || node.Spec.PodCIDR == "" {
+		return nil
+	}
+	for _, other := range c.table(info).objects {
+		if other, ok := other.(*corev1.Node); ok && other.Name != node.Name && other.Spec.PodCIDR == node.Spec.PodCIDR {
+			return apierrors.NewInvalid(info.GroupVersionKind().GroupKind(), node.Name, field.ErrorList{
+				field.Invalid(field.NewPath("spec", "podCIDRs").Index(0), node.Spec.PodCIDR, "another node has this range")})
+		}
+	}
+	return nil
 }
 
 // commitUpdate stores a changed object, or removes it when this ends its deletion. What changes

@@ -52,7 +52,8 @@ func (o Options) withDefaults() Options {
 //     jumps, and no pause of the masters, makes a node look dead.
 //  2. No pod is evicted for its node's health while no node at all is ready: then it is rather us who are cut
 //     off, and there is nowhere to go.
-//  3. Two nodes never get one pod range, also not from two controllers that both think they are the only one.
+//  3. Two nodes never get one pod range, also not from two controllers that both think they are the only one. The API
+//     server sees to it; here it costs one write a node.
 type Controller struct {
 	options    Options
 	loop       *loop.Loop[loop.Key]
@@ -60,8 +61,8 @@ type Controller struct {
 	nodes      *cached.Kind[*corev1.Node]
 	leases     *cached.Kind[*coordinationv1.Lease]
 	pods       *cached.Kind[*corev1.Pod]
-	configMaps *cached.Kind[*corev1.ConfigMap]
 	heartbeats *heartbeats
+	assigned   *ranges // of the loop of ranges alone; nil until that knows the nodes
 }
 
 // New makes the controller over informers that aren't running yet.
@@ -72,7 +73,6 @@ func New(informers *client.Informers, objects client.Objects, options Options, c
 		nodes:      cached.New[*corev1.Node](informers, objects),
 		leases:     cached.New[*coordinationv1.Lease](informers, objects),
 		pods:       cached.New[*corev1.Pod](informers, objects),
-		configMaps: cached.New[*corev1.ConfigMap](informers, objects),
 		heartbeats: newHeartbeats(),
 	}
 	c.loop = loop.New("node", informers, common, c.reconcile)

@@ -6,46 +6,91 @@ import (
 	"net/netip"
 )
 
-// assignments is which node has which pod range.
-type assignments map[string]netip.Prefix
+// ranges is which nodes have which parts of the cluster's range of pod addresses. It is cut into blocks of one length, and a
+// node gets one; a node that came with a range of another length takes all blocks that this touches.
+//
+// Invariant: users[b] counts the nodes whose ranges touch block b. All calls but the first find their answer without a
+// look at the other nodes, as long as blocks are free.
+type ranges struct {
+	cluster netip.Prefix
+	bits    int
+	nodes   map[string]netip.Prefix
+	users   map[netip.Prefix]int
+	// next is where the search for a free block begins: after the last one that was given out, so that one which was given
+	// back rests before it is used again. Other nodes may still have routes to it.
+	next netip.Prefix
+}
 
-// free finds a range of the given length inside of cluster that overlaps no assigned one. It goes on from
-// the last assigned one, so that a range that was given back rests before it is used again: other nodes may
-// still have routes to it.
-func (a assignments) free(cluster netip.Prefix, bits int) (netip.Prefix, error) {
-	if bits < cluster.Bits() || bits > cluster.Addr().BitLen() {
-		return netip.Prefix{}, fmt.Errorf("a node's range of /%d doesn't fit into the cluster's pod range %s", bits, cluster)
-	}
+func newRanges(cluster netip.Prefix, bits int) *ranges {
 	cluster = cluster.Masked()
-	start := cluster.Addr()
-	for _, taken := range a {
-		if cluster.Contains(taken.Addr()) && start.Less(taken.Addr()) {
-			start = taken.Addr()
-		}
+	return &ranges{
+		cluster: cluster, bits: bits, nodes: map[string]netip.Prefix{}, users: map[netip.Prefix]int{},
+		next: netip.PrefixFrom(cluster.Addr(), bits),
 	}
-	first := netip.PrefixFrom(start, bits).Masked()
-	for candidate := first; ; {
-		if !a.overlaps(candidate) {
-			return candidate, nil
+}
+
+// note keeps what range a node has; the zero value is none.
+func (r *ranges) note(node string, prefix netip.Prefix) {
+	before, had := r.nodes[node]
+	if had && before == prefix || !had && !prefix.IsValid() {
+		return
+	}
+	if had {
+		r.count(before, -1)
+		delete(r.nodes, node)
+	}
+	if !prefix.IsValid() {
+		return
+	}
+	r.nodes[node] = prefix
+	r.count(prefix, 1)
+	if follows := after(netip.PrefixFrom(prefix.Addr(), r.bits).Masked()); r.cluster.Contains(prefix.Addr()) && r.next.Addr().Less(follows.Addr()) {
+		r.rest(follows)
+	}
+}
+
+// count adds to the users of all blocks that a range touches.
+func (r *ranges) count(prefix netip.Prefix, n int) {
+	if !r.cluster.Overlaps(prefix) || r.bits < r.cluster.Bits() {
+		return
+	}
+	first, last := prefix.Masked(), prefix
+	if prefix.Bits() < r.cluster.Bits() {
+		first, last = r.cluster, r.cluster
+	}
+	for block := netip.PrefixFrom(first.Addr(), r.bits).Masked(); last.Overlaps(block); block = after(block) {
+		if r.users[block] += n; r.users[block] == 0 {
+			delete(r.users, block)
 		}
-		candidate = after(candidate)
-		if !cluster.Contains(candidate.Addr()) {
-			candidate = netip.PrefixFrom(cluster.Addr(), bits)
-		}
-		if candidate == first {
-			return netip.Prefix{}, fmt.Errorf("all ranges of /%d in the cluster's pod range %s are taken: "+
-				"remove nodes, or start the masters with a larger cluster range", bits, cluster)
+		if after(block).Addr().Less(block.Addr()) {
+			return // the last of all addresses
 		}
 	}
 }
 
-func (a assignments) overlaps(prefix netip.Prefix) bool {
-	for _, taken := range a {
-		if taken.Overlaps(prefix) {
-			return true
+// free is a block that nobody has.
+func (r *ranges) free() (netip.Prefix, error) {
+	if r.bits < r.cluster.Bits() || r.bits > r.cluster.Addr().BitLen() {
+		return netip.Prefix{}, fmt.Errorf("a node's range of /%d doesn't fit into the cluster's pod range %s", r.bits, r.cluster)
+	}
+	for first, block := r.next, r.next; ; {
+		if r.users[block] == 0 {
+			return block, nil
+		}
+		r.rest(after(block))
+		if block = r.next; block == first {
+			return netip.Prefix{}, fmt.Errorf("all ranges of /%d in the cluster's pod range %s are taken: "+
+				"remove nodes, or start the masters with a larger range (--cluster-cidr) that contains this one", r.bits, r.cluster)
 		}
 	}
-	return false
+}
+
+// rest has the search go on at a block, or at the first when that is beyond the cluster's range.
+func (r *ranges) rest(block netip.Prefix) {
+	if !r.cluster.Contains(block.Addr()) {
+		block = netip.PrefixFrom(r.cluster.Addr(), r.bits)
+	}
+	r.next = block
 }
 
 // after is the range of the same length that follows. After the last address comes the first.
