@@ -70,7 +70,10 @@ type Config struct {
 	// StoreOnly leaves out everything but the store: `ctlplane etcd`.
 	StoreOnly bool
 
+	// ClusterCIDR, ServiceCIDR and NodeRangeBits are what the cluster begins with, if it does so by this master. Without a
+	// ClusterCIDR or NodeRangeBits it has the cluster's, or as a first one's the defaults; what is given must be the cluster's.
 	ClusterCIDR, ServiceCIDR netip.Prefix
+	NodeRangeBits            int
 	// CertLifetime is how long the certificates live that this master issues, its own and those of machines that join by
 	// it; 0: a year.
 	CertLifetime time.Duration
@@ -123,11 +126,8 @@ func (c *Config) setDefaults() {
 	if c.APIAddr == "" && !c.StoreOnly {
 		c.APIAddr = net.JoinHostPort(host, DefaultAPIPort)
 	}
-	if !c.ClusterCIDR.IsValid() {
-		c.ClusterCIDR = netip.MustParsePrefix("10.42.0.0/16")
-	}
 	if !c.ServiceCIDR.IsValid() {
-		c.ServiceCIDR = netip.MustParsePrefix("10.43.0.0/16")
+		c.ServiceCIDR = defaultServiceCIDR
 	}
 	if c.CertLifetime == 0 {
 		c.CertLifetime = pki.DefaultLeafLife
@@ -151,15 +151,12 @@ func (c *Config) validate() error {
 		return err
 	}
 	for what, cidr := range map[string]netip.Prefix{"cluster": c.ClusterCIDR, "service": c.ServiceCIDR} {
-		if !cidr.Addr().Is4() {
+		if cidr.IsValid() && !cidr.Addr().Is4() {
 			return fmt.Errorf("the %s CIDR %s is not an IPv4 range", what, cidr)
 		}
 	}
-	if c.ClusterCIDR.Overlaps(c.ServiceCIDR) {
-		return fmt.Errorf("the cluster CIDR %s and the service CIDR %s overlap: pods and services need addresses of their own",
-			c.ClusterCIDR, c.ServiceCIDR)
-	}
-	return nil
+	_, err := c.begin(false)
+	return err
 }
 
 // member are the settings of the store's member, with what a master has of its own.

@@ -21,6 +21,7 @@ const publishEvery = 10 * time.Second
 // loopSet is what runs on the leader alone.
 type loopSet struct {
 	cfg       Config
+	settled   *settlement
 	registry  *registry.Registry
 	member    *raftstore.Member
 	rootCA    []byte
@@ -28,9 +29,9 @@ type loopSet struct {
 	queues    *loop.Metrics
 }
 
-func newLoopSet(cfg Config, r *registry.Registry, m *raftstore.Member, rootCA []byte, metrics prometheus.Registerer) *loopSet {
+func newLoopSet(cfg Config, settled *settlement, r *registry.Registry, m *raftstore.Member, rootCA []byte, metrics prometheus.Registerer) *loopSet {
 	return &loopSet{
-		cfg: cfg, registry: r, member: m, rootCA: rootCA,
+		cfg: cfg, settled: settled, registry: r, member: m, rootCA: rootCA,
 		scheduler: scheduler.NewMetrics(metrics), queues: loop.NewMetrics(metrics),
 	}
 }
@@ -40,6 +41,11 @@ func (l *loopSet) run(ctx context.Context) error {
 	if err := l.registry.WaitReady(ctx); err != nil {
 		return err
 	}
+	select {
+	case <-l.settled.done:
+	case <-ctx.Done():
+		return nil
+	}
 	all, ctx := errgroup.WithContext(ctx)
 	all.Go(func() error { return l.publish(ctx) })
 	all.Go(func() error {
@@ -48,7 +54,7 @@ func (l *loopSet) run(ctx context.Context) error {
 	})
 	all.Go(func() error {
 		return manager.Run(ctx, asUser{l.registry, auth.System("controllers")}, manager.Options{
-			ClusterCIDR: l.cfg.ClusterCIDR, NodeMonitorGrace: l.cfg.NodeMonitorGrace, PodEvictionAfter: l.cfg.PodEvictionAfter,
+			ClusterCIDR: l.settled.settings.ClusterCIDR, NodeRangeBits: l.settled.settings.NodeRangeBits, NodeMonitorGrace: l.cfg.NodeMonitorGrace, PodEvictionAfter: l.cfg.PodEvictionAfter,
 			RootCA: l.rootCA, Logger: l.cfg.Logger, Metrics: l.queues,
 		})
 	})

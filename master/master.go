@@ -40,6 +40,7 @@ type Master struct {
 	cluster *raftstore.Cluster
 	id      raftstore.Identity
 	certs   *certificates
+	settled settlement
 	clients []boundListener
 	monitor []boundListener // for monitoring alone
 	api     net.Listener    // nil where there is only the store
@@ -52,7 +53,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
-	m := &Master{cfg: cfg}
+	m := &Master{cfg: cfg, settled: settlement{done: make(chan struct{})}}
 	defer func() { err = errors.Join(err, m.close()) }()
 	if err := m.open(ctx); err != nil {
 		return err
@@ -137,7 +138,8 @@ func (m *Master) serve(ctx context.Context) error {
 			return err
 		}
 		defer closeNodes()
-		loops := newLoopSet(m.cfg, objects, m.cluster.Member, m.cluster.CA.CertPEM(), metrics)
+		loops := newLoopSet(m.cfg, &m.settled, objects, m.cluster.Member, m.cluster.CA.CertPEM(), metrics)
+		parts.Go(func() error { return m.settle(ctx) })
 		parts.Go(func() error { return objects.Run(ctx) })
 		parts.Go(func() error {
 			return serveAPI(ctx, m.api, m.certs.server, m.cluster.CA, handler, m.cluster.JoinServer, m.cfg.Logger)
@@ -192,8 +194,15 @@ func (m *Master) announce(ctx context.Context, objects *registry.Registry) error
 		case <-time.After(50 * time.Millisecond): // no leader yet
 		}
 	}
-	if objects != nil && objects.WaitReady(ctx) != nil {
-		return nil // told to end
+	if objects != nil {
+		if objects.WaitReady(ctx) != nil {
+			return nil // told to end
+		}
+		select {
+		case <-m.settled.done: // from now on nodes can join
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	ready := Ready{
 		Name: m.id.Name, API: "https://" + m.id.APIAddress, APIAddress: m.id.APIAddress,

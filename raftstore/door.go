@@ -55,7 +55,7 @@ func (d *door) AcceptMaster(ctx context.Context, request pki.JoinRequest) (pki.J
 
 // AcceptNode implements pki.Acceptor. A node may serve as itself: under its name, at the address that it
 // calls from, and at addresses of its own that are no master's.
-func (d *door) AcceptNode(_ context.Context, request pki.JoinRequest, from net.Addr) (pki.JoinAnswer, error) {
+func (d *door) AcceptNode(ctx context.Context, request pki.JoinRequest, from net.Addr) (pki.JoinAnswer, error) {
 	m, err := d.running()
 	if err != nil {
 		return pki.JoinAnswer{}, err
@@ -63,6 +63,13 @@ func (d *door) AcceptNode(_ context.Context, request pki.JoinRequest, from net.A
 	if m.config.Identity.ClientInsecure {
 		return pki.JoinAnswer{}, pki.Refuse(pki.JoinRefused,
 			"this master's client port is in plain text, where nodes can't be told apart: start the masters without --kv-insecure")
+	}
+	settings, settled, err := m.Settings(ctx)
+	if err != nil {
+		return pki.JoinAnswer{}, err
+	}
+	if !settled {
+		return pki.JoinAnswer{}, pki.Refuse(pki.JoinUnavailable, "the masters are still starting: the cluster's address ranges are not written down yet")
 	}
 	members := m.joinMembers()
 	hosts := []string{request.Name}
@@ -74,7 +81,7 @@ func (d *door) AcceptNode(_ context.Context, request pki.JoinRequest, from net.A
 			hosts = append(hosts, host)
 		}
 	}
-	return pki.JoinAnswer{ClusterID: d.clusterID, Members: members, Hosts: hosts}, nil
+	return pki.JoinAnswer{ClusterID: d.clusterID, Members: members, Hosts: hosts, ClusterCIDR: settings.ClusterCIDR.String()}, nil
 }
 
 func servesAt(members []pki.JoinMember, host string) bool {

@@ -48,7 +48,8 @@ command again is a restart. A master whose data directory was lost comes back wi
 	flags.StringSliceVar(&f.peers, "peers", nil, "all masters, each [name=]host[:port], in the same order on each of them")
 	flags.DurationVar(&f.config.NodeMonitorGrace, "node-monitor-grace", 40*time.Second, "how long a node may be silent before it is not ready")
 	flags.DurationVar(&f.config.PodEvictionAfter, "pod-eviction-after", 5*time.Minute, "how long a node may be not ready before its pods are replaced")
-	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "10.42.0.0/16", "the pods' addresses; each node gets a /24 of it")
+	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "", "the pods' addresses, of which each node gets its part (default: the cluster's; of a new one 10.48.0.0/12)")
+	flags.IntVar(&f.config.NodeRangeBits, "node-cidr-mask-size", 0, "the prefix length of a node's part of them (default: the cluster's; of a new one 25, 125 pods a node)")
 	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "the services' addresses")
 	f.addCommon(command)
 	return command

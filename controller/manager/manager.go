@@ -27,6 +27,8 @@ import (
 type Options struct {
 	// ClusterCIDR is what the nodes' pod ranges are cut from; the zero value gives none out.
 	ClusterCIDR netip.Prefix
+	// NodeRangeBits is the prefix length of a node's pod range; 0 means 24, or 64 in IPv6.
+	NodeRangeBits int
 	// NodeMonitorGrace is how long a node may be silent before it counts as unreachable; 0 means 40 s.
 	NodeMonitorGrace time.Duration
 	// PodEvictionAfter is how long pods that don't say otherwise stay on a node that isn't ready or can't be
@@ -103,6 +105,7 @@ func newSet(objects client.Objects, options Options) *set {
 		endpointslice.New(s.informers, objects, s.common("endpoint-slice-controller")),
 		node.New(s.informers, objects, node.Options{
 			ClusterCIDR: options.ClusterCIDR,
+			RangeBits:   options.NodeRangeBits,
 			Grace:       options.NodeMonitorGrace,
 			EvictAfter:  options.PodEvictionAfter,
 		}, s.common("node-controller")),
