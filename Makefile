@@ -19,9 +19,9 @@ build: deps
 demo: build
 	bin/ctlplane demo $(if $(KEEP),--keep)
 
-# Everything that gates a change. The race detector is always on.
+# Everything that gates a change. The race detector is always on. At the end stands what each package took.
 test: test-deps build lint
-	$(GO) test -race -timeout 20m ./...
+	set -o pipefail; $(GO) test -race -timeout 20m ./... | hack/package-times
 
 # Kubernetes' own API server on the store in etcd's place. Its first build takes a quarter of an hour.
 test-kubernetes: test-deps build
