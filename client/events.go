@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/lru"
 
 	"github.com/ctlplane/ctlplane/api/resource"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 const (
@@ -256,7 +257,7 @@ func (l *loss) add(now time.Time) (count int, tell bool) {
 
 func (r *Recorder) writeWithRetry(ctx context.Context, key eventKey, event pendingEvent) {
 	for attempt := 1; ; attempt++ {
-		err := r.write(ctx, key, event)
+		err := supervise.Call("event-recorder", r.Logger, func() error { return r.write(ctx, key, event) })
 		if err == nil || ctx.Err() != nil {
 			return
 		}

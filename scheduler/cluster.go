@@ -35,6 +35,16 @@ func newCluster() *cluster {
 	return &cluster{nodes: map[string]*NodeInfo{}, pods: map[types.UID]*placedPod{}, dirty: map[string]struct{}{}}
 }
 
+// anew gives an empty snapshot, which the next refresh fills with all nodes.
+func (c *cluster) anew() *snapshot {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for name := range c.nodes {
+		c.dirty[name] = struct{}{}
+	}
+	return newSnapshot()
+}
+
 // setNode takes over a node that was seen.
 func (c *cluster) setNode(node *corev1.Node) {
 	c.mu.Lock()

@@ -7,6 +7,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 
 	"github.com/ctlplane/ctlplane/client"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // follow lets what informers see reach the queue and the cluster, until stop is called. synced tell
@@ -21,7 +22,7 @@ func (s *Scheduler) follow() (stop func(), synced []cache.InformerSynced, err er
 		}
 	}
 	add := func(informer cache.SharedIndexInformer, handler cache.ResourceEventHandlerFuncs) error {
-		registration, err := informer.AddEventHandler(handler)
+		registration, err := informer.AddEventHandler(supervise.Handler(s.options.Name, s.options.Logger, handler))
 		if err != nil {
 			return err
 		}
@@ -92,7 +93,10 @@ func (s *Scheduler) onPodGone(pod *corev1.Pod) {
 	}
 }
 
-// retryOn tries pods again that a node can take now.
+// retryOn tries pods again that a node can take now. One that can't be told of waits until it is due anyway.
 func (s *Scheduler) retryOn(node string) {
-	s.queue.nodeChanged(func(pod *PodInfo) bool { return s.cluster.feasible(pod, node) })
+	s.queue.nodeChanged(func(pod *PodInfo) (feasible bool) {
+		supervise.Do(s.options.Name, s.options.Logger, func() { feasible = s.cluster.feasible(pod, node) })
+		return feasible
+	})
 }

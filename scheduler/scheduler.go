@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ctlplane/ctlplane/client"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // Options are what New can do without. The zero value is a working default.
@@ -79,6 +80,7 @@ type Scheduler struct {
 	snapshot *snapshot
 	slots    chan struct{} // one for each request in flight
 	requests sync.WaitGroup
+	fail     context.CancelCauseFunc // ends the run; set by Run
 }
 
 // New makes a scheduler over a cluster's objects. It does nothing before Run, which may be called once.
@@ -105,13 +107,14 @@ func New(objects client.Objects, options Options) *Scheduler {
 }
 
 // Run schedules until ctx ends, and returns once everything that it started has ended. Its error says
-// why it could not begin; the end of ctx is none.
+// why it could not begin, or go on; the end of ctx is none. A new scheduler then begins with what there is.
 func (s *Scheduler) Run(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	parent := ctx
+	ctx, s.fail = context.WithCancelCause(ctx)
 	var running sync.WaitGroup
 	defer running.Wait()
-	defer cancel()
 	defer s.requests.Wait()
+	defer s.fail(nil)
 
 	s.options.Metrics.queue.Store(s.queue)
 	defer s.options.Metrics.queue.CompareAndSwap(s.queue, nil)
@@ -130,16 +133,33 @@ func (s *Scheduler) Run(ctx context.Context) error {
 	for {
 		pods := s.queue.pop(ctx, s.options.BatchSize)
 		if len(pods) == 0 {
-			return nil
+			if parent.Err() != nil {
+				return nil
+			}
+			return context.Cause(ctx)
 		}
 		s.schedule(ctx, pods)
 	}
 }
 
-// schedule places a batch and sends off what follows from it.
+// schedule places a batch and sends off what follows from it. A panic over it is the batch's failure.
 func (s *Scheduler) schedule(ctx context.Context, pods []*entry) {
-	s.cluster.refresh(s.snapshot)
-	placed, left, why := place(pods, s.snapshot)
+	var placed []placement
+	var left []*entry
+	var why diagnosis
+	fault := supervise.Call(s.options.Name, s.options.Logger, func() error {
+		s.cluster.refresh(s.snapshot)
+		placed, left, why = place(pods, s.snapshot)
+		return nil
+	})
+	if fault != nil {
+		s.snapshot = s.cluster.anew() // room was taken in the other that nobody has
+		for _, e := range pods {
+			s.finish(e, resultError)
+			s.queue.failed(e, false)
+		}
+		return
+	}
 	for _, p := range placed {
 		if !s.cluster.assume(p.entry.info, p.node) {
 			s.queue.failed(p.entry, false) // it has a node already; when that is seen, it leaves the queue
@@ -160,7 +180,8 @@ func (s *Scheduler) schedule(ctx context.Context, pods []*entry) {
 	}
 }
 
-// send runs a request beside the loop, as soon as there is room for it in flight.
+// send runs a request beside the loop, as soon as there is room for it in flight. After a panic of one nobody knows what it has
+// left undone: the run ends.
 func (s *Scheduler) send(ctx context.Context, request func()) {
 	select {
 	case s.slots <- struct{}{}:
@@ -169,7 +190,9 @@ func (s *Scheduler) send(ctx context.Context, request func()) {
 	}
 	s.requests.Go(func() {
 		defer func() { <-s.slots }()
-		request()
+		if fault := supervise.Call(s.options.Name, s.options.Logger, func() error { request(); return nil }); fault != nil {
+			s.fail(fault)
+		}
 	})
 }
 

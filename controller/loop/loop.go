@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ctlplane/ctlplane/client"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // A key that keeps failing is tried again after firstRetry, then after twice that, up to lastRetry.
@@ -72,6 +73,7 @@ type Reconcile[K comparable] func(ctx context.Context, key K) (again time.Durati
 //  2. A change that arrives while its key is being reconciled leads to another call.
 //  3. No key is reconciled before all informers of the set hold the whole of their kinds.
 //  4. When Run has returned, no worker is running.
+//  5. A panic is its key's failure, or the loss of one event: it ends neither the loop nor the process.
 type Loop[K comparable] struct {
 	name      string
 	informers *client.Informers
@@ -149,7 +151,7 @@ func Watch[T client.Object, K comparable](l *Loop[K], keys func(T) []K) {
 // Handle adds a handler of events, which may only Add keys, to an informer of the loop's set. Most loops
 // need no more than Watch.
 func (l *Loop[K]) Handle(informer cache.SharedIndexInformer, handler cache.ResourceEventHandler) {
-	registration, err := informer.AddEventHandler(handler)
+	registration, err := informer.AddEventHandler(supervise.Handler(l.name, l.options.Logger, handler))
 	if err != nil {
 		panic("loop.Handle: the informers have been stopped before the loop was made: " + err.Error())
 	}
@@ -195,7 +197,11 @@ func (l *Loop[K]) next(ctx context.Context) bool {
 	if ctx.Err() != nil {
 		return true
 	}
-	again, err := l.reconcile(ctx, key)
+	var again time.Duration
+	err := supervise.Call(l.name, l.options.Logger, func() (err error) {
+		again, err = l.reconcile(ctx, key)
+		return err
+	})
 	if err != nil {
 		l.retry(ctx, key, err)
 		return true

@@ -79,6 +79,40 @@ func TestFailuresAreRetriedEverMoreSlowly(t *testing.T) {
 	})
 }
 
+// TestPanicIsOneKeysFailure has a key whose reconciliation panics time and again, and a handler of events that panics once.
+func TestPanicIsOneKeysFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := clienttest.New()
+		j := &journal{start: time.Now()}
+		watch := func(l *loop.Loop[loop.Key]) {
+			loop.Watch(l, func(p *corev1.Pod) []loop.Key {
+				if p.Name == "unreadable" {
+					panic("in a handler")
+				}
+				return []loop.Key{loop.KeyOf(p)}
+			})
+		}
+		run(t, cluster, loop.Options{Workers: 1}, watch, func(_ context.Context, key loop.Key) (time.Duration, error) {
+			if j.note(key); key.Name == "poison" {
+				var none *corev1.Pod
+				return 0, errors.New(none.Name)
+			}
+			return 0, nil
+		})
+		for _, name := range []string{"poison", "unreadable", "well"} {
+			looptest.Create(t, cluster, pod(name, nil))
+		}
+		looptest.Settle(time.Hour)
+		keys, times := j.read()
+		if !slices.Contains(keys, "default/well") {
+			t.Errorf("reconciled %v", keys)
+		}
+		if n := len(keys); n < 100 || n > 200 || times[n-1]-times[n-2] != 30*time.Second {
+			t.Errorf("%d calls in an hour", n)
+		}
+	})
+}
+
 // A change concerns the keys of the old state and of the new, each once.
 func TestChangesConcernOldAndNew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -21,6 +21,7 @@ import (
 	"github.com/ctlplane/ctlplane/controller/podgc"
 	"github.com/ctlplane/ctlplane/controller/replicaset"
 	"github.com/ctlplane/ctlplane/controller/serviceaccount"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // Options are what a cluster decides on for its controllers. The zero value works.
@@ -42,11 +43,13 @@ type Options struct {
 	Clock clock.WithTicker
 	// Logger gets what goes wrong; nil discards it.
 	Logger *slog.Logger
+	// Loops runs each controller by its name; nil means a set of its own.
+	Loops *supervise.Loops
 	// Metrics observes the controllers' queues; nil observes nothing. It can be used for one Run after another.
 	Metrics workqueue.MetricsProvider
 }
 
-// runner is a controller, or what controllers need.
+// runner is what New of a controller makes.
 type runner interface {
 	Run(ctx context.Context) error
 }
@@ -54,28 +57,12 @@ type runner interface {
 // Run runs all controllers on what objects shows until ctx ends, waits for all that it has started, and returns
 // nil. Whatever ctx carries, such as the user that the controllers act as, goes with every request.
 //
+// A controller that ends is started again, and takes no other along.
+//
 // Several Runs at once, of a leader and of one that doesn't know yet that it was deposed, do no harm: every
 // write is bound to the version that it was decided on.
 func Run(ctx context.Context, objects client.Objects, options Options) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	set := newSet(objects, options)
-	var all sync.WaitGroup
-	all.Go(func() { set.informers.Run(ctx) })
-	for _, recorder := range set.recorders {
-		all.Go(func() { recorder.Run(ctx) })
-	}
-	for _, controller := range set.controllers {
-		all.Go(func() {
-			if err := controller.Run(ctx); err != nil && ctx.Err() == nil {
-				cancel(err)
-			}
-		})
-	}
-	all.Wait()
-	if err := context.Cause(ctx); err != nil && err != context.Canceled && err != context.DeadlineExceeded {
-		return err
-	}
+	newSet(objects, options).runAll(ctx)
 	return nil
 }
 
@@ -84,10 +71,18 @@ type set struct {
 	objects     client.Objects
 	options     Options
 	informers   *client.Informers
-	recorders   []*client.Recorder
-	controllers []runner
+	controllers []*controller
 }
 
+// controller is one of the set's, and how it is made anew.
+type controller struct {
+	name     string
+	recorder *client.Recorder
+	make     func(*client.Informers) runner
+	first    runner // over the informers that all share; nil: it has run
+}
+
+// newSet makes all controllers, over informers that are not running yet.
 func newSet(objects client.Objects, options Options) *set {
 	if options.Workers == 0 {
 		options.Workers = 4
@@ -98,35 +93,82 @@ func newSet(objects client.Objects, options Options) *set {
 	if options.Logger == nil {
 		options.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &set{objects: objects, options: options, informers: client.NewInformers(objects)}
-	s.controllers = []runner{
-		deployment.New(s.informers, objects, s.common("deployment-controller")),
-		replicaset.New(s.informers, objects, s.common("replicaset-controller")),
-		endpointslice.New(s.informers, objects, s.common("endpoint-slice-controller")),
-		node.New(s.informers, objects, node.Options{
-			ClusterCIDR: options.ClusterCIDR,
-			RangeBits:   options.NodeRangeBits,
-			Grace:       options.NodeMonitorGrace,
-			EvictAfter:  options.PodEvictionAfter,
-		}, s.common("node-controller")),
-		podgc.New(s.informers, objects, podgc.Options{Quarantine: options.NodeMonitorGrace}, s.common("pod-garbage-collector")),
-		garbage.New(s.informers, objects, s.common("garbage-collector")),
-		namespace.New(s.informers, objects, s.common("namespace-controller")),
-		serviceaccount.New(s.informers, objects, options.RootCA, s.common("serviceaccount-controller")),
+	if options.Loops == nil {
+		options.Loops = supervise.NewLoops(options.Logger, nil)
 	}
+	s := &set{objects: objects, options: options, informers: client.NewInformers(objects)}
+	s.add("deployment-controller", func(informers *client.Informers, o loop.Options) runner {
+		return deployment.New(informers, objects, o)
+	})
+	s.add("replicaset-controller", func(informers *client.Informers, o loop.Options) runner {
+		return replicaset.New(informers, objects, o)
+	})
+	s.add("endpoint-slice-controller", func(informers *client.Informers, o loop.Options) runner {
+		return endpointslice.New(informers, objects, o)
+	})
+	s.add("node-controller", func(informers *client.Informers, o loop.Options) runner {
+		return node.New(informers, objects, node.Options{
+			ClusterCIDR: options.ClusterCIDR, RangeBits: options.NodeRangeBits,
+			Grace: options.NodeMonitorGrace, EvictAfter: options.PodEvictionAfter,
+		}, o)
+	})
+	s.add("pod-garbage-collector", func(informers *client.Informers, o loop.Options) runner {
+		return podgc.New(informers, objects, podgc.Options{Quarantine: options.NodeMonitorGrace}, o)
+	})
+	s.add("garbage-collector", func(informers *client.Informers, o loop.Options) runner {
+		return garbage.New(informers, objects, o)
+	})
+	s.add("namespace-controller", func(informers *client.Informers, o loop.Options) runner {
+		return namespace.New(informers, objects, o)
+	})
+	s.add("serviceaccount-controller", func(informers *client.Informers, o loop.Options) runner {
+		return serviceaccount.New(informers, objects, options.RootCA, o)
+	})
 	return s
 }
 
-// common is the options that all controllers share, with a recorder of events in the given name.
-func (s *set) common(component string) loop.Options {
-	recorder := client.NewRecorder(s.objects, component, s.options.Clock)
+// add makes a controller, with a recorder of events in its name.
+func (s *set) add(name string, make func(*client.Informers, loop.Options) runner) {
+	recorder := client.NewRecorder(s.objects, name, s.options.Clock)
 	recorder.Logger = s.options.Logger
-	s.recorders = append(s.recorders, recorder)
-	return loop.Options{
+	common := loop.Options{
 		Workers: s.options.Workers,
 		Clock:   s.options.Clock,
 		Logger:  s.options.Logger,
 		Events:  recorder,
 		Metrics: s.options.Metrics,
 	}
+	c := &controller{name: name, recorder: recorder, make: func(informers *client.Informers) runner { return make(informers, common) }}
+	c.first = c.make(s.informers)
+	s.controllers = append(s.controllers, c)
+}
+
+// runAll runs all controllers until ctx ends.
+func (s *set) runAll(ctx context.Context) {
+	var all sync.WaitGroup
+	all.Go(func() { s.informers.Run(ctx) })
+	for _, c := range s.controllers {
+		all.Go(func() { c.recorder.Run(ctx) })
+		all.Go(func() {
+			s.options.Loops.Run(ctx, c.name, func(ctx context.Context) error { return s.run(ctx, c) })
+		})
+	}
+	all.Wait()
+}
+
+// run runs a controller once. One that has ended is made anew over informers of its own: those that all share run already, with
+// whatever the last one has left in them.
+func (s *set) run(ctx context.Context, c *controller) error {
+	if first := c.first; first != nil {
+		c.first = nil
+		return first.Run(ctx)
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	informers := client.NewInformers(s.objects)
+	again := c.make(informers)
+	var following sync.WaitGroup
+	following.Go(func() { informers.Run(ctx) })
+	defer following.Wait()
+	defer cancel()
+	return again.Run(ctx)
 }

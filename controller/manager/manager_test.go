@@ -3,8 +3,11 @@ package manager
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net/netip"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -24,6 +27,7 @@ import (
 	"github.com/ctlplane/ctlplane/controller/loop"
 	"github.com/ctlplane/ctlplane/controller/looptest"
 	"github.com/ctlplane/ctlplane/controller/podstate"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // dev is about what a cluster for development runs with.
@@ -258,4 +262,51 @@ func podUIDs(t *testing.T, cluster client.Objects) map[types.UID]bool {
 		uids[pod.UID] = true
 	}
 	return uids
+}
+
+// TestControllerThatEndedIsStartedAgain has one controller end while all others run on, and be made anew.
+func TestControllerThatEndedIsStartedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := clienttest.New()
+		options := dev
+		options.Loops = supervise.NewLoops(slog.New(slog.DiscardHandler), nil)
+		set := newSet(cluster, options)
+		ended := 0
+		for _, c := range set.controllers {
+			if c.name == "serviceaccount-controller" {
+				c.first = endsAtOnce{c.first, &ended}
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var running sync.WaitGroup
+		running.Go(func() { set.runAll(ctx) })
+		looptest.Settle(0)
+		if err := options.Loops.Err(); err == nil || !strings.HasPrefix(err.Error(), "serviceaccount-controller ended (1 in a row): panic in serviceaccount-controller: not today") {
+			t.Errorf("the failing loop is not told: %v", err)
+		}
+		looptest.Create(t, cluster, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "n"}})
+		looptest.Settle(5 * time.Minute)
+		if _, err := client.For[*corev1.ServiceAccount](cluster).Get(ctx, "n", "default"); err != nil {
+			t.Errorf("the controller does not work again: %v", err)
+		}
+		if err := options.Loops.Err(); err != nil || ended != 1 {
+			t.Errorf("afterwards: %v; it ended %d times", err, ended)
+		}
+		cancel()
+		running.Wait()
+	})
+}
+
+// endsAtOnce is a controller with a fault.
+type endsAtOnce struct {
+	runner
+	count *int
+}
+
+func (e endsAtOnce) Run(ctx context.Context) error {
+	*e.count++
+	ended, cancel := context.WithCancel(ctx)
+	cancel()
+	_ = e.runner.Run(ended) // releases what it holds
+	panic("not today")
 }

@@ -87,10 +87,16 @@ func New(informers *client.Informers, objects client.Objects, options Options, c
 
 // Run works until ctx ends.
 func (c *Controller) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx) // whichever ends, ends the other: who runs the controller has to know
+	defer cancel()
 	var all sync.WaitGroup
 	var rangesErr error
-	all.Go(func() { rangesErr = c.ranges.Run(ctx) })
+	all.Go(func() {
+		defer cancel()
+		rangesErr = c.ranges.Run(ctx)
+	})
 	err := c.loop.Run(ctx)
+	cancel()
 	all.Wait()
 	return errors.Join(err, rangesErr)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/ctlplane/ctlplane/controller/cached"
 	"github.com/ctlplane/ctlplane/controller/ownership"
 	"github.com/ctlplane/ctlplane/controller/podstate"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // burst is how many pods of one set are created or deleted in one go; the set comes back for the rest.
@@ -115,7 +116,9 @@ func atOnce(n int, do func(i int) error) []error {
 	errs := make([]error, n)
 	var all sync.WaitGroup
 	for i := range n {
-		all.Go(func() { errs[i] = do(i) })
+		all.Go(func() {
+			errs[i] = supervise.Call("replicaset", nil, func() error { return do(i) })
+		})
 	}
 	all.Wait()
 	return errs
