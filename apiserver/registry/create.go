@@ -143,6 +143,9 @@ func (r *Registry) createNamed(ctx context.Context, q *request, obj Object, dryR
 	}
 	for {
 		created, again, err := r.tryCreate(ctx, named, obj, dryRun)
+		if err == nil && !again {
+			warnOfInert(ctx, obj, nil)
+		}
 		if !again {
 			return created, err
 		}

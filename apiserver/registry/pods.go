@@ -21,8 +21,7 @@ func podIPs(p *corev1.Pod) string {
 	return strings.Join(ips, ",")
 }
 
-// preparePod gives a new pod its first status, the account that it runs as and the priority of pods
-// that ask for none.
+// preparePod gives a new pod its first status and the account that it runs as.
 func preparePod(obj Object) {
 	pod := obj.(*corev1.Pod)
 	pod.Status = corev1.PodStatus{Phase: corev1.PodPending}
@@ -33,31 +32,6 @@ func preparePod(obj Object) {
 		pod.Spec.ServiceAccountName = defaultAccount
 	}
 	pod.Spec.DeprecatedServiceAccount = pod.Spec.ServiceAccountName
-	if pod.Spec.Priority == nil && pod.Spec.PriorityClassName == "" {
-		pod.Spec.Priority = new(int32)
-	}
-	if pod.Spec.PreemptionPolicy == nil {
-		policy := corev1.PreemptLowerPriority
-		pod.Spec.PreemptionPolicy = &policy
-	}
-}
-
-// admitPod lets pods in whose service account exists. The default account need not yet: a namespace
-// gets it a moment after it was made.
-func admitPod(ctx context.Context, r *Registry, q *request, obj Object) error {
-	account := obj.(*corev1.Pod).Spec.ServiceAccountName
-	if account == defaultAccount {
-		return nil
-	}
-	e, err := r.read(ctx, r.accounts, r.accounts.key(obj.GetNamespace(), account))
-	if err != nil {
-		return err
-	}
-	if e == nil {
-		return apierrors.NewForbidden(q.kind.GroupResource(), obj.GetName(), fmt.Errorf(
-			"error looking up service account %s/%s: serviceaccount %q not found", obj.GetNamespace(), account, account))
-	}
-	return nil
 }
 
 // podGrace is the time that a pod gets to end: none when nothing of it runs or its spec wants none, and the

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/ctlplane/ctlplane/apiserver/auth"
+	"github.com/ctlplane/ctlplane/apiserver/validation"
 )
 
 // request is one call on the registry: by whom, for what.
@@ -111,6 +112,17 @@ func WithWarnings(ctx context.Context, warn func(text string)) context.Context {
 func Warn(ctx context.Context, text string) {
 	if warn, ok := ctx.Value(warnKey{}).(func(string)); ok {
 		warn(text)
+	}
+}
+
+// warnOfInert tells the caller of ctx's request, if it listens, which fields that it has set do nothing. Old is what obj
+// replaces; nil: nothing.
+func warnOfInert(ctx context.Context, obj, old Object) {
+	if ctx.Value(warnKey{}) == nil {
+		return
+	}
+	for _, line := range validation.Inert(obj, old) {
+		Warn(ctx, line)
 	}
 }
 

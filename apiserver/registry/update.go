@@ -92,7 +92,9 @@ func (q *request) checkIdentity(obj Object) error {
 // update writes what propose makes of an object, as a request's subresource lets it. propose gets the
 // stored object, which it must not modify; what it gives may be its own only if it gives it once.
 func (r *Registry) update(ctx context.Context, q *request, dryRun bool, manager string, propose func(old Object) (Object, error)) (Object, error) {
+	var replaced Object
 	obj, err := r.modify(ctx, q, preconditions{}, dryRun, func(old Object) (Object, error) {
+		replaced = old
 		proposed, err := propose(old)
 		if err != nil {
 			return nil, err
@@ -101,6 +103,9 @@ func (r *Registry) update(ctx context.Context, q *request, dryRun bool, manager 
 	})
 	if errors.Is(err, errGone) {
 		return obj, nil
+	}
+	if err == nil && q.subresource() == "" {
+		warnOfInert(ctx, obj, replaced)
 	}
 	return obj, err
 }

@@ -1,0 +1,177 @@
+package validation
+
+import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apiresource "k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/utils/ptr"
+
+	"github.com/ctlplane/ctlplane/api/resource"
+)
+
+// Every field that a client can set is decided on. A field that is new in Kubernetes fails this test until
+// somebody has found out what becomes of it.
+func TestEveryFieldIsHonouredRefusedOrTold(t *testing.T) {
+	reached := map[reflect.Type]bool{}
+	var walk func(reflect.Type, string)
+	walk = func(kind reflect.Type, from string) {
+		for kind.Kind() == reflect.Pointer || kind.Kind() == reflect.Slice || kind.Kind() == reflect.Map {
+			kind = kind.Elem()
+		}
+		if kind.Kind() != reflect.Struct || reached[kind] || strings.HasPrefix(kind.PkgPath(), "k8s.io/apimachinery/") {
+			return
+		}
+		reached[kind] = true
+		treatment, ok := treatments[kind]
+		embedsOnly := true
+		decided := append(strings.Fields(treatment.honoured), strings.Fields(treatment.refused)...)
+		for name := range treatment.inert {
+			decided = append(decided, name)
+		}
+		var names []string
+		for i := range kind.NumField() {
+			f := kind.Field(i)
+			name := jsonName(f)
+			if name == "" {
+				walk(f.Type, from)
+				continue
+			}
+			embedsOnly = false
+			names = append(names, name)
+			if n := count(decided, name); n != 1 {
+				t.Errorf("%s: field %s of %s is decided on %d times: say what becomes of it", from, name, kind, n)
+			}
+			if name != "status" && name != "metadata" && slices.Contains(strings.Fields(treatment.honoured), name) {
+				walk(f.Type, from+"."+name)
+			}
+		}
+		if !ok && !embedsOnly {
+			t.Errorf("%s: nothing is said of %s", from, kind)
+		}
+		for _, name := range decided {
+			if !slices.Contains(names, name) {
+				t.Errorf("%s has no field %s", kind, name)
+			}
+		}
+	}
+	for _, info := range resource.All() {
+		walk(reflect.TypeOf(info.Example), info.Kind)
+	}
+	for kind := range treatments {
+		if !reached[kind] {
+			t.Errorf("%s can't be reached", kind)
+		}
+	}
+}
+
+func count(names []string, name string) int {
+	n := 0
+	for _, other := range names {
+		if other == name {
+			n++
+		}
+	}
+	return n
+}
+
+// Each inert field is told of when it is set, wherever it is, by a line that names it.
+func TestEachInertFieldIsTold(t *testing.T) {
+	for kind, treatment := range treatments {
+		for name, inert := range treatment.inert {
+			object := reflect.New(kind).Elem()
+			i := slices.IndexFunc(reflect.VisibleFields(kind), func(f reflect.StructField) bool { return jsonName(f) == name })
+			if i < 0 {
+				continue // which the other test says
+			}
+			set := object.FieldByIndex(reflect.VisibleFields(kind)[i].Index)
+			fill(set)
+			walk := &inertWalk{}
+			walk.object(object, treatment, nil)
+			if on, ok := set.Interface().(*bool); ok && len(walk.lines) == 0 {
+				*on = true // of a switch one position may be harmless
+				walk.object(object, treatment, nil)
+			}
+			if len(walk.lines) != 1 || walk.lines[0] != name+": "+inert.but {
+				t.Errorf("%s: %q, want a line of %s", kind, walk.lines, name)
+			}
+			if strings.ContainsAny(inert.but, "\n\"") || len(inert.but) > 160 {
+				t.Errorf("%s: %s: the text doesn't fit into a header: %q", kind, name, inert.but)
+			}
+		}
+	}
+}
+
+// fill gives a field a value that no rule takes for harmless.
+func fill(value reflect.Value) {
+	switch value.Kind() {
+	case reflect.Pointer:
+		value.Set(reflect.New(value.Type().Elem()))
+		if e := value.Elem(); e.Kind() != reflect.Bool {
+			fill(e)
+		}
+	case reflect.Slice:
+		value.Set(reflect.MakeSlice(value.Type(), 1, 1))
+	case reflect.Map:
+		value.Set(reflect.MakeMap(value.Type()))
+		if list, ok := value.Interface().(corev1.ResourceList); ok {
+			list[corev1.ResourceEphemeralStorage] = apiresource.MustParse("1Gi")
+		}
+	case reflect.String:
+		value.SetString("LoadBalancer")
+	case reflect.Bool:
+		value.SetBool(true)
+	case reflect.Int32, reflect.Int64:
+		value.SetInt(1)
+	}
+}
+
+func TestInertFieldsAreToldOnceAndWithTheirPath(t *testing.T) {
+	seccomp := &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
+	d := &appsv1.Deployment{Spec: appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{Spec: corev1.PodSpec{
+		Containers: []corev1.Container{
+			{Name: "a", TTY: true, SecurityContext: &corev1.SecurityContext{SeccompProfile: seccomp}},
+			{Name: "b", TTY: true},
+		},
+		Affinity:                  &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{}, PodAntiAffinity: &corev1.PodAntiAffinity{}},
+		HostUsers:                 ptr.To(true),
+		TopologySpreadConstraints: []corev1.TopologySpreadConstraint{},
+	}}}}
+	want := []string{
+		"spec.template.spec.containers[0].securityContext.seccompProfile: " + notApplied,
+		"spec.template.spec.containers[0].tty: " + notApplied,
+		"spec.template.spec.affinity.podAntiAffinity: " + notScheduled,
+	}
+	if got := Inert(d, nil); !slices.Equal(got, want) {
+		t.Errorf("a new object: %q, want %q", got, want)
+	}
+	changed := d.DeepCopy()
+	changed.Spec.Template.Spec.Volumes = []corev1.Volume{{Name: "v", VolumeSource: corev1.VolumeSource{
+		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: "c"}}}}
+	if got := Inert(changed, d); !slices.Equal(got, []string{"spec.template.spec.volumes[0].persistentVolumeClaim: " + noVolumeOf}) {
+		t.Errorf("a change: %q, want the volume alone", got)
+	}
+	var none *appsv1.Deployment
+	if got := Inert(&corev1.ConfigMap{Data: map[string]string{"a": "b"}}, none); len(got) != 0 {
+		t.Errorf("a config map: %q", got)
+	}
+}
+
+func TestInertLinesAreBounded(t *testing.T) {
+	pod := &corev1.Pod{}
+	source := reflect.ValueOf(&corev1.VolumeSource{}).Elem().Type()
+	for i := range source.NumField() {
+		volume := corev1.Volume{Name: fmt.Sprint(i)}
+		fill(reflect.ValueOf(&volume.VolumeSource).Elem().Field(i))
+		pod.Spec.Volumes = append(pod.Spec.Volumes, volume)
+	}
+	got := Inert(pod, nil)
+	if len(got) != maxInertTold+1 || !strings.HasSuffix(got[maxInertTold], "more fields do nothing here") {
+		t.Errorf("%d lines, the last %q", len(got), got[len(got)-1])
+	}
+}
