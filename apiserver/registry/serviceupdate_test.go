@@ -163,7 +163,7 @@ func TestTypeOfAServiceDecidesWhatItHolds(t *testing.T) {
 	}
 }
 
-func TestFieldsOfOtherTypesOfServicesAreRefused(t *testing.T) {
+func TestFieldsThatAServiceCantHaveAreRefused(t *testing.T) {
 	f := newFixture(t, registry.Options{})
 	services := client.For[*corev1.Service](f)
 	for name, change := range map[string]func(*corev1.ServiceSpec){
@@ -171,6 +171,9 @@ func TestFieldsOfOtherTypesOfServicesAreRefused(t *testing.T) {
 		"spec.healthCheckNodePort":           func(s *corev1.ServiceSpec) { s.HealthCheckNodePort = 30000 },
 		"spec.loadBalancerClass":             func(s *corev1.ServiceSpec) { s.LoadBalancerClass = ptr.To("example.com/lb") },
 		"spec.allocateLoadBalancerNodePorts": func(s *corev1.ServiceSpec) { s.AllocateLoadBalancerNodePorts = ptr.To(false) },
+		"spec.ipFamilies[0]":                 func(s *corev1.ServiceSpec) { s.IPFamilies = []corev1.IPFamily{corev1.IPv6Protocol} },
+		"spec.ipFamilyPolicy":                func(s *corev1.ServiceSpec) { s.IPFamilyPolicy = ptr.To(corev1.IPFamilyPolicyRequireDualStack) },
+		"spec.clusterIPs":                    func(s *corev1.ServiceSpec) { s.ClusterIPs = []string{"10.43.0.9", "fd00::1"} },
 		"spec.clusterIPs[0]": func(s *corev1.ServiceSpec) {
 			s.Type, s.ClusterIP = corev1.ServiceTypeNodePort, corev1.ClusterIPNone
 		},

@@ -152,6 +152,7 @@ func validateClusterIPs(spec *corev1.ServiceSpec, path *field.Path) field.ErrorL
 	for i, family := range spec.IPFamilies {
 		errs = append(errs, oneOf(family, families, path.Child("ipFamilies").Index(i))...)
 	}
+	errs = append(errs, validateIPv4Only(spec, path)...)
 	if len(spec.ClusterIPs) == 0 {
 		return errs
 	}
@@ -163,6 +164,27 @@ func validateClusterIPs(spec *corev1.ServiceSpec, path *field.Path) field.ErrorL
 	}
 	if slices.Contains(spec.ClusterIPs, corev1.ClusterIPNone) && len(spec.ClusterIPs) > 1 {
 		errs = append(errs, field.Invalid(path.Child("clusterIPs"), spec.ClusterIPs, "'None' must be the first and only value"))
+	}
+	return errs
+}
+
+// validateIPv4Only refuses what a cluster of IPv4 addresses can't give. The endpoints of a headless service without a
+// selector are its user's, of whatever family.
+func validateIPv4Only(spec *corev1.ServiceSpec, path *field.Path) field.ErrorList {
+	if headless(spec) && len(spec.Selector) == 0 {
+		return nil
+	}
+	var errs field.ErrorList
+	for i, family := range spec.IPFamilies {
+		if family == corev1.IPv6Protocol {
+			errs = append(errs, field.Invalid(path.Child("ipFamilies").Index(i), family, "not configured on this cluster"))
+		}
+	}
+	if policy := spec.IPFamilyPolicy; policy != nil && *policy == corev1.IPFamilyPolicyRequireDualStack {
+		errs = append(errs, field.Invalid(path.Child("ipFamilyPolicy"), *policy, "this cluster is not configured for dual-stack services"))
+	}
+	if len(spec.ClusterIPs) > 1 {
+		errs = append(errs, field.Invalid(path.Child("clusterIPs"), spec.ClusterIPs, "may only hold a single value, as this cluster is not configured for dual-stack services"))
 	}
 	return errs
 }
