@@ -11,6 +11,9 @@ import (
 	"github.com/ctlplane/ctlplane/agent/record"
 )
 
+// lastFile holds the address that was given out last. It is no lease: its name is no address.
+const lastFile = "last"
+
 // addresses remembers which pod holds which IP, in one small file an address: its name is the IP, its
 // content the pod. The file system is the only copy, so that a crash at any point loses no lease.
 //
@@ -26,8 +29,9 @@ func openAddresses(dir string) (*addresses, error) {
 	return &addresses{dir: dir}, nil
 }
 
-// acquire gives id its address in podRange, the lowest free one when it has none yet. The range's first
-// address is the network's, the second the bridge's, the last the broadcast.
+// acquire gives id its address in podRange. When it has none yet, it gets the first free one after the one that was given
+// out last, round and round: a freed address rests as long as it can, since others may still send to the pod that had it.
+// The range's first address is the network's, the second the bridge's, the last the broadcast.
 func (a *addresses) acquire(id string, podRange netip.Prefix) (netip.Addr, error) {
 	taken, err := a.all()
 	if err != nil {
@@ -38,27 +42,61 @@ func (a *addresses) acquire(id string, podRange netip.Prefix) (netip.Addr, error
 			return ip, nil
 		}
 	}
-	for ip := gateway(podRange).Next(); podRange.Contains(ip) && podRange.Contains(ip.Next()); ip = ip.Next() {
-		if _, ok := taken[ip]; ok {
-			continue
+	usable := func(ip netip.Addr) bool { return podRange.Contains(ip) && podRange.Contains(ip.Next()) }
+	first := gateway(podRange).Next()
+	start := a.last().Next()
+	if !usable(start) || start.Less(first) {
+		start = first
+	}
+	for ip, begun := start, false; usable(first) && !(begun && ip == start); begun = true {
+		if _, ok := taken[ip]; !ok {
+			return ip, errors.Join(a.write(ip, id), a.remember(ip))
 		}
-		return ip, a.write(ip, id)
+		if ip = ip.Next(); !usable(ip) {
+			ip = first
+		}
 	}
 	return netip.Addr{}, fmt.Errorf("all addresses of the node's pod range %s are in use: delete pods, or give the cluster a larger range", podRange)
 }
 
+// last is the address that was given out last; none when that is not known.
+func (a *addresses) last() netip.Addr {
+	text, err := os.ReadFile(filepath.Join(a.dir, lastFile))
+	if err != nil {
+		return netip.Addr{}
+	}
+	ip, err := netip.ParseAddr(string(text))
+	if err != nil {
+		return netip.Addr{} // a write that a crash cut short
+	}
+	return ip
+}
+
+// remember notes the address that was given out last. The note may be lost: what was released before a crash of the
+// machine has nobody left who talks to it.
+func (a *addresses) remember(ip netip.Addr) error {
+	return os.WriteFile(filepath.Join(a.dir, lastFile), []byte(ip.String()), 0o600)
+}
+
 // release frees all addresses of id.
 func (a *addresses) release(id string) error {
-	taken, err := a.all()
-	if err != nil {
-		return err
-	}
-	for ip, owner := range taken {
-		if owner == id {
-			err = errors.Join(err, os.Remove(filepath.Join(a.dir, ip.String())))
-		}
+	held, err := a.of(id)
+	for _, ip := range held {
+		err = errors.Join(err, os.Remove(filepath.Join(a.dir, ip.String())))
 	}
 	return err
+}
+
+// of lists the addresses of id.
+func (a *addresses) of(id string) ([]netip.Addr, error) {
+	taken, err := a.all()
+	var held []netip.Addr
+	for ip, owner := range taken {
+		if owner == id {
+			held = append(held, ip)
+		}
+	}
+	return held, err
 }
 
 // owners lists the pods that hold an address.

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -40,8 +41,42 @@ func TestAddressesSurviveARestart(t *testing.T) {
 	if err := second.release("a"); err != nil {
 		t.Fatal(err)
 	}
-	if c, err := second.acquire("c", podRange); err != nil || c != a {
-		t.Errorf("c got %s, %v; want the freed %s", c, err, a)
+	if c, err := second.acquire("c", podRange); err != nil || c == a {
+		t.Errorf("c got %s, %v; want another than %s, which was freed just now", c, err, a)
+	}
+}
+
+// TestFreedAddressRests frees each address at once, over restarts: it comes again when all others had their turn.
+func TestFreedAddressRests(t *testing.T) {
+	dir := t.TempDir()
+	podRange := netip.MustParsePrefix("10.42.7.0/28") // 13 addresses for pods
+	var given []netip.Addr
+	for i := range 40 {
+		leases, err := openAddresses(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := fmt.Sprint("pod-", i)
+		ip, err := leases.acquire(id, podRange)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if recent := given[max(0, len(given)-12):]; slices.Contains(recent, ip) || !podRange.Contains(ip) {
+			t.Errorf("pod %d got %s after %v", i, ip, recent)
+		}
+		given = append(given, ip)
+		if err := leases.release(id); err != nil {
+			t.Fatal(err)
+		}
+	}
+	leases, err := openAddresses(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range []string{"10.42.8.0/24", "10.42.6.0/24"} { // a node may get another range
+		if ip, err := leases.acquire("moved "+other, netip.MustParsePrefix(other)); err != nil || !netip.MustParsePrefix(other).Contains(ip) {
+			t.Errorf("in range %s the address is %s, %v", other, ip, err)
+		}
 	}
 }
 

@@ -67,6 +67,8 @@ type Network struct {
 	mu       sync.Mutex // orders changes of the kernel's state and guards podRange
 	podRange netip.Prefix
 	leases   *addresses
+	// flowsStay says that it was told that flows can't be forgotten.
+	flowsStay bool
 }
 
 // New makes the network of a node; Run brings it up.
@@ -189,6 +191,21 @@ func (n *Network) Teardown(_ context.Context, id string) error {
 	defer n.mu.Unlock()
 	if err := disconnect(id); err != nil {
 		return fmt.Errorf("network of pod %s: %w", id, err)
+	}
+	return n.release(id)
+}
+
+// release frees a pod's addresses. Who gets one next gets nothing that was on its way to this pod.
+func (n *Network) release(id string) error {
+	held, err := n.leases.of(id)
+	if err != nil {
+		return err
+	}
+	for _, ip := range held {
+		if err := forgetFlows(ip); err != nil && !n.flowsStay {
+			n.flowsStay = true
+			n.log.Warn("the kernel does not forget the connections of pods that are gone; it is not told again", "error", err)
+		}
 	}
 	return n.leases.release(id)
 }

@@ -233,7 +233,7 @@ func TestPodsReachEachOtherOverNodes(t *testing.T) {
 // succeeded.
 func TestAddressIsReachableAtOnceUnderItsNextPod(t *testing.T) {
 	a := newHost(t, "a")
-	nodeA := node("a", "172.30.1.2", "10.42.1.0/24")
+	nodeA := node("a", "172.30.1.2", "10.42.1.0/30") // one address
 	m := bringUp(t, a, nodeA, nodeA)
 	reaches(t, a, m.pod, m.podIP) // the node knows the pod's MAC now
 	next := newHost(t, "next")
@@ -255,6 +255,56 @@ func TestAddressIsReachableAtOnceUnderItsNextPod(t *testing.T) {
 		}
 	})
 	reaches(t, a, next, m.podIP)
+}
+
+// TestFlowsOfAGonePodAreForgotten lets a pod and the node exchange UDP, and ends the pod: the kernel's entry for it would be
+// the next pod's.
+func TestFlowsOfAGonePodAreForgotten(t *testing.T) {
+	a := newHost(t, "a")
+	nodeA := node("a", "172.30.1.2", "10.42.1.0/24")
+	m := bringUp(t, a, nodeA, nodeA)
+	flows := func() (found int) {
+		all, err := netlink.ConntrackTableList(netlink.ConntrackTable, netlink.FAMILY_V4)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, flow := range all {
+			if flow.Forward.DstIP.Equal(m.podIP.AsSlice()) || flow.Forward.SrcIP.Equal(m.podIP.AsSlice()) {
+				found++
+			}
+		}
+		return found
+	}
+	var there net.PacketConn
+	m.pod.do(func() {
+		var err error
+		if there, err = net.ListenPacket("udp4", netip.AddrPortFrom(m.podIP, 5353).String()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	defer there.Close()
+	a.do(func() {
+		conn, err := net.Dial("udp4", netip.AddrPortFrom(m.podIP, 5353).String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := conn.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := there.ReadFrom(make([]byte, 1)); err != nil {
+			t.Fatal(err)
+		}
+		if flows() == 0 {
+			t.Fatal("the kernel tracks no flow to the pod: this test shows nothing")
+		}
+		if err := m.network.Teardown(t.Context(), "pod"); err != nil {
+			t.Error(err)
+		}
+		if n := flows(); n != 0 {
+			t.Errorf("%d flows of the pod are still known", n)
+		}
+	})
 }
 
 func TestRouteOfGoneNodeIsRemoved(t *testing.T) {
