@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -351,6 +352,32 @@ func TestGatewayWebSocket(t *testing.T) {
 		t.Errorf("another origin: %v", err)
 	}
 	r.stop() // with the socket open
+}
+
+// TestReaderThatTakesNothingHoldsNoStopUp fills a WebSocket, and a stream of the gateway, whose clients read nothing.
+func TestReaderThatTakesNothingHoldsNoStopUp(t *testing.T) {
+	r := startStore(t, plain)
+	conn, _, err := websocket.DefaultDialer.Dial("ws://"+r.config.ClientAddr+"/v3/watch", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.WriteMessage(websocket.TextMessage, []byte(`{"create_request":{"key":"YQ=="}}`)); err != nil {
+		t.Fatal(err)
+	}
+	c := r.client(nil)
+	response, err := c.Post(r.url("/v3/watch"), "application/json", strings.NewReader(`{"create_request":{"key":"YQ=="}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer response.Body.Close()
+	large := base64.StdEncoding.EncodeToString(make([]byte, 1<<20))
+	for range 30 {
+		if code, got, _ := r.ask(c, http.MethodPost, r.url("/v3/kv/put"), `{"key":"YQ==","value":"`+large+`"}`); code != http.StatusOK {
+			t.Fatalf("%d %s", code, got)
+		}
+	}
+	r.stop()
 }
 
 func TestOriginsAndHosts(t *testing.T) {

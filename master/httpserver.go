@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 const (
@@ -72,6 +74,14 @@ func (s *httpServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.requests.Add(1)
 	s.mu.Unlock()
 	defer s.requests.Done()
+	defer func() {
+		if fault := recover(); fault != nil && fault != http.ErrAbortHandler {
+			_ = supervise.Caught("http", s.logger, fault)
+			panic(http.ErrAbortHandler) // the answer must not look whole
+		} else if fault != nil {
+			panic(fault)
+		}
+	}()
 	s.handler.ServeHTTP(w, r)
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // closePatience bounds a graceful stop: handing leadership over and ending what runs.
@@ -53,6 +54,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	if err := cfg.validate(); err != nil {
 		return err
 	}
+	supervise.ContainClientGo(cfg.Logger)
 	m := &Master{cfg: cfg, settled: settlement{done: make(chan struct{})}}
 	defer func() { err = errors.Join(err, m.close()) }()
 	if err := m.open(ctx); err != nil {
@@ -133,12 +135,12 @@ func (m *Master) serve(ctx context.Context) error {
 			return err
 		}
 		who = m.authenticator(objects)
-		handler, closeNodes, err := m.apiHandler(objects, who, metrics, metricsHandler)
+		loops := newLoopSet(m.cfg, &m.settled, objects, m.cluster.Member, m.cluster.CA.CertPEM(), metrics)
+		handler, closeNodes, err := m.apiHandler(objects, who, metrics, metricsHandler, loops.check())
 		if err != nil {
 			return err
 		}
 		defer closeNodes()
-		loops := newLoopSet(m.cfg, &m.settled, objects, m.cluster.Member, m.cluster.CA.CertPEM(), metrics)
 		parts.Go(func() error { return m.settle(ctx) })
 		parts.Go(func() error { return objects.Run(ctx) })
 		parts.Go(func() error {
@@ -163,7 +165,7 @@ func (m *Master) serve(ctx context.Context) error {
 
 // authenticator knows callers by certificate and by token.
 func (m *Master) authenticator(objects *registry.Registry) auth.Authenticator {
-	secrets := client.For[*corev1.Secret](asUser{objects, auth.System("apiserver")})
+	secrets := client.For[*corev1.Secret](asUser{objects, auth.System("apiserver"), m.cfg.Logger})
 	lookup := auth.SecretTokens{Get: func(ctx context.Context, namespace, name string) (*corev1.Secret, error) {
 		secret, err := secrets.Get(ctx, namespace, name)
 		if apierrors.IsNotFound(err) {
@@ -175,11 +177,11 @@ func (m *Master) authenticator(objects *registry.Registry) auth.Authenticator {
 }
 
 // apiHandler is the Kubernetes API. The second answer closes what it holds open.
-func (m *Master) apiHandler(objects *registry.Registry, who auth.Authenticator, metrics prometheus.Registerer, metricsHandler http.Handler) (http.Handler, func(), error) {
+func (m *Master) apiHandler(objects *registry.Registry, who auth.Authenticator, metrics prometheus.Registerer, metricsHandler http.Handler, loops rest.Check) (http.Handler, func(), error) {
 	nodes := rest.NewNodeClient(pki.Client(m.certs.apiserver, m.cluster.CA))
 	handler, err := rest.NewHandler(rest.Options{
 		Registry: objects, Authenticator: who, Nodes: nodes, Metrics: metricsHandler, Registerer: metrics, Logger: m.cfg.Logger,
-		ReadyChecks: []rest.Check{{Name: "leader", Check: m.cluster.Member.LinearizableRead}},
+		ReadyChecks: []rest.Check{{Name: "leader", Check: m.cluster.Member.LinearizableRead}, loops},
 	})
 	return handler, nodes.Close, err
 }

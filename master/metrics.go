@@ -14,6 +14,7 @@ import (
 	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/logging"
 	"github.com/ctlplane/ctlplane/raftstore"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // newMetrics is the master's registry of metrics: the process's, the store's, and what the parts add.
@@ -23,6 +24,7 @@ func newMetrics(m *raftstore.Member) (*prometheus.Registry, http.Handler) {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		m.Metrics(),
+		supervise.Panics(),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "os_fd_used", Help: "File descriptors that are open."}, openFiles),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "os_fd_limit", Help: "How many file descriptors may be open."}, maxFiles),
 	)

@@ -15,6 +15,10 @@ import (
 const (
 	// headerPatience bounds how long a caller may take to say what it wants.
 	headerPatience = 10 * time.Second
+	// pingAfter is how long nothing may come over a connection of HTTP/2 before the client is asked whether it is still there;
+	// pingPatience is how long it may take to answer.
+	pingAfter    = 30 * time.Second
+	pingPatience = 15 * time.Second
 	// stopPatience is how long requests may go on once the master is told to end.
 	stopPatience = 2 * time.Second
 )
@@ -24,7 +28,10 @@ func serveAPI(ctx context.Context, listener net.Listener, source *pki.Source, ca
 	server := &http.Server{
 		Handler:           renewingConnections(handler),
 		ReadHeaderTimeout: headerPatience,
-		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug), // strangers' handshakes that failed
+		IdleTimeout:       idlePatience,
+		// Of a client that is gone nothing comes, not even an end: its connection would stay, and with it its watches.
+		HTTP2:    &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingPatience},
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug), // strangers' handshakes that failed
 		TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){
 			pki.ProtocolJoin: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { join.Serve(ctx, conn) },
 			pki.ProtocolNode: func(_ *http.Server, conn *tls.Conn, _ http.Handler) { join.ServeNode(ctx, conn) },

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // leadership tells its watchers whether this member leads. The latest state wins: a watcher that is slow
@@ -110,9 +111,14 @@ func (m *Member) term(ctx context.Context) {
 		m.leadership.set(true)
 	}
 	var parts sync.WaitGroup
-	parts.Go(func() { m.expireLeases(ctx, lessor) })
-	parts.Go(func() { m.tendMembers(ctx) })
-	parts.Go(func() { m.watchCorruption(ctx) })
-	parts.Go(func() { m.watchQuota(ctx) })
+	parts.Go(func() { m.upkeep(ctx, func(ctx context.Context) { m.expireLeases(ctx, lessor) }) })
+	parts.Go(func() { m.upkeep(ctx, m.tendMembers) })
+	parts.Go(func() { m.upkeep(ctx, m.watchCorruption) })
+	parts.Go(func() { m.upkeep(ctx, m.watchQuota) })
 	parts.Wait()
+}
+
+// upkeep runs a loop that only looks and proposes: after a panic it may begin anew. What keeps or applies the log is not run so.
+func (m *Member) upkeep(ctx context.Context, loop func(context.Context)) {
+	supervise.Again(ctx, "store-upkeep", m.config.Logger, func() { loop(ctx) })
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // Open starts a member on its data directory, made when missing. It returns before the group has a leader.
@@ -279,15 +280,15 @@ func (m *Member) run() {
 	m.wg.Go(m.watchDisk)
 	m.wg.Go(m.leaderRounds.run)
 	m.wg.Go(m.followerRounds.run)
-	m.wg.Go(func() { m.keepRecord(m.life) })
-	m.wg.Go(func() { m.autoCompact(m.life) })
-	m.wg.Go(func() { m.checkOwnHistory(m.life) })
-	m.wg.Go(func() { m.followAddress(m.life) })
+	m.wg.Go(func() { m.upkeep(m.life, m.keepRecord) })
+	m.wg.Go(func() { m.upkeep(m.life, m.autoCompact) })
+	m.wg.Go(func() { m.upkeep(m.life, m.checkOwnHistory) })
+	m.wg.Go(func() { m.upkeep(m.life, m.followAddress) })
 	m.proposer.start()
-	m.server = grpc.NewServer(
+	m.server = grpc.NewServer(append(supervise.ServerOptions("peer", m.config.Logger),
 		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.MaxSendMsgSize(maxPeerMessage),
 		grpc.InitialWindowSize(4<<20), grpc.InitialConnWindowSize(8<<20),
-	)
+	)...)
 	peerpb.RegisterPeerServer(m.server, &peerServer{member: m})
 	peerpb.RegisterLeasesServer(m.server, &leaseServer{member: m})
 	m.onUnwind(func() error { m.server.Stop(); return nil })

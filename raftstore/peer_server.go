@@ -14,6 +14,7 @@ import (
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // groupsInFlight bounds the groups of one follower that are being worked on.
@@ -42,12 +43,14 @@ func (s *peerServer) Forward(stream grpc.BidiStreamingServer[peerpb.ForwardReque
 		slots <- struct{}{}
 		answer := s.member.proposeGroup(stream.Context(), request)
 		groups.Go(func() {
-			response := answer()
-			sending.Lock()
-			defer sending.Unlock()
-			// A failure to send ends the stream, which Recv sees too.
-			_ = stream.Send(response)
-			<-slots
+			defer func() { <-slots }()
+			supervise.Do("peer", s.member.config.Logger, func() {
+				response := answer()
+				sending.Lock()
+				defer sending.Unlock()
+				// A failure to send ends the stream, which Recv sees too.
+				_ = stream.Send(response)
+			})
 		})
 	}
 }

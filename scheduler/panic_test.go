@@ -15,23 +15,24 @@ import (
 	"github.com/ctlplane/ctlplane/client/clienttest"
 )
 
-// poisoned is a filter with a fault that one pod meets.
+// poisoned is a scorer with a fault that one pod meets.
 type poisoned struct{}
 
-func (poisoned) Name() string { return "Poisoned" }
+func (poisoned) Name() string    { return "Poisoned" }
+func (poisoned) Weight() float64 { return 1 }
 
-func (poisoned) For(pod *PodInfo) Check {
+func (poisoned) For(pod *PodInfo) Score {
 	if pod.Pod.Name != "poison" {
 		return nil
 	}
-	return func(*NodeInfo) []string { panic("on this pod") }
+	return func(*NodeInfo) float64 { panic("on this pod") }
 }
 
-// TestPanicOfAFilterIsThePodsFailure has one pod panic whenever it is looked at: all others are placed.
-func TestPanicOfAFilterIsThePodsFailure(t *testing.T) {
-	before := filters
-	filters = append(before[:len(before):len(before)], poisoned{})
-	defer func() { filters = before }()
+// TestPanicOfAPluginIsThePodsFailure has one pod panic whenever it is looked at: all others are placed.
+func TestPanicOfAPluginIsThePodsFailure(t *testing.T) {
+	before := scorers
+	scorers = append(before[:len(before):len(before)], poisoned{})
+	defer func() { scorers = before }()
 	synctest.Test(t, func(t *testing.T) {
 		cluster := clienttest.New()
 		cluster.Add(testNode("n1", func(*corev1.Node) {}), testNode("n2", func(*corev1.Node) {}))

@@ -6,6 +6,7 @@
 package supervise
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"runtime/debug"
@@ -45,6 +46,25 @@ func Call(where string, logger *slog.Logger, f func() error) (err error) {
 // Do runs f, which may panic.
 func Do(where string, logger *slog.Logger, f func()) {
 	_ = Call(where, logger, func() error { f(); return nil }) // Caught has told it
+}
+
+// Again runs f until it returns; after a panic it is run again, unless ctx has ended. It is for loops that may end by themselves;
+// Loops runs those that may not.
+func Again(ctx context.Context, where string, logger *slog.Logger, f func()) {
+	for pause := firstPause; ; pause = min(2*pause, longestPause) {
+		begun := time.Now()
+		if Call(where, logger, func() error { f(); return nil }) == nil {
+			return
+		}
+		if time.Since(begun) > settled {
+			pause = firstPause
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Caught counts and tells a panic that the caller has recovered from, in the deferred function that did.

@@ -66,6 +66,22 @@ func TestPanicsAreToldWithinLimits(t *testing.T) {
 	})
 }
 
+func TestAgainOnlyAfterAPanic(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		runs, begun := 0, time.Now()
+		Again(t.Context(), "test-again", slog.New(slog.DiscardHandler), func() {
+			if runs++; runs < 4 {
+				panic("not yet")
+			}
+		})
+		if runs != 4 || time.Since(begun) != 7*time.Second {
+			t.Errorf("%d runs in %v", runs, time.Since(begun))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		Again(ctx, "test-again", slog.New(slog.DiscardHandler), func() { cancel(); panic("at the end") })
+	})
+}
+
 // TestLoopThatEndedIsStartedAgain has one loop that ends in each way that there is, beside one that runs on.
 func TestLoopThatEndedIsStartedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -53,13 +53,15 @@ func (s *leaseServer) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error
 	var sending sync.Mutex
 	err := eachRequest(ctx, stream.Recv, func(req *pb.LeaseKeepAliveRequest) {
 		renewals.Go(func() error {
-			resp, err := s.keepAlive(ctx, req.ID)
-			if err != nil {
-				return err
-			}
-			sending.Lock()
-			defer sending.Unlock()
-			return stream.Send(resp)
+			return contained(func() error {
+				resp, err := s.keepAlive(ctx, req.ID)
+				if err != nil {
+					return err
+				}
+				sending.Lock()
+				defer sending.Unlock()
+				return stream.Send(resp)
+			})
 		})
 	})
 	if failed := renewals.Wait(); failed != nil {

@@ -9,6 +9,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/keepalive"
 	"k8s.io/utils/clock"
+
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // Allow decides whether a call may be made: nil, or an error with a gRPC status. fullMethod is "/package.Service/Method".
@@ -73,7 +75,8 @@ const (
 // measured with 1000 writers it saves a seventh of the leader's time. Calls beyond them get a goroutine of their own.
 const streamWorkers = 1024
 
-// ServerOptions are the options for a gRPC server that Register is called on: limits, buffers and who may call what.
+// ServerOptions are the options for a gRPC server that Register is called on: limits, buffers, who may call what, and that a
+// panic is the end of a call alone.
 // Credentials are the caller's to add.
 func ServerOptions(c ServerConfig) []grpc.ServerOption {
 	c = c.withDefaults()
@@ -107,6 +110,7 @@ func ServerOptions(c ServerConfig) []grpc.ServerOption {
 		g := newLearnerGuard(c.IsLearner, c.Clock)
 		unary, stream = append(unary, g.unary), append(stream, g.stream)
 	}
+	options = append(options, supervise.ServerOptions("grpc", c.Logger)...)
 	return append(options, grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...))
 }
 

@@ -75,8 +75,12 @@ func (s *pipelineServer) Write(stream writepb.Pipeline_WriteServer) error {
 	ws := s.newStream(stream)
 	ctx, cancel := context.WithCancel(stream.Context())
 	var sender sync.WaitGroup
-	sender.Go(func() { ws.send(ctx) })
-	err := ws.take()
+	sender.Go(func() {
+		if err := contained(func() error { ws.send(ctx); return nil }); err != nil {
+			ws.stop(err)
+		}
+	})
+	err := contained(ws.take)
 	cancel()
 	sender.Wait()
 	return err

@@ -4,7 +4,12 @@ import (
 	"context"
 	"errors"
 	"io"
+
+	"github.com/ctlplane/ctlplane/supervise"
 )
+
+// contained runs a part of a call that has a goroutine of its own: a panic there is the call's failure, as one in its handler is.
+func contained(f func() error) error { return supervise.GRPCError(supervise.Call("grpc", nil, f)) }
 
 // received is one request of a stream, or the error that ended it.
 type received[T any] struct {
@@ -19,7 +24,11 @@ func receive[T any](ctx context.Context, recv func() (*T, error)) <-chan receive
 	requests := make(chan received[T])
 	go func() {
 		for {
-			req, err := recv()
+			var req *T
+			err := contained(func() (err error) {
+				req, err = recv()
+				return err
+			})
 			select {
 			case requests <- received[T]{req, err}:
 			case <-ctx.Done():

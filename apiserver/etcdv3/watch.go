@@ -84,11 +84,11 @@ func (s *watchServer) Watch(stream pb.Watch_WatchServer) error {
 	}
 	var sender sync.WaitGroup
 	sender.Go(func() {
-		if err := ws.send(); err != nil {
+		if err := contained(ws.send); err != nil {
 			cancel(err)
 		}
 	})
-	err := ws.take()
+	err := contained(ws.take)
 	cancel(nil)
 	sender.Wait()
 	ws.events.Close()

@@ -8,13 +8,16 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // send passes events on until the stream ends or breaks.
 func (ws *watchStream) send() error {
 	reminders, stopReminders := context.WithCancel(ws.ctx)
 	var reminder sync.WaitGroup
-	reminder.Go(func() { ws.progress.remind(reminders, ws.clock, ws.progressInterval) })
+	reminder.Go(func() {
+		supervise.Again(reminders, "grpc", ws.log, func() { ws.progress.remind(reminders, ws.clock, ws.progressInterval) })
+	})
 	defer reminder.Wait()
 	defer stopReminders()
 

@@ -64,6 +64,9 @@ func (w *Writer) FlushError() error {
 	return nil
 }
 
+// Flush implements http.Flusher, for those who don't know http.ResponseController.
+func (w *Writer) Flush() { _ = w.FlushError() }
+
 // arm sets the deadline, unless it was set just now: setting it is not free.
 func (w *Writer) arm() {
 	now := time.Now()

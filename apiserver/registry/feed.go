@@ -13,6 +13,7 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 const (
@@ -53,13 +54,16 @@ func newFeed(storage Storage, kinds []*kind, logger *slog.Logger) *feed {
 	return f
 }
 
-// run loads the caches and follows the store until ctx ends.
+// run loads the caches and follows the store until ctx ends. After a panic nobody knows what the caches have missed: they are
+// loaded anew, as after every failure.
 func (f *feed) run(ctx context.Context) {
 	for ctx.Err() == nil {
-		err := f.load(ctx)
-		if err == nil {
-			err = f.follow(ctx)
-		}
+		err := supervise.Call("object-cache", f.logger, func() error {
+			if err := f.load(ctx); err != nil {
+				return err
+			}
+			return f.follow(ctx)
+		})
 		if ctx.Err() != nil {
 			break
 		}
@@ -247,7 +251,11 @@ func (f *feed) entryOf(pair *mvccpb.KeyValue) (*kind, *entry) {
 	if k == nil {
 		return nil, nil
 	}
-	obj, err := k.decode(pair.Value, pair.ModRevision)
+	var obj Object
+	err := supervise.Call("object-decoder", f.logger, func() (err error) {
+		obj, err = k.decode(pair.Value, pair.ModRevision)
+		return err
+	})
 	if err != nil {
 		f.logger.Error("a stored object is not readable and is left out", "key", string(pair.Key), "error", err)
 		return nil, nil

@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // watchTimeout is the shortest time that a watch lasts which states none; the longest is twice that,
@@ -131,7 +132,7 @@ func (r *Registry) start(ctx context.Context, w *watcher) error {
 	go func() {
 		defer r.watching.Done()
 		defer detach()
-		w.run()
+		supervise.Do("watch", r.opts.Logger, w.run) // which closes the stream: its reader watches again
 	}()
 	return nil
 }

@@ -23,6 +23,8 @@ type Check struct {
 	Name string
 	// Check answers what is wrong. It must not outlast its context.
 	Check func(ctx context.Context) error
+	// Advisory checks are shown, and asked for by name, but what they find is no reason to send requests elsewhere.
+	Advisory bool
 }
 
 // checkTimeout bounds all checks of one request.
@@ -79,6 +81,10 @@ func runChecks(ctx context.Context, name string, checks []Check, exclude []strin
 			continue
 		}
 		if err := check.Check(ctx); err != nil {
+			if check.Advisory && len(checks) > 1 {
+				fmt.Fprintf(&b, "[-]%s failed, which does not count here: %v\n", check.Name, err)
+				continue
+			}
 			healthy = false
 			fmt.Fprintf(&b, "[-]%s failed: %v\n", check.Name, err)
 			continue

@@ -212,7 +212,7 @@ func TestHealthVersionAndRoot(t *testing.T) {
 				return errors.New("there is no leader")
 			}
 			return nil
-		}}}
+		}}, {Name: "loops", Advisory: true, Check: func(context.Context) error { return errors.New("scheduler ended") }}}
 	})
 	if got := c.ask(t, "nobody", "GET", "/livez", ""); got.code != 200 || got.body != "ok" {
 		t.Errorf("livez: %d %s", got.code, got.body)
@@ -224,11 +224,14 @@ func TestHealthVersionAndRoot(t *testing.T) {
 		t.Errorf("readyz without raft: %d %s", got.code, got.body)
 	}
 	sick = false
-	if got := c.ask(t, "nobody", "GET", "/readyz?verbose", ""); got.code != 200 || !strings.Contains(got.body, "[+]raft ok\nreadyz check passed") {
+	if got := c.ask(t, "nobody", "GET", "/readyz?verbose", ""); got.code != 200 || !strings.Contains(got.body, "[+]raft ok\n[-]loops failed, which does not count here: scheduler ended\nreadyz check passed") {
 		t.Errorf("readyz: %d %s", got.code, got.body)
 	}
 	if got := c.ask(t, "nobody", "GET", "/readyz/raft", ""); got.code != 200 {
 		t.Errorf("readyz/raft: %d %s", got.code, got.body)
+	}
+	if got := c.ask(t, "nobody", "GET", "/readyz/loops", ""); got.code != 500 {
+		t.Errorf("readyz/loops: %d %s", got.code, got.body)
 	}
 	if got := c.ask(t, "nobody", "GET", "/readyz/other", ""); got.code != 404 {
 		t.Errorf("readyz/other: %d %s", got.code, got.body)
@@ -305,6 +308,24 @@ func TestFaultIsContained(t *testing.T) {
 	})
 	if got := c.ask(t, "admin", "GET", "/livez", ""); got.code != 500 || !strings.Contains(got.body, `"reason":"InternalError"`) || strings.Contains(got.body, "secret detail") {
 		t.Errorf("%d %s", got.code, got.body)
+	}
+	if got := c.ask(t, "admin", "GET", mapsPath, ""); got.code != 200 {
+		t.Errorf("afterwards: %d", got.code)
+	}
+}
+
+// TestBegunAnswerOfAFaultIsCutOff has a panic after the answer has begun: what was sent must not look whole.
+func TestBegunAnswerOfAFaultIsCutOff(t *testing.T) {
+	c := newCluster(t, func(o *rest.Options) {
+		o.Metrics = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, "half")
+			_ = http.NewResponseController(w).Flush()
+			panic("at the wrong time")
+		})
+	})
+	response := c.open(t, "/metrics", "*/*")
+	if text, err := io.ReadAll(response.Body); err == nil {
+		t.Errorf("got all of %q", text)
 	}
 	if got := c.ask(t, "admin", "GET", mapsPath, ""); got.code != 200 {
 		t.Errorf("afterwards: %d", got.code)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +16,7 @@ import (
 	"github.com/ctlplane/ctlplane/apiserver/auth"
 	"github.com/ctlplane/ctlplane/apiserver/patience"
 	"github.com/ctlplane/ctlplane/apiserver/registry"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // ServeHTTP implements http.Handler.
@@ -27,16 +27,19 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.bodies.Bound(out, r)
 	call := h.parse(r)
 	defer func() {
-		if failure := recover(); failure != nil && failure != http.ErrAbortHandler {
-			h.logger.Error("a request met a fault in the server", "path", r.URL.Path, "fault", failure, "stack", string(debug.Stack()))
-			if out.code == 0 {
+		failure := recover()
+		aborted := failure == http.ErrAbortHandler
+		if failure != nil && !aborted {
+			_ = supervise.Caught("rest", h.logger, failure)
+			if aborted = out.code != 0; !aborted {
 				h.fail(out, r, apierrors.NewInternalError(errors.New("the server met a fault of its own; its log tells more")))
 			}
-		} else if failure != nil {
-			panic(failure)
 		}
 		h.metrics.observe(call, out.code, time.Since(begun))
 		h.logger.Debug("request", "verb", call.verb, "path", r.URL.Path, "code", out.code, "took", time.Since(begun), "user", call.user, "client", r.RemoteAddr)
+		if aborted { // an answer that was begun must not look whole
+			panic(http.ErrAbortHandler)
+		}
 	}()
 	h.serve(out, r, call)
 }

@@ -21,6 +21,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/api/v3electionpb"
 	"github.com/ctlplane/ctlplane/api/v3lockpb"
+	"github.com/ctlplane/ctlplane/apiserver/patience"
 )
 
 // bodyTimeout bounds how long a request that is not a stream may take to arrive.
@@ -99,6 +100,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		g.serveSocket(w, r)
 		return
 	}
+	w = &patience.Writer{ResponseWriter: w, Patience: readerPatience}
 	control := http.NewResponseController(w)
 	if duplexPaths[r.URL.Path] {
 		if err := control.EnableFullDuplex(); err != nil {

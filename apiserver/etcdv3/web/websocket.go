@@ -10,12 +10,16 @@ import (
 	"time"
 
 	"github.com/gorilla/websocket"
+
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 const (
 	socketBuffer = 4 << 10
 	// socketPatience is how long a closing message may take to be sent.
 	socketPatience = time.Second
+	// readerPatience is how long a message may take to be taken, once the connection is full.
+	readerPatience = 30 * time.Second
 )
 
 // isWebSocket tells whether a request asks for a WebSocket.
@@ -43,6 +47,9 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 	conn.SetReadLimit(g.config.MaxMessageBytes)
 	ctx, cancel := context.WithCancel(r.Context())
 	defer cancel()
+	// Nobody else closes a connection that was taken over: a reader that takes nothing would hold a server up that is to end.
+	stop := context.AfterFunc(r.Context(), func() { _ = conn.NetConn().SetDeadline(time.Unix(1, 0)) })
+	defer stop()
 	requests, feed := io.Pipe()
 	call := r.Clone(ctx)
 	call.Method, call.Body, call.ContentLength = http.MethodPost, requests, -1
@@ -54,7 +61,7 @@ func (g *Gateway) serveSocket(w http.ResponseWriter, r *http.Request) {
 	var reading sync.WaitGroup
 	reading.Go(func() {
 		defer cancel()
-		feed.CloseWithError(copyMessages(feed, conn))
+		feed.CloseWithError(supervise.Call("gateway", nil, func() error { return copyMessages(feed, conn) }))
 	})
 	g.mux.ServeHTTP(&socketWriter{conn: conn, header: http.Header{}}, call)
 	_ = conn.WriteControl(websocket.CloseMessage, websocket.FormatCloseMessage(websocket.CloseNormalClosure, ""), time.Now().Add(socketPatience))
@@ -94,6 +101,9 @@ func (s *socketWriter) WriteHeader(int) {}
 // Write implements http.ResponseWriter. What only parts the messages of a stream is left out.
 func (s *socketWriter) Write(p []byte) (int, error) {
 	if message := bytes.TrimRight(p, "\n"); len(message) > 0 {
+		if err := s.conn.SetWriteDeadline(time.Now().Add(readerPatience)); err != nil {
+			return 0, err
+		}
 		if err := s.conn.WriteMessage(websocket.TextMessage, message); err != nil {
 			return 0, err
 		}
