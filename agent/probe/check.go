@@ -43,9 +43,11 @@ func (t Target) For(handler corev1.ProbeHandler) Check {
 		return t.http(handler.HTTPGet)
 	case handler.TCPSocket != nil:
 		return t.tcp(handler.TCPSocket)
+	case handler.GRPC != nil:
+		return t.grpc(handler.GRPC)
 	}
 	return func(context.Context) error {
-		return errors.New("this kind of probe is not supported: use exec, httpGet or tcpSocket")
+		return errors.New("this kind of probe is not supported: use exec, httpGet, tcpSocket or grpc")
 	}
 }
 

@@ -105,9 +105,8 @@ func treatContainers() {
 		"claims": {noDevices, nil},
 	}})
 	treat[corev1.Probe](fields{honoured: "initialDelaySeconds timeoutSeconds periodSeconds successThreshold failureThreshold terminationGracePeriodSeconds"})
-	treat[corev1.ProbeHandler](fields{honoured: "exec httpGet tcpSocket", inert: map[string]inertField{
-		"grpc": {"nodes have no probes of this kind yet, and each fails: use exec, httpGet or tcpSocket", nil},
-	}})
+	treat[corev1.ProbeHandler](fields{honoured: "exec httpGet tcpSocket grpc"})
+	treat[corev1.GRPCAction](fields{honoured: "port service mode"})
 	treat[corev1.ExecAction](fields{honoured: "command"})
 	treat[corev1.HTTPGetAction](fields{honoured: "path port host scheme httpHeaders", inert: map[string]inertField{"protocol": {alphaInKube, nil}}})
 	treat[corev1.HTTPHeader](fields{honoured: "name value"})

@@ -10,6 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
+var grpcModes = []corev1.GRPCProbeMode{corev1.GRPCProbeModePlaintext, corev1.GRPCProbeModeTLS}
+
 // validateProbe checks a probe. One that may kill its container must not wait for a second success.
 func validateProbe(probe *corev1.Probe, kills bool, path *field.Path) field.ErrorList {
 	if probe == nil {
@@ -84,7 +86,11 @@ func validateHandler(h handler, path *field.Path) field.ErrorList {
 	}
 	if h.grpc != nil {
 		choose("grpc", func(path *field.Path) field.ErrorList {
-			return validatePort(intstr.FromInt32(h.grpc.Port), path.Child("port"))
+			errs := validatePort(intstr.FromInt32(h.grpc.Port), path.Child("port"))
+			if h.grpc.Mode != nil {
+				errs = append(errs, oneOf(*h.grpc.Mode, grpcModes, path.Child("mode"))...)
+			}
+			return errs
 		})
 	}
 	if h.sleep != nil {
