@@ -98,7 +98,8 @@ func (c *Controller) markUnknown(ctx context.Context, node *corev1.Node, now tim
 		if found == nil {
 			if kind == corev1.NodeReady {
 				changed.Status.Conditions = append(changed.Status.Conditions, corev1.NodeCondition{
-					Type: kind, Status: corev1.ConditionUnknown, LastTransitionTime: metav1.NewTime(now),
+					Type: kind, Status: corev1.ConditionUnknown,
+					LastHeartbeatTime: node.CreationTimestamp, LastTransitionTime: metav1.NewTime(now),
 					Reason: "NodeStatusNeverUpdated", Message: "Kubelet never posted node status."})
 			}
 			continue

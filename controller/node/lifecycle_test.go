@@ -239,3 +239,19 @@ func TestTaintsFollowTheState(t *testing.T) {
 		t.Error("right taints were changed")
 	}
 }
+
+// A node that never reported has no condition with a time of the year 1.
+func TestNodeThatNeverReportedHasTimes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := clienttest.New()
+		node := looptest.Create(t, cluster, &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "mute", CreationTimestamp: metav1.Now()}})
+		start(t, cluster)
+		looptest.Settle(2 * grace)
+		ready := condition(looptest.Get[*corev1.Node](t, cluster, "", "mute"), corev1.NodeReady)
+		if ready == nil || ready.Status != corev1.ConditionUnknown || ready.LastHeartbeatTime.IsZero() || ready.LastTransitionTime.IsZero() {
+			t.Errorf("condition %+v, want one that is unknown since some time", ready)
+		} else if !ready.LastHeartbeatTime.Equal(&node.CreationTimestamp) {
+			t.Errorf("the heartbeat is of %v, the node of %v", ready.LastHeartbeatTime, node.CreationTimestamp)
+		}
+	})
+}

@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/ctlplane/ctlplane/api/resource"
 )
 
 const example = "../../examples/web.yaml"
@@ -26,6 +28,7 @@ func TestKubectl(t *testing.T) {
 	contains(t, k.run("describe", "pod", pod), "Name:", pod, "Events:", "Started", "Scheduled")
 	contains(t, k.run("describe", "deployment", "web"), "NewReplicaSet:", "3 available")
 	contains(t, k.run("get", "events"), "SuccessfulCreate", "Scheduled", "Started")
+	describesWithoutTheYearOne(t, k)
 	contains(t, k.run("logs", pod), "serv")
 	contains(t, k.run("logs", "--tail=1", pod), "serv")
 
@@ -59,6 +62,18 @@ func TestKubectl(t *testing.T) {
 	k.run("create", "configmap", "settings", "--from-literal=a=b", "-n", "gone")
 	k.run("delete", "namespace", "gone", "--timeout=60s")
 	k.refuse("", []string{"not found"}, "get", "configmap", "settings", "-n", "gone")
+}
+
+// describesWithoutTheYearOne describes all objects of all kinds: a time that nobody has set shows as one of the year 1.
+func describesWithoutTheYearOne(t *testing.T, k shell) {
+	t.Helper()
+	for _, info := range resource.All() {
+		for line := range strings.Lines(k.run("describe", info.Resource, "-A")) {
+			if strings.Contains(line, " 0001 ") || strings.Contains(line, "0001-01-01") || strings.Contains(line, "<unknown>") {
+				t.Errorf("describe %s shows a time that nobody set: %q", info.Resource, line)
+			}
+		}
+	}
 }
 
 // TestRollingUpdateAlwaysHasAReadyReplica watches the service's endpoints while an image rolls.
