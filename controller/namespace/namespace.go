@@ -53,6 +53,16 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	if !ok || namespace.DeletionTimestamp == nil || !slices.Contains(namespace.Spec.Finalizers, corev1.FinalizerKubernetes) {
 		return 0, nil
 	}
+	// A namespace of this name may have taken the place of the one that the cache shows; its content isn't ours to delete.
+	live, err := c.namespaces.Live(ctx, "", key.Name)
+	switch {
+	case apierrors.IsNotFound(err):
+		return 0, nil
+	case err != nil:
+		return 0, err
+	case live.UID != namespace.UID || live.DeletionTimestamp == nil:
+		return 0, nil
+	}
 	left, err := c.empty(ctx, key.Name)
 	if err == nil && left.none() {
 		return 0, c.finalize(ctx, namespace)

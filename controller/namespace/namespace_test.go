@@ -75,3 +75,39 @@ func TestSaysWhatHoldsItUp(t *testing.T) {
 		}
 	})
 }
+
+// A namespace that is made anew under the name of one that has gone keeps what is in it, though the cache still shows the
+// old one as going.
+func TestSuccessorOfANamespaceKeepsItsContent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := clienttest.New()
+		late := func(resource string) time.Duration {
+			if resource == "namespaces" {
+				return time.Minute
+			}
+			return 0
+		}
+		start(t, &looptest.Stale{Objects: cluster, Delay: late})
+		looptest.Create(t, cluster, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}})
+		if err := client.For[*corev1.Namespace](cluster).Delete(t.Context(), "", "team", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		deadline := time.Now().Add(time.Hour)
+		for {
+			_, err := client.For[*corev1.Namespace](cluster).Get(t.Context(), "", "team")
+			if apierrors.IsNotFound(err) {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatal("the first namespace is not let go")
+			}
+			looptest.Settle(time.Second)
+		}
+		looptest.Create(t, cluster, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "team"}})
+		looptest.Create(t, cluster, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "new"}})
+		looptest.Create(t, cluster, &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "team", Name: "new"}})
+		looptest.Settle(time.Hour)
+		looptest.Get[*corev1.ConfigMap](t, cluster, "team", "new")
+		looptest.Get[*corev1.Pod](t, cluster, "team", "new")
+	})
+}

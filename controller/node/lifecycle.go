@@ -34,6 +34,12 @@ func (c *Controller) reconcile(ctx context.Context, key loop.Key) (time.Duration
 	h := c.healthOf(node)
 	if h.silent {
 		var err error
+		if node, h, err = c.liveHealth(ctx, node); err != nil {
+			return 0, ignoreGone(err)
+		}
+	}
+	if h.silent {
+		var err error
 		if node, err = c.markUnknown(ctx, node, h.now); err != nil {
 			return 0, ignoreGone(err)
 		}
@@ -66,12 +72,34 @@ func ignoreGone(err error) error {
 	return err
 }
 
-func (c *Controller) healthOf(node *corev1.Node) health {
-	now := c.loop.Options().Clock.Now()
-	var lease *coordinationv1.Lease
-	if found, ok := c.leases.Get(corev1.NamespaceNodeLease, node.Name); ok {
-		lease = found
+// liveHealth looks at a node in the store, past the caches: that those show no heartbeat may only mean that they are
+// late, and what follows from a silent node takes its pods from it.
+func (c *Controller) liveHealth(ctx context.Context, cached *corev1.Node) (*corev1.Node, health, error) {
+	node, err := c.nodes.Live(ctx, "", cached.Name)
+	if err != nil {
+		return nil, health{}, err
 	}
+	lease, err := c.leases.Live(ctx, corev1.NamespaceNodeLease, node.Name)
+	if apierrors.IsNotFound(err) {
+		return node, c.observed(node, nil), nil
+	}
+	if err != nil {
+		return nil, health{}, err
+	}
+	return node, c.observed(node, lease), nil
+}
+
+func (c *Controller) healthOf(node *corev1.Node) health {
+	lease, ok := c.leases.Get(corev1.NamespaceNodeLease, node.Name)
+	if !ok {
+		lease = nil
+	}
+	return c.observed(node, lease)
+}
+
+// observed is a node's health after a look at it and at its lease, which may be nil.
+func (c *Controller) observed(node *corev1.Node, lease *coordinationv1.Lease) health {
+	now := c.loop.Options().Clock.Now()
 	beat := c.heartbeats.observe(node, lease, now)
 	left := c.options.Grace - now.Sub(beat.changed)
 	return health{

@@ -255,3 +255,29 @@ func TestNodeThatNeverReportedHasTimes(t *testing.T) {
 		}
 	})
 }
+
+// Caches that lag behind the nodes' heartbeats make no node silent.
+func TestLateCachesMakeNoNodeSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := clienttest.New()
+		addNode(t, cluster, "a")
+		addNode(t, cluster, "b")
+		addPod(t, cluster, "pod", "a")
+		late := func(resource string) time.Duration {
+			if resource == "leases" {
+				return time.Hour
+			}
+			return 0
+		}
+		start(t, &looptest.Stale{Objects: cluster, Delay: late})
+		beat(t, cluster, 10*time.Minute, "a", "b")
+		for _, name := range []string{"a", "b"} {
+			if got := readyStatus(t, cluster, name); got != corev1.ConditionTrue {
+				t.Errorf("node %s reports and is %s", name, got)
+			}
+		}
+		if gone(t, cluster, "pod") || looptest.Get[*corev1.Pod](t, cluster, "default", "pod").DeletionTimestamp != nil {
+			t.Error("the pod was evicted from a node that reports")
+		}
+	})
+}
