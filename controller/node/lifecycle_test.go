@@ -3,6 +3,7 @@ package node
 import (
 	"net/netip"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -263,13 +264,16 @@ func TestLateCachesMakeNoNodeSilent(t *testing.T) {
 		addNode(t, cluster, "a")
 		addNode(t, cluster, "b")
 		addPod(t, cluster, "pod", "a")
+		var lags atomic.Bool
 		late := func(resource string) time.Duration {
-			if resource == "leases" {
+			if resource == "leases" && lags.Load() {
 				return time.Hour
 			}
 			return 0
 		}
 		start(t, &looptest.Stale{Objects: cluster, Delay: late})
+		beat(t, cluster, time.Minute, "a", "b")
+		lags.Store(true)
 		beat(t, cluster, 10*time.Minute, "a", "b")
 		for _, name := range []string{"a", "b"} {
 			if got := readyStatus(t, cluster, name); got != corev1.ConditionTrue {
