@@ -87,6 +87,12 @@ func TestWarnings(t *testing.T) {
 	if got.code != 201 || got.header.Get("Warning") != `299 - "unknown field \"x\""` {
 		t.Errorf("%d, warning %q", got.code, got.header.Get("Warning"))
 	}
+	const pod = `{"metadata":{"name":"a"},"spec":{"containers":[{"name":"c","image":"i","tty":true,"stdin":true}]}}`
+	got = c.ask(t, "admin", "POST", "/api/v1/namespaces/default/pods", pod, "Content-Type", "application/json")
+	lines := got.header.Values("Warning")
+	if got.code != 201 || len(lines) != 2 || !strings.HasPrefix(lines[0], `299 - "spec.containers[0].stdin: `) || !strings.HasPrefix(lines[1], `299 - "spec.containers[0].tty: `) {
+		t.Errorf("fields that do nothing: %d, warnings %q", got.code, lines)
+	}
 }
 
 func TestRepresentations(t *testing.T) {
