@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"syscall"
 
+	"github.com/ctlplane/ctlplane/agent/mountpoint"
 	"github.com/ctlplane/ctlplane/agent/volume"
 )
 
@@ -51,7 +51,7 @@ func CleanDir(dataDir string) error {
 		return err
 	}
 	return errors.Join(
-		volume.Teardown(filepath.Join(dir, "pods")), os.RemoveAll(filepath.Join(dir, "logs")), removeCgroups(CgroupRoot(dir)))
+		volume.Teardown(filepath.Join(dir, "pods")), mountpoint.RemoveAll(filepath.Join(dir, "logs")), removeCgroups(CgroupRoot(dir)))
 }
 
 // removeCgroups removes a cgroup without processes and all below it from every hierarchy, of either version.

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/ctlplane/ctlplane/agent/mountpoint"
 	"github.com/ctlplane/ctlplane/pki"
 )
 
@@ -86,7 +87,7 @@ func clean(dir string) error {
 			return err // the state file stays, for the next time
 		}
 	}
-	return os.RemoveAll(dir)
+	return mountpoint.RemoveAll(dir)
 }
 
 // remove takes everything that a cluster put outside of its directory off the machine.
@@ -114,7 +115,7 @@ func removeData(dir string) error {
 	var failed []error
 	for _, entry := range entries {
 		if entry.Name() != logsDir {
-			failed = append(failed, os.RemoveAll(filepath.Join(dir, entry.Name())))
+			failed = append(failed, mountpoint.RemoveAll(filepath.Join(dir, entry.Name())))
 		}
 	}
 	return errors.Join(failed...)

@@ -14,6 +14,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/ctlplane/ctlplane/agent/embedded/shim"
+	"github.com/ctlplane/ctlplane/agent/mountpoint"
 	"github.com/ctlplane/ctlplane/agent/record"
 )
 
@@ -165,7 +166,7 @@ func removeDir(dir shim.Dir) error {
 	if err := errors.Join(shim.Destroy(dir), unmount(dir.RootFS())); err != nil {
 		return err
 	}
-	return os.RemoveAll(string(dir))
+	return mountpoint.RemoveAll(string(dir))
 }
 
 func (r *Runtime) container(id string) (*container, error) {

@@ -7,9 +7,8 @@ import (
 	"log/slog"
 	"net/netip"
 	"os"
-	"path/filepath"
 
-	"github.com/moby/sys/mountinfo"
+	"github.com/ctlplane/ctlplane/agent/mountpoint"
 )
 
 // Destroy kills all containers and removes everything that the runtime made, but for images. The runtime
@@ -19,7 +18,7 @@ func (r *Runtime) Destroy(ctx context.Context) error {
 	for id, cgroup := range r.podCgroups() {
 		failed = append(failed, r.RemovePodSandbox(ctx, id), removeEmptyParents(cgroup))
 	}
-	return errors.Join(append(failed, r.Close(ctx), unmountBelow(r.cfg.Dir))...)
+	return errors.Join(append(failed, r.Close(ctx), mountpoint.Detach(r.cfg.Dir))...)
 }
 
 // podCgroups gives the cgroup of each sandbox by its id.
@@ -46,7 +45,7 @@ func DestroyDir(ctx context.Context, dir string, log *slog.Logger) error {
 	if err := r.Destroy(ctx); err != nil {
 		return err
 	}
-	return os.RemoveAll(r.cfg.Dir)
+	return mountpoint.RemoveAll(r.cfg.Dir)
 }
 
 // noNetwork is for pods that are only taken away.
@@ -56,16 +55,3 @@ func (noNetwork) Setup(context.Context, string, string) (netip.Addr, error) {
 	return netip.Addr{}, errors.New("there is no network")
 }
 func (noNetwork) Teardown(context.Context, string) error { return nil }
-
-// unmountBelow takes away all mounts in dir, the innermost first.
-func unmountBelow(dir string) error {
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(filepath.Clean(dir)))
-	if err != nil {
-		return err
-	}
-	var failed []error
-	for i := len(mounts) - 1; i >= 0; i-- {
-		failed = append(failed, unmount(mounts[i].Mountpoint))
-	}
-	return errors.Join(failed...)
-}

@@ -10,6 +10,8 @@ import (
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
+
+	"github.com/ctlplane/ctlplane/agent/mountpoint"
 )
 
 // nsfsMagic is what statfs says of a pinned namespace.
@@ -111,5 +113,5 @@ func unpin(dir string) error {
 			return err
 		}
 	}
-	return os.RemoveAll(dir)
+	return mountpoint.RemoveAll(dir)
 }

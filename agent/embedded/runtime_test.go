@@ -54,6 +54,15 @@ func say(args []string) int {
 		fmt.Println("sysctl:", os.WriteFile("/proc/sys/kernel/hostname", []byte("x"), 0o600))
 		_, err := os.ReadDir("/sys/firmware")
 		fmt.Println("masked:", err)
+	case "mount":
+		if err := syscall.Mount("tmpfs", args[1], "tmpfs", 0, ""); err != nil {
+			fmt.Println(err)
+			return 1
+		}
+	case "exists":
+		if _, err := os.Stat(args[1]); err != nil {
+			return 1
+		}
 	case "sleep":
 		time.Sleep(time.Hour)
 	case "stubborn":
@@ -431,5 +440,54 @@ func TestDestroyDirOfARuntimeThatDied(t *testing.T) {
 	}
 	if left, _ := filepath.Glob("/sys/fs/cgroup/*/ctlplane-test/" + t.Name()); len(left) > 0 {
 		t.Errorf("cgroups are left: %v", left)
+	}
+}
+
+// What is mounted in a volume shows in the container, and the other way round, as the mount says.
+func TestMountPropagation(t *testing.T) {
+	for mode, want := range map[runtimeapi.MountPropagation]struct{ in, out bool }{
+		runtimeapi.MountPropagation_PROPAGATION_PRIVATE:           {false, false},
+		runtimeapi.MountPropagation_PROPAGATION_HOST_TO_CONTAINER: {true, false},
+		runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL:     {true, true},
+	} {
+		t.Run(mode.String(), func(t *testing.T) { mountPropagation(t, mode, want.in, want.out) })
+	}
+}
+
+func mountPropagation(t *testing.T, mode runtimeapi.MountPropagation, wantIn, wantOut bool) {
+	r, volume := fresh(t), t.TempDir()
+	for _, name := range []string{"in", "out"} {
+		if err := os.Mkdir(filepath.Join(volume, name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, m := range []struct {
+		source string
+		flags  uintptr
+	}{{volume, syscall.MS_BIND}, {"", syscall.MS_SHARED}} {
+		if err := syscall.Mount(m.source, volume, "", m.flags, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Cleanup(func() { _ = syscall.Unmount(volume, syscall.MNT_DETACH) })
+	config := containerConfig("say", "sleep")
+	config.Linux.SecurityContext = &runtimeapi.LinuxContainerSecurityContext{Capabilities: &runtimeapi.Capability{AddCapabilities: []string{"SYS_ADMIN"}}}
+	config.Mounts = []*runtimeapi.Mount{{HostPath: volume, ContainerPath: "/volume", Propagation: mode}}
+	_, id, _ := run(t, r, config)
+	if err := syscall.Mount("tmpfs", volume+"/in", "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(volume+"/in/file", nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, _, err := r.ExecSync(t.Context(), id, []string{demo.Program, "say", "exists", "/volume/in/file"}, time.Minute)
+	if in := err == nil; in != wantIn {
+		t.Errorf("the volume's new mount shows in the container: %v", in)
+	}
+	if out, _, err := r.ExecSync(t.Context(), id, []string{demo.Program, "say", "mount", "/volume/out"}, time.Minute); err != nil {
+		t.Fatalf("%s %v", out, err)
+	}
+	if out := strings.Contains(read(t, "/proc/self/mounts"), " "+volume+"/out "); out != wantOut {
+		t.Errorf("the container's mount shows in the volume: %v", out)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/ctlplane/ctlplane/agent/mountpoint"
 	"github.com/ctlplane/ctlplane/agent/record"
 )
 
@@ -276,7 +277,7 @@ func (r *Runtime) release(ctx context.Context, s *sandbox) error {
 			return err
 		}
 	}
-	return os.RemoveAll(s.dir)
+	return mountpoint.RemoveAll(s.dir)
 }
 
 // PodSandboxStatus describes a sandbox.

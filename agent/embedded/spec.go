@@ -54,9 +54,10 @@ func (r *Runtime) specification(c *container, s *sandbox, img image.Image) (*spe
 		},
 		Mounts: mounts(c.config, s, img),
 		Linux: &specs.Linux{
-			Namespaces: s.specNamespaces(c.config),
-			Sysctl:     s.config.GetLinux().GetSysctls(),
-			Resources:  r.resources(c.config),
+			Namespaces:        s.specNamespaces(c.config),
+			RootfsPropagation: rootPropagation(c.config.GetMounts()),
+			Sysctl:            s.config.GetLinux().GetSysctls(),
+			Resources:         r.resources(c.config),
 		},
 	}
 	if !security.GetPrivileged() {
@@ -158,6 +159,17 @@ func mounts(config *runtimeapi.ContainerConfig, s *sandbox, img image.Image) []s
 		list = append(list, bind(file.Source, file.Destination, "ro"))
 	}
 	return append(list, volumeMounts(config.GetMounts())...)
+}
+
+// rootPropagation is what the container's mounts have to start from for the widest of them: OCI's default, by which
+// nothing goes out of the container, is also the most that most of them need.
+func rootPropagation(given []*runtimeapi.Mount) string {
+	for _, m := range given {
+		if m.GetPropagation() == runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL {
+			return "rshared"
+		}
+	}
+	return ""
 }
 
 func bind(source, destination, access string) specs.Mount {

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/ptr"
 
@@ -153,14 +154,17 @@ func (m *Manager) mounts(pod *corev1.Pod, c *corev1.Container, attempt uint32, v
 		if !ok {
 			return nil, fmt.Errorf("volumeMount %q: the pod has no volume of that name", vm.Name)
 		}
+		if ptr.Deref(vm.MountPropagation, corev1.MountPropagationNone) == corev1.MountPropagationBidirectional && !privileged(c) {
+			return nil, fmt.Errorf("volumeMount %q: Bidirectional mount propagation is available only to privileged containers", vm.Name)
+		}
 		sub := vm.SubPath
 		if vm.SubPathExpr != "" {
 			sub = expand(vm.SubPathExpr, env.lookup)
 		}
 		if sub != "" {
-			target := filepath.Join(m.podDir(pod.UID), "subpaths", fmt.Sprintf("%s-%d-%d", c.Name, attempt, i))
+			target := filepath.Join(m.subPaths(pod.UID, c.Name, attempt), strconv.Itoa(i))
 			var err error
-			if source, err = volume.SubPath(source, sub, target); err != nil {
+			if source, err = volume.SubPath(source, sub, target, ptr.Deref(vm.MountPropagation, corev1.MountPropagationNone)); err != nil {
 				return nil, fmt.Errorf("volumeMount %q: %w", vm.Name, err)
 			}
 		}
@@ -177,6 +181,15 @@ func (m *Manager) mounts(pod *corev1.Pod, c *corev1.Container, attempt uint32, v
 		return nil, err
 	}
 	return append(list, &runtimeapi.Mount{ContainerPath: "/etc/hosts", HostPath: hosts}), nil
+}
+
+// subPaths is where the sub paths of a container's run are mounted.
+func (m *Manager) subPaths(uid types.UID, container string, attempt uint32) string {
+	return filepath.Join(m.podDir(uid), "subpaths", fmt.Sprintf("%s-%d", container, attempt))
+}
+
+func privileged(c *corev1.Container) bool {
+	return c.SecurityContext != nil && ptr.Deref(c.SecurityContext.Privileged, false)
 }
 
 func propagation(mode *corev1.MountPropagationMode) runtimeapi.MountPropagation {

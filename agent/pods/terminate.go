@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
+	"github.com/ctlplane/ctlplane/agent/mountpoint"
 	"github.com/ctlplane/ctlplane/agent/volume"
 )
 
@@ -64,7 +65,7 @@ func (m *Manager) removePod(ctx context.Context, pod *corev1.Pod, state *runtime
 	if err := errors.Join(failed...); err != nil {
 		return err // volumes are in use while a sandbox is there
 	}
-	return errors.Join(volume.Teardown(m.podDir(pod.UID)), os.RemoveAll(m.logDir(pod)))
+	return errors.Join(volume.Teardown(m.podDir(pod.UID)), mountpoint.RemoveAll(m.logDir(pod)))
 }
 
 // adoptOrphans ends pods that run here and that the cluster does not have: they were deleted while the agent was

@@ -13,6 +13,8 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
+
+	"github.com/ctlplane/ctlplane/agent/mountpoint"
 )
 
 // Source reads the objects that volumes are filled from. Its errors are those of the API.
@@ -83,19 +85,7 @@ func (m *Mounter) setup(ctx context.Context, pod *corev1.Pod, volume *corev1.Vol
 }
 
 // Teardown removes the volumes below dir, and what Setup and SubPath mounted there.
-func Teardown(dir string) error {
-	mounts, err := mountinfo.GetMounts(mountinfo.PrefixFilter(filepath.Clean(dir)))
-	if err != nil {
-		return err
-	}
-	for i := len(mounts) - 1; i >= 0; i-- {
-		err := unix.Unmount(mounts[i].Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		if err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("unmount %s: %w", mounts[i].Mountpoint, err)
-		}
-	}
-	return os.RemoveAll(dir)
-}
+func Teardown(dir string) error { return mountpoint.RemoveAll(dir) }
 
 func fsGroup(pod *corev1.Pod) *int64 {
 	if pod.Spec.SecurityContext == nil {
@@ -104,36 +94,45 @@ func fsGroup(pod *corev1.Pod) *int64 {
 	return pod.Spec.SecurityContext.FSGroup
 }
 
+// emptyDir makes a directory that belongs to the pod's containers from the moment that it is there: nothing about it
+// is changed afterwards.
 func emptyDir(path string, source *corev1.EmptyDirVolumeSource, group *int64) error {
-	if _, err := os.Stat(path); err == nil && source.Medium != corev1.StorageMediumMemory {
-		return nil // has been made before, and is the containers' now
-	}
 	switch source.Medium {
 	case corev1.StorageMediumMemory:
 		options := "mode=0777"
+		if group != nil {
+			options = fmt.Sprintf("mode=2777,gid=%d", *group)
+		}
 		if limit := source.SizeLimit; limit != nil && !limit.IsZero() {
 			options += fmt.Sprintf(",size=%d", limit.Value())
 		}
-		if err := mountMemory(path, options); err != nil {
-			return err
-		}
+		return mountMemory(path, options)
 	case corev1.StorageMediumDefault:
-		if err := os.MkdirAll(path, 0o777); err != nil {
+		return makeShared(path, group)
+	}
+	return fmt.Errorf("medium %q is not supported: use Memory or none", source.Medium)
+}
+
+// makeShared makes a directory that all may write to, once and whole.
+func makeShared(path string, group *int64) error {
+	if _, err := os.Lstat(path); err == nil || !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	draft, err := os.MkdirTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return err
+	}
+	mode := fs.FileMode(0o777)
+	if group != nil {
+		mode |= fs.ModeSetgid
+		if err := os.Lchown(draft, -1, int(*group)); err != nil {
 			return err
 		}
-	default:
-		return fmt.Errorf("medium %q is not supported: use Memory or none", source.Medium)
 	}
-	if err := os.Chmod(path, 0o777); err != nil { // whatever the umask
+	if err := os.Chmod(draft, mode); err != nil { // whatever the umask
 		return err
 	}
-	if group == nil {
-		return nil
-	}
-	if err := os.Lchown(path, -1, int(*group)); err != nil {
-		return err
-	}
-	return os.Chmod(path, 0o777|fs.ModeSetgid)
+	return os.Rename(draft, path)
 }
 
 // mountMemory mounts a file system in memory at path, once.

@@ -6,8 +6,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -169,11 +172,11 @@ func TestSubPathStaysInTheVolume(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{"../x", "/etc", "link", "link/secret", "link/new"} {
-		if got, err := SubPath(volume, path, filepath.Join(targets, "refused")); err == nil {
+		if got, err := SubPath(volume, path, filepath.Join(targets, "refused"), corev1.MountPropagationNone); err == nil {
 			t.Errorf("%s leads to %s", path, got)
 		}
 	}
-	target, err := SubPath(volume, "new/deep", filepath.Join(targets, "taken"))
+	target, err := SubPath(volume, "new/deep", filepath.Join(targets, "taken"), corev1.MountPropagationNone)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -188,5 +191,74 @@ func TestSubPathStaysInTheVolume(t *testing.T) {
 	}
 	if content(t, filepath.Join(volume, "new/deep/f")) != "through" {
 		t.Error("removing the mount removed the volume's content")
+	}
+}
+
+// A memory volume is the containers' own once it is there: what they set on it stays.
+func TestEmptyDirInMemoryIsSetUpOnce(t *testing.T) {
+	for _, medium := range []corev1.StorageMedium{corev1.StorageMediumMemory, corev1.StorageMediumDefault} {
+		m, dir := New(&source{}, names{}), t.TempDir()
+		pod := podWith(corev1.Volume{Name: "v", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{Medium: medium}}})
+		pod.Spec.SecurityContext = &corev1.PodSecurityContext{FSGroup: ptr.To(int64(2000))}
+		path := setup(t, m, pod, dir)
+		info, err := os.Stat(path)
+		if err != nil || info.Mode().Perm() != 0o777 || info.Mode()&os.ModeSetgid == 0 || info.Sys().(*syscall.Stat_t).Gid != 2000 {
+			t.Errorf("medium %q: %v, %v", medium, info.Mode(), err)
+		}
+		if err := os.Chmod(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if info, err := os.Stat(setup(t, m, pod, dir)); err != nil || info.Mode() != os.ModeDir|0o700 {
+			t.Errorf("medium %q: mode %v after another look, %v", medium, info.Mode(), err)
+		}
+		if err := Teardown(dir); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What is mounted in a sub path does not show in the volume, nor does it go from there with the sub path.
+func TestSubPathKeepsItsMountsToItself(t *testing.T) {
+	for mode, follows := range map[corev1.MountPropagationMode]bool{
+		corev1.MountPropagationNone: false, corev1.MountPropagationHostToContainer: true, corev1.MountPropagationBidirectional: true,
+	} {
+		volume, targets := t.TempDir(), t.TempDir()
+		for _, name := range []string{"sub/before", "sub/after", "sub/inside"} {
+			if err := os.MkdirAll(filepath.Join(volume, name), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mount := func(source, target string, flags uintptr) {
+			t.Helper()
+			if err := unix.Mount(source, target, "tmpfs", flags, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+		mount(volume, volume, unix.MS_BIND)
+		t.Cleanup(func() { _ = unix.Unmount(volume, unix.MNT_DETACH) })
+		mount("", volume, unix.MS_SHARED)
+		mount("tmpfs", filepath.Join(volume, "sub/before"), 0)
+		target, err := SubPath(volume, "sub", filepath.Join(targets, "sub"), mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		mount("tmpfs", filepath.Join(volume, "sub/after"), 0)
+		mount("tmpfs", filepath.Join(target, "inside"), 0)
+		mounted := func(path string) bool {
+			is, err := mountinfo.Mounted(path)
+			return err == nil && is
+		}
+		if got := mounted(filepath.Join(target, "after")); got != follows {
+			t.Errorf("%s: a later mount of the volume shows in the sub path: %v", mode, got)
+		}
+		if got := mounted(filepath.Join(volume, "sub/inside")); got != (mode == corev1.MountPropagationBidirectional) {
+			t.Errorf("%s: a mount in the sub path shows in the volume: %v", mode, got)
+		}
+		if err := Teardown(targets); err != nil {
+			t.Fatal(err)
+		}
+		if !mounted(filepath.Join(volume, "sub/before")) || !mounted(filepath.Join(volume, "sub/after")) {
+			t.Errorf("%s: the volume's own mounts went with the sub path", mode)
+		}
 	}
 }
