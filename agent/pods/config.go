@@ -101,8 +101,8 @@ func (m *Manager) dns(pod *corev1.Pod) *runtimeapi.DNSConfig {
 
 // containerConfig describes a run of a container to the runtime.
 func (m *Manager) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev1.Container, image *runtimeapi.Image, attempt uint32, volumes map[string]string) (*runtimeapi.ContainerConfig, error) {
-	if ptr.Deref(pod.Spec.ShareProcessNamespace, false) {
-		return nil, errors.New("shareProcessNamespace is not supported yet: give each container what it needs to know of the others")
+	if err := unsupported(pod); err != nil {
+		return nil, err
 	}
 	env, err := m.environment(ctx, pod, c)
 	if err != nil {
@@ -129,6 +129,20 @@ func (m *Manager) containerConfig(ctx context.Context, pod *corev1.Pod, c *corev
 		return nil, err
 	}
 	return config, m.terminationMessage(pod, c, attempt, config)
+}
+
+// unsupported says what the pod asks for that this node can't give it. Such a pod waits: it would not be what it asks
+// to be, and a node that failed it would be sent another.
+func unsupported(pod *corev1.Pod) error {
+	switch {
+	case pod.Spec.RuntimeClassName != nil:
+		return fmt.Errorf("runtimeClassName %q: this node has one runtime and no classes of it: leave runtimeClassName out", *pod.Spec.RuntimeClassName)
+	case ptr.Deref(pod.Spec.ShareProcessNamespace, false):
+		return errors.New("shareProcessNamespace is not supported yet: give each container what it needs to know of the others")
+	case !ptr.Deref(pod.Spec.HostUsers, true):
+		return errors.New("hostUsers: false is not supported yet: leave it out, and name a user with runAsUser")
+	}
+	return nil
 }
 
 func (m *Manager) resources(pod *corev1.Pod, c *corev1.Container) *runtimeapi.LinuxContainerResources {

@@ -38,6 +38,13 @@ func (w *worker) startAll(ctx context.Context, pod *corev1.Pod, state *runtimeSt
 	if len(due) == 0 {
 		return again
 	}
+	if err := unsupported(pod); err != nil {
+		for _, c := range due {
+			w.failed(pod, c, "CreateContainerConfigError", err)
+			again = min(again, w.backoffOf(w.starts, c.Name).remaining(w.m.clock.Now()))
+		}
+		return again
+	}
 	w.publish(pod, state) // pulling may take long: users see at once that the node has taken the pod up
 	if err := w.mountVolumes(ctx, pod); err != nil {
 		w.podFailure(ctx, pod, due, "FailedMount", err)
@@ -150,29 +157,4 @@ func (w *worker) ensureSandbox(ctx context.Context, pod *corev1.Pod, state *runt
 		return nil, err
 	}
 	return response.GetStatus(), nil
-}
-
-// collect removes runs that neither the status nor the logs of the pod need: all but a container's last two,
-// and sandboxes without containers but the one in use.
-func (w *worker) collect(ctx context.Context, pod *corev1.Pod, state *runtimeState) {
-	inUse := map[string]bool{state.sandbox().GetId(): true}
-	for _, runs := range state.containers {
-		for i, run := range runs {
-			if i < 2 || run.running() {
-				inUse[run.sandbox] = true
-				continue
-			}
-			if err := w.m.removeRun(ctx, run); err != nil {
-				w.log.Warn("remove an old container", "container", run.GetId(), "error", err)
-			}
-		}
-	}
-	for i, s := range state.sandboxes {
-		if i == 0 || inUse[s.GetId()] {
-			continue
-		}
-		if err := w.m.runtime.RemovePodSandbox(ctx, s.GetId()); err != nil {
-			w.log.Warn("remove an old sandbox", "sandbox", s.GetId(), "error", err)
-		}
-	}
 }

@@ -31,8 +31,9 @@ type fakeRuntime struct {
 	sandboxes  map[string]*runtimeapi.PodSandboxStatus
 	containers map[string]*fakeContainer
 	listeners  []chan *runtimeapi.ContainerEventResponse
-	looks      int     // how often containers were listed
-	stops      []int64 // graces of the stops so far
+	eventsEnd  chan error // ends the events
+	looks      int        // how often containers were listed
+	stops      []int64    // graces of the stops so far
 	stopped    []string
 	stubborn   bool // containers end only when they are stopped with grace 0
 	deaf       bool // stops are answered with success and do nothing
@@ -303,15 +304,24 @@ func (f *fakeRuntime) ExecSync(_ context.Context, id string, command []string, _
 	return nil, nil, f.exec(id, command)
 }
 
-func (f *fakeRuntime) GetContainerEvents(ctx context.Context, ch chan *runtimeapi.ContainerEventResponse, _ func(runtimeapi.RuntimeService_GetContainerEventsClient)) error {
+func (f *fakeRuntime) GetContainerEvents(ctx context.Context, ch chan *runtimeapi.ContainerEventResponse, established func(runtimeapi.RuntimeService_GetContainerEventsClient)) error {
 	f.mu.Lock()
 	f.listeners = append(f.listeners, ch)
+	ends := make(chan error)
+	f.eventsEnd = ends
 	f.mu.Unlock()
-	<-ctx.Done()
+	if established != nil {
+		established(nil)
+	}
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-ends:
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.listeners = nil
-	return nil
+	return err
 }
 
 // fakeImages has every image.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -181,11 +182,7 @@ func (m *Manager) follow(ctx context.Context) {
 	events := make(chan *runtimeapi.ContainerEventResponse, 1024)
 	var listening sync.WaitGroup
 	defer listening.Wait()
-	listening.Go(func() {
-		if err := m.runtime.GetContainerEvents(ctx, events, nil); err != nil && ctx.Err() == nil {
-			m.log.Error("follow the runtime's events; pods are looked at less often now", "error", err)
-		}
-	})
+	listening.Go(func() { m.listen(ctx, events) })
 	for {
 		select {
 		case event := <-events:
@@ -193,6 +190,44 @@ func (m *Manager) follow(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// The wait before the runtime's events are asked for again, which doubles, and for how long they have to have come
+// for the next wait to be the first again.
+const (
+	listenFirst = 100 * time.Millisecond
+	listenMax   = 10 * time.Second
+)
+
+// listen has the runtime send its events until ctx ends. When they end before, they are asked for again, and all
+// pods are looked at then for what happened meanwhile.
+func (m *Manager) listen(ctx context.Context, events chan *runtimeapi.ContainerEventResponse) {
+	for wait := listenFirst; ; wait = min(2*wait, listenMax) {
+		begun := m.clock.Now()
+		err := m.runtime.GetContainerEvents(ctx, events, func(runtimeapi.RuntimeService_GetContainerEventsClient) { m.wakeAll() })
+		if ctx.Err() != nil {
+			return
+		}
+		m.log.Warn("the runtime's events ended; they are asked for again", "error", err)
+		if m.clock.Since(begun) > listenMax {
+			wait = listenFirst
+		}
+		timer := m.clock.NewTimer(wait)
+		select {
+		case <-timer.C():
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// wakeAll has every pod looked at.
+func (m *Manager) wakeAll() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, w := range m.workers {
+		w.wakeUp()
 	}
 }
 
@@ -227,9 +262,11 @@ func (m *Manager) Pods() []*corev1.Pod {
 	return list
 }
 
-// podDir is where a pod's volumes and files are, LogDir where its logs are.
+// podDir is where a pod's volumes and files are, logDir where its logs are.
 func (m *Manager) podDir(uid types.UID) string { return filepath.Join(m.cfg.Dir, "pods", string(uid)) }
 
+func (m *Manager) logsDir() string { return filepath.Join(m.cfg.Dir, "logs") }
+
 func (m *Manager) logDir(pod *corev1.Pod) string {
-	return filepath.Join(m.cfg.Dir, "logs", pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
+	return filepath.Join(m.logsDir(), pod.Namespace+"_"+pod.Name+"_"+string(pod.UID))
 }

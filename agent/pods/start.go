@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -51,11 +50,16 @@ func (w *worker) start(ctx context.Context, pod *corev1.Pod, c *corev1.Container
 	if failed := (*startError)(nil); errors.As(err, &failed) {
 		reason = failed.reason
 	}
+	w.failed(pod, c, reason, err)
+	return err
+}
+
+// failed takes note of a container that can't start, and holds its next start up.
+func (w *worker) failed(pod *corev1.Pod, c *corev1.Container, reason string, err error) {
 	w.waiting[c.Name] = waiting{reason, err.Error()}
 	w.event(pod, c, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 	w.log.Warn("a container can't start", "container", c.Name, "reason", reason, "error", err)
 	w.backoffOf(w.starts, c.Name).failed("", w.m.clock.Now(), 0, false)
-	return err
 }
 
 // ranToItsEnd says whether the runtime has a container as one that has ended, though its start failed.
@@ -116,27 +120,6 @@ func (w *worker) removeUnstarted(ctx context.Context, pod *corev1.Pod, c *corev1
 		return w.m.removeRun(ctx, run)
 	}
 	return nil
-}
-
-// removeRun removes a container with its log and its termination message.
-func (m *Manager) removeRun(ctx context.Context, run containerState) error {
-	if err := m.runtime.RemoveContainer(ctx, run.GetId()); err != nil {
-		return err
-	}
-	var failed []error
-	for _, path := range []string{run.GetLogPath(), run.GetAnnotations()[annotationMessagePath]} {
-		if path != "" {
-			failed = append(failed, ignoreMissing(os.Remove(path)))
-		}
-	}
-	return errors.Join(failed...)
-}
-
-func ignoreMissing(err error) error {
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 // postStart runs the container's post-start hook; a container whose hook fails is killed.

@@ -3,7 +3,6 @@ package pods
 import (
 	"context"
 	"errors"
-	"os"
 	"strconv"
 	"time"
 
@@ -105,21 +104,5 @@ func (m *Manager) orphan(s *runtimeapi.PodSandbox) *corev1.Pod {
 			Name: s.GetLabels()[labelPodName], Namespace: s.GetLabels()[labelPodNamespace], UID: uid,
 		},
 		Spec: corev1.PodSpec{TerminationGracePeriodSeconds: &grace},
-	}
-}
-
-// removeLeftovers removes the volumes and logs of pods that nothing is known of; the caller holds the lock.
-func (m *Manager) removeLeftovers() {
-	entries, err := os.ReadDir(m.podDir(""))
-	if err != nil {
-		return
-	}
-	for _, entry := range entries {
-		if _, ok := m.workers[types.UID(entry.Name())]; ok {
-			continue
-		}
-		if err := volume.Teardown(m.podDir(types.UID(entry.Name()))); err != nil {
-			m.log.Warn("remove what is left of a pod", "uid", entry.Name(), "error", err)
-		}
 	}
 }
