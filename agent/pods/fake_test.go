@@ -309,6 +309,7 @@ func (f *fakeRuntime) GetContainerEvents(ctx context.Context, ch chan *runtimeap
 	f.listeners = append(f.listeners, ch)
 	ends := make(chan error)
 	f.eventsEnd = ends
+	f.touch()
 	f.mu.Unlock()
 	if established != nil {
 		established(nil)
@@ -321,6 +322,7 @@ func (f *fakeRuntime) GetContainerEvents(ctx context.Context, ch chan *runtimeap
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.listeners = nil
+	f.touch()
 	return err
 }
 
