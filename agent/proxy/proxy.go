@@ -48,16 +48,17 @@ type Proxy struct {
 
 // New makes a proxy. It fails when the machine has no nftables.
 func New(cfg Config) (*Proxy, error) {
-	nft := cfg.NFT
-	if nft == nil {
+	rules := &table{nft: cfg.NFT}
+	if rules.nft == nil {
 		var err error
-		if nft, err = knftables.New(knftables.IPv4Family, tableName); err != nil {
+		rules.forget = forgetFlows
+		if rules.nft, err = knftables.New(knftables.IPv4Family, tableName); err != nil {
 			return nil, fmt.Errorf("the service proxy needs nftables (Debian's package nftables, and root): %w", err)
 		}
 	}
 	shared := client.NewInformers(cfg.Objects)
 	p := &Proxy{
-		table:    &table{nft: nft},
+		table:    rules,
 		shared:   shared,
 		services: client.InformerFor[*corev1.Service](shared),
 		slices:   client.InformerFor[*discoveryv1.EndpointSlice](shared),

@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
@@ -286,6 +287,89 @@ func TestTrafficGoesOnWhileTheTableIsTakenOver(t *testing.T) {
 		close(ended)
 		if err := <-asked; err != nil {
 			t.Errorf("a connection through the service failed: %v", err)
+		}
+	})
+}
+
+// TestUDPGoesOnAtTheNextEndpoint sends from one socket all the time while the endpoints change: the kernel knows the flow and
+// would send it to the endpoint that is gone for as long as somebody sends.
+func TestUDPGoesOnAtTheNextEndpoint(t *testing.T) {
+	inNamespace(t, func() {
+		nft, err := knftables.New(knftables.IPv4Family, tableName)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		echo := func(address string) netip.AddrPort {
+			conn, err := net.ListenPacket("udp4", address)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { conn.Close() })
+			go func() {
+				for buffer := make([]byte, 8); ; {
+					_, from, err := conn.ReadFrom(buffer)
+					if err != nil {
+						return
+					}
+					_, _ = conn.WriteTo([]byte(conn.LocalAddr().String()), from)
+				}
+			}()
+			return netip.MustParseAddrPort(conn.LocalAddr().String())
+		}
+		one, two := echo("127.0.1.1:0"), echo("127.0.1.2:0")
+		dns := forward{name: "kube-system/dns:dns", clusterIP: netip.MustParseAddr("10.43.0.10"), protocol: "udp", port: 53}
+		other := forward{name: "default/other:dns", clusterIP: netip.MustParseAddr("10.43.0.11"), protocol: "udp", port: 53, backends: []netip.AddrPort{one}}
+		tab := &table{nft: nft, forget: forgetFlows}
+		ask := func(conn net.Conn) string {
+			answer := make([]byte, 64)
+			if err := conn.SetReadDeadline(time.Now().Add(60 * time.Second)); err != nil {
+				t.Error(err)
+			}
+			if _, err := conn.Write([]byte("x")); err != nil {
+				return err.Error()
+			}
+			n, err := conn.Read(answer)
+			if err != nil {
+				return err.Error()
+			}
+			return string(answer[:n])
+		}
+		apply := func(tab *table, backends ...netip.AddrPort) {
+			dns.backends = backends
+			if err := tab.apply(t.Context(), []forward{dns, other}); err != nil {
+				t.Error(err)
+			}
+		}
+		apply(tab, one)
+		conn, err := net.Dial("udp4", "10.43.0.10:53")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		bystander, err := net.Dial("udp4", "10.43.0.11:53")
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer bystander.Close()
+		if got := ask(conn); got != one.String() {
+			t.Errorf("answer from %s, want %s", got, one)
+		}
+		if got := ask(bystander); got != one.String() {
+			t.Errorf("answer from %s, want %s", got, one)
+		}
+		apply(tab, two)
+		if got := ask(conn); got != two.String() {
+			t.Errorf("after the endpoint was replaced the answer is %s, want it from %s", got, two)
+		}
+		apply(&table{nft: nft, forget: forgetFlows}, one) // it changed while no proxy ran
+		if got := ask(conn); got != one.String() {
+			t.Errorf("after it was replaced without a proxy the answer is %s, want it from %s", got, one)
+		}
+		if got := ask(bystander); got != one.String() {
+			t.Errorf("another service's answer is %s, want it from %s as ever", got, one)
 		}
 	})
 }

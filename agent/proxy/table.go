@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/vishvananda/netlink"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/knftables"
 )
@@ -29,6 +30,8 @@ const (
 // stays in force, and in the same step the rest becomes what it should be.
 type table struct {
 	nft knftables.Interface
+	// forget deletes flows from the kernel's connection table; nil for a table that is not the kernel's.
+	forget func(netlink.CustomConntrackFilter) error
 	// applied is what the last transaction left in the kernel, by chain; nil before the first one.
 	applied map[string]forward
 	// refused says that the kernel refused the last transaction. The next one makes the table anew: what is there may
@@ -81,7 +84,16 @@ func (t *table) apply(ctx context.Context, want []forward) error {
 		t.applied, t.refused = nil, true // what is there is unknown now
 		return fmt.Errorf("nftables table %s: %w", tableName, err)
 	}
+	stale := staleAfter(t.applied, next)
 	t.applied, t.refused = next, false
+	if stale == nil || t.forget == nil {
+		return nil
+	}
+	// Only now: a flow that is forgotten before the rules are new would begin again by the old ones.
+	if err := t.forget(stale); err != nil {
+		t.applied = nil // hold all services against the flows again
+		return fmt.Errorf("forget the flows to endpoints that are gone: %w", err)
+	}
 	return nil
 }
 
