@@ -179,7 +179,7 @@ func (a *Agent) nodeConfig(runtimeVersion string) node.Config {
 	return node.Config{
 		Name: a.cfg.NodeName, IP: a.cfg.NodeIP.String(), Port: port, Dir: a.cfg.DataDir, Labels: a.cfg.Labels, Taints: a.cfg.Taints,
 		Capacity: a.capacity, Allocatable: a.allocatable, Version: a.cfg.Version, RuntimeVersion: runtimeVersion,
-		Ready: a.ready, Images: a.images, Heartbeat: a.cfg.HeartbeatInterval,
+		Ready: a.ready, ReadyChanged: a.cfg.ReadyChanged, Images: a.images, Heartbeat: a.cfg.HeartbeatInterval,
 		Objects: a.cfg.Objects, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
 	}
 }

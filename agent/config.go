@@ -63,6 +63,8 @@ type Config struct {
 	Network Network
 	// Ready says why the node can't run pods yet, besides what the agent itself finds; nil asks nobody.
 	Ready func(ctx context.Context) error
+	// ReadyChanged, when set, tells that Ready may answer otherwise than before.
+	ReadyChanged <-chan struct{}
 	// ServingTLS has the certificate of the agent's server and the CA of its clients.
 	ServingTLS *tls.Config
 	// ListenAddr is where the agent's server listens, ":10250" when empty.

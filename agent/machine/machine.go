@@ -74,7 +74,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 	}
 	node, err := agent.New(agent.Config{
 		NodeName: cfg.Name, NodeIP: cfg.IP, DataDir: agentDir(cfg.DataDir), Objects: cfg.Objects,
-		Runtime: runtime, Images: runtime, Network: pods, Ready: pods.Ready,
+		Runtime: runtime, Images: runtime, Network: pods, Ready: pods.Ready, ReadyChanged: pods.ReadyChanged(),
 		ServingTLS: cfg.TLS, ListenAddr: cfg.Listen, HeartbeatInterval: cfg.Heartbeat, Labels: cfg.Labels,
 		Version: cfg.Version, Metrics: append([]prometheus.Collector{pods.Metrics(), services.Metrics()}, cfg.Metrics...), Logger: cfg.Logger,
 	})

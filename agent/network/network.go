@@ -64,7 +64,8 @@ type Network struct {
 	shared   *client.Informers
 	nodes    cache.SharedIndexInformer
 	loop     *reconcile.Loop
-	mu       sync.Mutex // orders changes of the kernel's state and guards podRange
+	turned   chan struct{} // holds one token while Ready answers otherwise than somebody was told
+	mu       sync.Mutex    // orders changes of the kernel's state and guards podRange
 	podRange netip.Prefix
 	leases   *addresses
 	// flowsStay says that it was told that flows can't be forgotten.
@@ -83,6 +84,7 @@ func New(cfg Config) (*Network, error) {
 		log:    cfg.Logger,
 		shared: shared,
 		nodes:  client.InformerFor[*corev1.Node](shared),
+		turned: make(chan struct{}, 1),
 		leases: leases,
 	}
 	n.loop = reconcile.New(reconcile.Config{
@@ -153,9 +155,16 @@ func (n *Network) bringUp(podRange netip.Prefix) error {
 		return err
 	}
 	n.podRange = podRange
+	select {
+	case n.turned <- struct{}{}:
+	default:
+	}
 	n.log.Info("pod network is up", "range", podRange, "bridge", bridgeName)
 	return nil
 }
+
+// ReadyChanged tells that Ready answers otherwise than before.
+func (n *Network) ReadyChanged() <-chan struct{} { return n.turned }
 
 // Ready says why pods can't be connected yet; nil when they can.
 func (n *Network) Ready(context.Context) error {

@@ -42,6 +42,8 @@ type Config struct {
 	Version, RuntimeVersion string
 	// Ready says why the node can't run pods; nil when it can.
 	Ready func(ctx context.Context) error
+	// ReadyChanged, when set, tells that Ready may answer otherwise than before: the status is then reported at once.
+	ReadyChanged <-chan struct{}
 	// Images lists the node's images.
 	Images func(ctx context.Context) []corev1.ContainerImage
 	// Heartbeat is how often the lease is renewed.
@@ -69,17 +71,18 @@ func New(cfg Config) *Reporter {
 // Run registers the node and reports until ctx ends.
 func (r *Reporter) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
-	parts.Go(func() { r.every(ctx, r.cfg.Heartbeat, "renew the node's lease", newHeartbeat(r.cfg).beat) })
+	parts.Go(func() { r.every(ctx, nil, "renew the node's lease", newHeartbeat(r.cfg).beat) })
 	written := time.Time{}
 	parts.Go(func() {
-		r.every(ctx, r.cfg.Heartbeat, "report the node's status", func(ctx context.Context) error { return r.report(ctx, &written) })
+		r.every(ctx, r.cfg.ReadyChanged, "report the node's status", func(ctx context.Context) error { return r.report(ctx, &written) })
 	})
 	parts.Wait()
 	return nil
 }
 
-// every calls f at once and then each interval. It says when f begins to fail and when it succeeds again.
-func (r *Reporter) every(ctx context.Context, interval time.Duration, what string, f func(context.Context) error) {
+// every calls f at once, then with each heartbeat, and when news says that there is reason to. It says when f begins to fail and
+// when it succeeds again.
+func (r *Reporter) every(ctx context.Context, news <-chan struct{}, what string, f func(context.Context) error) {
 	failing := false
 	for ctx.Err() == nil {
 		attempt, cancel := context.WithTimeout(ctx, requestTimeout)
@@ -94,17 +97,29 @@ func (r *Reporter) every(ctx context.Context, interval time.Duration, what strin
 			r.log.Info("could " + what + " again")
 		}
 		failing = err != nil
-		timer := r.cfg.Clock.NewTimer(interval)
+		timer := r.cfg.Clock.NewTimer(r.cfg.Heartbeat)
 		select {
 		case <-timer.C():
+		case <-news:
+			timer.Stop()
 		case <-ctx.Done():
 			timer.Stop()
 		}
 	}
 }
 
-// report writes the node's status when there is news in it, or none has been written for long.
+// report writes the node's status when there is news in it, or none has been written for long. Others write to the node at
+// the same time, above all while it is new: then it is read again, and not left to the next heartbeat.
 func (r *Reporter) report(ctx context.Context, written *time.Time) error {
+	for {
+		err := r.tryReport(ctx, written)
+		if !apierrors.IsConflict(err) || ctx.Err() != nil {
+			return err
+		}
+	}
+}
+
+func (r *Reporter) tryReport(ctx context.Context, written *time.Time) error {
 	current, err := r.registered(ctx)
 	if err != nil {
 		return err
@@ -116,9 +131,6 @@ func (r *Reporter) report(ctx context.Context, written *time.Time) error {
 		return nil
 	}
 	_, err = r.nodes.UpdateStatus(ctx, next)
-	if apierrors.IsConflict(err) {
-		return nil // somebody else wrote: the next round reads it first
-	}
 	if err == nil {
 		*written = now
 	}

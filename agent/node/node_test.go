@@ -23,11 +23,12 @@ type bench struct {
 	clock   *testclock.FakeClock
 	cluster *clienttest.Cluster
 	broken  atomic.Bool
+	news    chan struct{} // Ready may answer otherwise
 }
 
 func start(t *testing.T) *bench {
 	t.Helper()
-	b := &bench{t: t, clock: testclock.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), cluster: clienttest.New()}
+	b := &bench{t: t, clock: testclock.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)), cluster: clienttest.New(), news: make(chan struct{}, 1)}
 	b.cluster.Add(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: corev1.NamespaceNodeLease}})
 	return b
 }
@@ -46,7 +47,7 @@ func (b *bench) run(version string) (stop func()) {
 			}
 			return nil
 		},
-		Images: func(context.Context) []corev1.ContainerImage { return nil }, Heartbeat: 5 * time.Second,
+		ReadyChanged: b.news, Images: func(context.Context) []corev1.ContainerImage { return nil }, Heartbeat: 5 * time.Second,
 		Objects: b.cluster, Clock: b.clock, Logger: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
@@ -106,6 +107,36 @@ func TestNodeRegistersAndBeats(t *testing.T) {
 	b.until("a later renewal", func() bool { return b.renewed().After(first) })
 	b.broken.Store(true)
 	b.until("not ready", func() bool { return is(b.node(), corev1.NodeReady) == corev1.ConditionFalse })
+}
+
+// TestNodeIsReadyWithoutWaitingForAHeartbeat never lets the clock go on: a heartbeat would never come.
+func TestNodeIsReadyWithoutWaitingForAHeartbeat(t *testing.T) {
+	b := start(t)
+	b.broken.Store(true)
+	var conflicts atomic.Int32
+	b.cluster.OnRequest(func(verb, resource, _, name string) error {
+		// Controllers write to a node that is new: its range, its taints.
+		if verb == "update" && resource == "nodes/status" && conflicts.Add(1)%2 == 1 {
+			return apierrors.NewConflict(corev1.Resource("nodes"), name, errors.New("somebody else wrote"))
+		}
+		return nil
+	})
+	b.run("v1")
+	wait := func(what string, status corev1.ConditionStatus) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+		defer cancel()
+		if err := b.cluster.WaitUntil(ctx, func() bool { return is(b.node(), corev1.NodeReady) == status }); err != nil {
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	wait("the first report", corev1.ConditionFalse)
+	b.broken.Store(false)
+	b.news <- struct{}{}
+	wait("the network is up", corev1.ConditionTrue)
+	b.broken.Store(true)
+	b.news <- struct{}{}
+	wait("the network is down", corev1.ConditionFalse)
 }
 
 func TestNodeKeepsWhatOthersSet(t *testing.T) {
