@@ -34,9 +34,17 @@ func dataDir(cmd *cobra.Command) string {
 	return defaultDataDir()
 }
 
-// findKubeconfig is the kubeconfig of the cluster that a command means without saying so: KUBECONFIG's,
+// addKubeconfigFlag has a command and those below it take the flag that kubectl's commands have by themselves.
+func addKubeconfigFlag(command *cobra.Command) {
+	command.PersistentFlags().String("kubeconfig", "", "the kubeconfig of the cluster that is meant (default: $KUBECONFIG, this machine's master's, or that of 'ctlplane dev')")
+}
+
+// findKubeconfig is the kubeconfig of the cluster that a command means: that of the flag or, where nothing is said, KUBECONFIG's,
 // this machine's master's, or that of a cluster that `ctlplane dev` runs here. Empty when there is none.
 func findKubeconfig(cmd *cobra.Command) string {
+	if given := cmd.Flags().Lookup("kubeconfig"); given != nil && given.Value.String() != "" {
+		return given.Value.String()
+	}
 	if path := os.Getenv("KUBECONFIG"); path != "" {
 		return path
 	}
@@ -52,7 +60,7 @@ func findKubeconfig(cmd *cobra.Command) string {
 // devDir is where the cluster of `ctlplane dev` lives.
 func devDir(cmd *cobra.Command) string { return filepath.Join(dataDir(cmd), "dev") }
 
-var errNoCluster = errors.New("no cluster is known here: set KUBECONFIG or --data-dir, or start one with `ctlplane dev`")
+var errNoCluster = errors.New("no cluster is known here: set KUBECONFIG, --kubeconfig or --data-dir, or start one with `ctlplane dev`")
 
 // clusterAccess reads the access to the cluster that a command means.
 func clusterAccess(cmd *cobra.Command) (client.Access, error) {

@@ -60,7 +60,7 @@ etcd's API, a Kubernetes API server on it, scheduler, controllers and nodes.
 		&cobra.Group{ID: groupObjects, Title: "Objects, as kubectl has them:"},
 	)
 	root.PersistentFlags().String("data-dir", "", "where this machine's state is kept (default "+defaultDataDir()+")")
-	root.AddCommand(newInit(), newJoin(), newEtcd(), newDev(), newDemo(), newStatus(), newToken(), newImage(), newBench(), newKV(), newSnapshot(), newVersion())
+	root.AddCommand(newInit(), newJoin(), newEtcd(), newDev(), newDemo(), newStatus(), newToken(), newCert(), newImage(), newBench(), newKV(), newSnapshot(), newVersion())
 	addKubectl(root)
 	addStoreVerbs(root)
 	return root

@@ -60,6 +60,7 @@ func newStatus() *cobra.Command {
 			return s.print(cmd.OutOrStdout(), output)
 		},
 	}
+	addKubeconfigFlag(status)
 	status.Flags().StringVarP(&output, "output", "o", "", "json or yaml")
 	return status
 }
@@ -144,20 +145,26 @@ func readNodes(ctx context.Context, cmd *cobra.Command) ([]nodeStatus, error) {
 }
 
 func (s *clusterStatus) print(out io.Writer, format string) error {
+	if format == "" {
+		return s.printTables(out)
+	}
+	return printStructured(out, s, format)
+}
+
+// printStructured prints what programs read.
+func printStructured(out io.Writer, what any, format string) error {
 	switch format {
 	case "json":
 		encoder := json.NewEncoder(out)
 		encoder.SetIndent("", "  ")
-		return encoder.Encode(s)
+		return encoder.Encode(what)
 	case "yaml":
-		content, err := yaml.Marshal(s)
+		content, err := yaml.Marshal(what)
 		if err != nil {
 			return err
 		}
 		_, err = out.Write(content)
 		return err
-	case "":
-		return s.printTables(out)
 	default:
 		return fmt.Errorf("unknown output format %q: use json or yaml", format)
 	}

@@ -20,6 +20,7 @@ var outputFormats = []string{"simple", "json", "fields", "table", "protobuf"}
 // addStoreFlags adds the flags that say which store a command talks to, how, and how its answers are printed. They are those
 // of etcdctl; pointAtCluster fills in what was not given.
 func addStoreFlags(command *cobra.Command) {
+	addKubeconfigFlag(command)
 	flags := command.PersistentFlags()
 	flags.StringSlice("endpoints", nil, "the masters' client ports (default: the cluster's)")
 	flags.String("cacert", "", "verify servers with this CA file (default: the cluster's)")

@@ -26,6 +26,7 @@ func newToken() *cobra.Command {
 		Short:   "Make, list and delete tokens that machines join with",
 		GroupID: groupCluster,
 	}
+	addKubeconfigFlag(token)
 	token.AddCommand(newTokenCreate(), newTokenList(), newTokenDelete())
 	return token
 }

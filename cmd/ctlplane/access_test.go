@@ -1,0 +1,78 @@
+package main
+
+import (
+	"bytes"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/ctlplane/ctlplane/pki"
+)
+
+// TestTokenTakesKubeconfig has each command that talks to a cluster take the cluster from its flag, whatever else is set.
+func TestTokenTakesKubeconfig(t *testing.T) {
+	t.Setenv("KUBECONFIG", filepath.Join(t.TempDir(), "from-the-environment"))
+	for _, line := range []string{
+		"token create", "token list", "token delete abc", "status", "kv get a", "member list", "alarm list", "user list",
+		"endpoint status", "snapshot save x", "auth status",
+	} {
+		t.Run(line, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "from-the-flag")
+			command, rest, err := newRoot().Find(strings.Fields(line))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := command.ParseFlags(append(rest, "--kubeconfig", path)); err != nil {
+				t.Fatal(err)
+			}
+			if found := findKubeconfig(command); found != path {
+				t.Errorf("the cluster is taken from %q, want %q", found, path)
+			}
+		})
+	}
+	root := newRoot()
+	root.SetArgs([]string{"token", "list", "--kubeconfig", "/nowhere/kubeconfig"})
+	if err := root.Execute(); err == nil || !strings.Contains(err.Error(), "/nowhere/kubeconfig") {
+		t.Errorf("the error does not name the file: %v", err)
+	}
+}
+
+func TestCertStatus(t *testing.T) {
+	dir := t.TempDir()
+	run := func(args ...string) (string, error) {
+		root, out := newRoot(), &bytes.Buffer{}
+		root.SetOut(out)
+		root.SetArgs(append([]string{"cert", "status", "--data-dir", dir}, args...))
+		err := root.Execute()
+		return out.String(), err
+	}
+	if _, err := run(); err == nil || !strings.Contains(err.Error(), "holds no certificates") {
+		t.Errorf("an empty directory: %v", err)
+	}
+	ca, err := pki.NewCA("test", time.Now().Add(-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ca.Save(filepath.Join(dir, "pki")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ca.EnsureLeaf(filepath.Join(dir, "pki"), "admin", pki.AdminLeaf(), time.Now()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ca.WithLeafLife(time.Minute).EnsureLeaf(filepath.Join(dir, "pki"), "peer", pki.PeerLeaf("m1"), time.Now().Add(-time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	out, err := run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, words := range []string{"NAME", "ca ", "never", "CN=admin,O=system:masters", "(ended)"} {
+		if !strings.Contains(out, words) {
+			t.Errorf("%q is not in:\n%s", words, out)
+		}
+	}
+	if out, err := run("-o", "json"); err != nil || !strings.Contains(out, `"name": "peer"`) || strings.Contains(out, "0001") {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}
