@@ -38,6 +38,15 @@ func TestTokenTakesKubeconfig(t *testing.T) {
 	}
 }
 
+// TestTokenOfThePastIsRefused asks for a token that would have ended already; it must not become one that never ends.
+func TestTokenOfThePastIsRefused(t *testing.T) {
+	root := newRoot()
+	root.SetArgs([]string{"token", "create", "--ttl", "-1h"})
+	if err := root.Execute(); err == nil || !strings.Contains(err.Error(), "--ttl -1h0m0s is in the past") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestCertStatus(t *testing.T) {
 	dir := t.TempDir()
 	run := func(args ...string) (string, error) {

@@ -46,11 +46,6 @@ command again is a restart. A master whose data directory was lost comes back wi
 	}
 	flags := command.Flags()
 	flags.StringSliceVar(&f.peers, "peers", nil, "all masters, each [name=]host[:port], in the same order on each of them")
-	flags.DurationVar(&f.config.NodeMonitorGrace, "node-monitor-grace", 40*time.Second, "how long a node may be silent before it is not ready")
-	flags.DurationVar(&f.config.PodEvictionAfter, "pod-eviction-after", 5*time.Minute, "how long a node may be not ready before its pods are replaced")
-	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "", "the pods' addresses, of which each node gets its part (default: the cluster's; of a new one 10.48.0.0/12)")
-	flags.IntVar(&f.config.NodeRangeBits, "node-cidr-mask-size", 0, "the prefix length of a node's part of them (default: the cluster's; of a new one 25, 125 pods a node)")
-	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "the services' addresses")
 	f.addCommon(command)
 	return command
 }
@@ -64,6 +59,11 @@ func (f *masterFlags) addCommon(command *cobra.Command) {
 	flags.StringVar(&f.config.APIAddr, "api-addr", "", "host:port for the Kubernetes API (default: the peer address's host, port 6443)")
 	flags.BoolVar(&f.config.KVInsecure, "kv-insecure", false, "open the client port in plain text, for benchmarks; whoever reaches it may read and write everything")
 	flags.StringVar(&f.config.LogStore, "log-store", "", "where the Raft log is kept: wal or boltdb (default wal)")
+	flags.DurationVar(&f.config.NodeMonitorGrace, "node-monitor-grace", 40*time.Second, "how long a node may be silent before it is not ready")
+	flags.DurationVar(&f.config.PodEvictionAfter, "pod-eviction-after", 5*time.Minute, "how long a node may be not ready before its pods are replaced")
+	flags.StringVar(&f.clusterCIDR, "cluster-cidr", "", "the pods' addresses, of which each node gets its part (default: the cluster's; of a new one 10.48.0.0/12)")
+	flags.IntVar(&f.config.NodeRangeBits, "node-cidr-mask-size", 0, "the prefix length of a node's part of them (default: the cluster's; of a new one 25, 125 pods a node)")
+	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "the services' addresses")
 	flags.DurationVar(&f.config.CertLifetime, "cert-lifetime", pki.DefaultLeafLife, "how long certificates live that this master issues; all are renewed at two thirds of it; give all masters the same")
 	f.token.add(command, "the secret that all masters share")
 	f.log.add(command)

@@ -47,6 +47,9 @@ knows that it talks to this cluster. The cluster keeps a hash of the token only:
 shown again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if life < 0 {
+				return fmt.Errorf("--ttl %s is in the past: give the time from now on, or 0 for a token that is good for good", life)
+			}
 			access, kv, err := connectStore(cmd)
 			if err != nil {
 				return err
@@ -104,6 +107,9 @@ func newTokenList() *cobra.Command {
 				expires := "never"
 				if !record.Expires.IsZero() {
 					expires = record.Expires.Format(time.RFC3339)
+				}
+				if record.Expired(time.Now()) {
+					expires += " (expired)"
 				}
 				fmt.Fprintf(table, "%s\t%s\t%s\t%s\n", record.ID, record.Role, expires, record.Description)
 			}
