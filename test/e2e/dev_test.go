@@ -5,17 +5,25 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 )
 
+// stopAfter ends a cluster that outlives its command when the test ends.
+func stopAfter(t *testing.T, data string) {
+	t.Cleanup(func() {
+		if out, err := exec.Command(binary, "dev", "stop", "--data-dir", data).CombinedOutput(); err != nil {
+			t.Errorf("stop: %v\n%s", err, out)
+		}
+	})
+}
+
 // TestDetachedCluster starts a cluster that outlives its command, and ends it.
 func TestDetachedCluster(t *testing.T) {
 	data := t.TempDir()
 	s := shell{t: t, path: binary, env: []string{"KUBECONFIG=", "CTLPLANE_DATA_DIR=" + data}}
-	t.Cleanup(func() { s.run("dev", "stop") })
+	stopAfter(t, data)
 	contains(t, s.run("dev", "--nodes", "0", "--detach"), "the cluster is ready", "dev stop")
 	contains(t, s.run("status"), "m1", "leader") // at once: it was ready
 	s.run("create", "configmap", "kept")
@@ -85,8 +93,10 @@ func TestFailedClusterKeepsItsLogs(t *testing.T) {
 	if said := bufio.NewScanner(out); !said.Scan() || !strings.Contains(said.Text(), "ready") {
 		t.Fatalf("dev says: %s", said.Text())
 	}
-	if err := syscall.Kill(processWith(t, "--data-dir\x00"+filepath.Join(data, "dev", "m1")+"\x00"), syscall.SIGKILL); err != nil {
-		t.Fatal(err)
+	for pid := range processesWith(t, "--data-dir\x00"+filepath.Join(data, "dev", "m1")+"\x00") {
+		if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
 	}
 	if err := owner.Wait(); err == nil {
 		t.Error("dev succeeded, though its master was killed")
@@ -99,24 +109,4 @@ func TestFailedClusterKeepsItsLogs(t *testing.T) {
 	if found := leftovers(t, data); len(found) > 0 {
 		t.Errorf("left behind:\n%s", strings.Join(found, "\n"))
 	}
-}
-
-// processWith is the process whose command line holds the words.
-func processWith(t *testing.T, words string) int {
-	t.Helper()
-	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, path := range all {
-		if command, err := os.ReadFile(path); err == nil && strings.Contains(string(command), words) {
-			pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return pid
-		}
-	}
-	t.Fatalf("no process has %q in its command line", words)
-	return 0
 }

@@ -2,10 +2,11 @@ package e2e
 
 import (
 	"bufio"
-	"bytes"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -46,14 +47,27 @@ func leftovers(t *testing.T, data string) []string {
 		root := agent.CgroupRoot(filepath.Join(data, "dev", node, "agent"))
 		note("cgroup", output("find", "/sys/fs/cgroup", "-type", "d", "-name", root), func(string) bool { return true })
 	}
-	processes, err := os.ReadDir("/proc")
+	for pid, command := range processesWith(t, data) {
+		found = append(found, fmt.Sprintf("process: %d %s", pid, command))
+	}
+	return found
+}
+
+// processesWith are the processes whose command lines hold the words, and those lines.
+func processesWith(t *testing.T, words string) map[int]string {
+	t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, p := range processes {
-		command, err := os.ReadFile("/proc/" + p.Name() + "/cmdline")
-		if err == nil && bytes.Contains(command, []byte(data)) {
-			found = append(found, "process: "+p.Name()+" "+strings.ReplaceAll(string(command), "\x00", " "))
+	found := map[int]string{}
+	for _, path := range all {
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if command, err := os.ReadFile(path); err == nil && strings.Contains(string(command), words) {
+			found[pid] = strings.ReplaceAll(string(command), "\x00", " ")
 		}
 	}
 	return found
@@ -70,6 +84,9 @@ func TestDemoLeavesNothingBehind(t *testing.T) {
 			"all replicas ran elsewhere", "scaled to six", "durable replicated writes a second")
 		if found := leftovers(t, data); len(found) > 0 {
 			t.Errorf("left behind:\n%s", strings.Join(found, "\n"))
+		}
+		if _, err := os.Stat(filepath.Join(data, "dev")); !os.IsNotExist(err) {
+			t.Errorf("the cluster's directory, with its logs, is still there: %v", err)
 		}
 	}
 }

@@ -28,11 +28,7 @@ func tour(t *testing.T) string {
 // ended. Every line must end by itself and succeed, and the last one leaves nothing behind.
 func TestReadmeTour(t *testing.T) {
 	data := t.TempDir()
-	t.Cleanup(func() {
-		if out, err := exec.Command(binary, "dev", "stop", "--data-dir", data).CombinedOutput(); err != nil {
-			t.Errorf("stop: %v\n%s", err, out)
-		}
-	})
+	stopAfter(t, data)
 	block := tour(t)
 	shell := exec.CommandContext(t.Context(), "bash", "--norc")
 	shell.Dir = "../.."
