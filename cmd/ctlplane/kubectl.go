@@ -38,6 +38,8 @@ func addKubectl(root *cobra.Command) {
 		}
 		donor.RemoveCommand(command)
 		command.GroupID = groupObjects
+		rename(command, "kubectl ", "ctlplane ")
+		refuseNotYet(command, command.Name())
 		command.PersistentFlags().AddFlagSet(donor.PersistentFlags())
 		before := command.PersistentPreRunE
 		command.PersistentPreRunE = func(cmd *cobra.Command, args []string) error {

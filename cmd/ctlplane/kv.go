@@ -24,7 +24,7 @@ func newKV() *cobra.Command {
 		command.NewWatchCommand(), command.NewLeaseCommand(), compaction,
 	} {
 		verb.GroupID = ""
-		rename(verb)
+		rename(verb, "etcdctl ", "ctlplane kv ")
 		kv.AddCommand(verb)
 	}
 	asStoreVerb(kv)

@@ -17,14 +17,14 @@ func storeVerbs() map[*cobra.Command]string {
 		command.NewRoleCommand():       "Add, change and list the store's roles and what they may do",
 		command.NewLockCommand():       "Hold a named lock, for as long as a command runs",
 		command.NewElectCommand():      "Take part in an election, or watch it",
-		command.NewAlarmCommand():      "List the store's alarms, or take them back",
+		command.NewAlarmCommand():      "List and disarm the store's alarms",
 		command.NewMemberCommand():     "Add, remove, promote and list the store's members",
-		command.NewEndpointCommand():   "Show how the store's members are: health, status, hashes of the history",
-		command.NewMoveLeaderCommand(): "Hand leadership over to another member",
-		command.NewDefragCommand():     "Give disk space back at once, without stopping anything",
+		command.NewEndpointCommand():   "Show the state of the store's members: health, status, hashes of the history",
+		command.NewMoveLeaderCommand(): "Transfer leadership to another member",
+		command.NewDefragCommand():     "Give disk space back at once, while requests go on",
 		command.NewMakeMirrorCommand(): "Copy keys to another store, and keep the copy up to date",
-		command.NewCheckCommand():      "Check how fast the store is, and what data costs",
-		command.NewDowngradeCommand():  "Check and prepare a downgrade, as etcd has it",
+		command.NewCheckCommand():      "Check how fast the store is, and how much memory data takes",
+		command.NewDowngradeCommand():  "Check and prepare a downgrade, as in etcd",
 	}
 }
 
@@ -32,7 +32,7 @@ func storeVerbs() map[*cobra.Command]string {
 // there.
 func addStoreVerbs(root *cobra.Command) {
 	for verb, short := range storeVerbs() {
-		rename(verb)
+		rename(verb, "etcdctl ", "ctlplane ")
 		verb.GroupID, verb.Short = groupStore, short
 		asStoreVerb(verb)
 		root.AddCommand(verb)
@@ -42,13 +42,13 @@ func addStoreVerbs(root *cobra.Command) {
 			continue
 		}
 		objects.Short = "Inspect authorization; turn the store's users on and off"
-		objects.Long += "\n\nAnd the store's own users and roles: enable, disable, status."
+		objects.Long += "\n\nThe commands enable, disable and status are about the store's own users and roles."
 		objects.AddGroup(&cobra.Group{ID: groupStore, Title: "Users of the key-value store:"})
 		donor := command.NewAuthCommand()
 		for _, verb := range donor.Commands() {
 			donor.RemoveCommand(verb)
 			verb.GroupID = groupStore
-			rename(verb)
+			rename(verb, "etcdctl ", "ctlplane ")
 			asStoreVerb(verb)
 			objects.AddCommand(verb)
 		}
@@ -69,13 +69,14 @@ func asStoreVerb(verb *cobra.Command) {
 	refuseUnknown(verb)
 }
 
-// rename has the texts of a command and those below it call the program by its name.
-func rename(verb *cobra.Command) {
+// rename has the texts of a command of another program, and of those below it, call the program by our name. Both names end with a
+// blank, so that links and annotations keep theirs.
+func rename(verb *cobra.Command, program, ours string) {
 	for _, text := range []*string{&verb.Short, &verb.Long, &verb.Example} {
-		*text = strings.ReplaceAll(*text, "etcdctl", "ctlplane")
+		*text = strings.ReplaceAll(*text, program, ours)
 	}
 	for _, below := range verb.Commands() {
-		rename(below)
+		rename(below, program, ours)
 	}
 }
 
