@@ -97,9 +97,21 @@ func lockDir(dir string) (*os.File, error) {
 	}
 	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		file.Close()
-		return nil, fmt.Errorf("the data directory %s is in use by another agent: stop that, or choose another directory", dir)
+		return nil, fmt.Errorf("the data directory %s is in use by an agent that runs: stop that first, or choose another directory", dir)
 	}
 	return file, nil
+}
+
+// Lock keeps agents from using a data directory until release is called. It refuses a directory that an agent uses.
+func Lock(dir string) (release func(), err error) {
+	if dir, err = realDir(dir); err != nil {
+		return nil, err
+	}
+	file, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return func() { file.Close() }, nil
 }
 
 // allocatable is what of a machine is for pods: all but the memory that the system itself needs.

@@ -44,13 +44,13 @@ func newRoot() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "ctlplane",
 		Short: "A whole cluster in one binary",
-		Long: `ctlplane is a whole cluster in one binary: masters that replicate a key-value store by Raft and speak
-etcd's API, a Kubernetes API server on it, scheduler, controllers and nodes.
+		Long: `ctlplane is a whole cluster in one binary. Its masters replicate a key-value store by Raft and speak etcd's API. On the store run
+a Kubernetes API server, a scheduler, controllers and nodes.
 
-  ctlplane dev                                  a cluster of real processes on this machine
-  ctlplane init --peers a,b,c --token T         this machine's master, one of three
-  ctlplane join a --token T                     this machine as a node
-  ctlplane get nodes                            kubectl's commands, at home`,
+  ctlplane dev                                    run a cluster of real processes on this machine
+  ctlplane init --peers a,b,c --token-file T      run this machine's master, one of three
+  ctlplane join a --token-file N                  run this machine as a node
+  ctlplane get nodes                              use kubectl's commands without a configuration`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
@@ -59,8 +59,8 @@ etcd's API, a Kubernetes API server on it, scheduler, controllers and nodes.
 		&cobra.Group{ID: groupStore, Title: "The key-value store:"},
 		&cobra.Group{ID: groupObjects, Title: "Objects, as kubectl has them:"},
 	)
-	root.PersistentFlags().String("data-dir", "", "where this machine's state is kept (default "+defaultDataDir()+")")
-	root.AddCommand(newInit(), newJoin(), newEtcd(), newDev(), newDemo(), newStatus(), newToken(), newCert(), newImage(), newBench(), newKV(), newSnapshot(), newVersion())
+	root.PersistentFlags().String("data-dir", "", "where this machine keeps its state (default "+defaultDataDir()+")")
+	root.AddCommand(newInit(), newJoin(), newLeave(), newEtcd(), newDev(), newDemo(), newStatus(), newToken(), newCert(), newImage(), newBench(), newKV(), newSnapshot(), newVersion())
 	addKubectl(root)
 	addStoreVerbs(root)
 	return root
