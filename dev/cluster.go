@@ -16,6 +16,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/ctlplane/ctlplane/agent/machine"
 	"github.com/ctlplane/ctlplane/bench/freeport"
 	"github.com/ctlplane/ctlplane/client"
 )
@@ -81,6 +82,8 @@ func (o *Options) check() error {
 		return fmt.Errorf("a cluster of %d nodes is not possible: choose 0 to %d", o.Nodes, maxNodes)
 	case o.Nodes > 0 && os.Geteuid() != 0:
 		return errors.New("nodes need root, for containers and network namespaces: run this as root, or with --nodes 0")
+	case o.Nodes > 0:
+		return machine.CheckRequirements()
 	}
 	return nil
 }

@@ -3,10 +3,13 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"github.com/ctlplane/ctlplane/client"
 )
@@ -37,6 +40,27 @@ func dataDir(cmd *cobra.Command) string {
 // addKubeconfigFlag has a command and those below it take the flag that kubectl's commands have by themselves.
 func addKubeconfigFlag(command *cobra.Command) {
 	command.PersistentFlags().String("kubeconfig", "", "the kubeconfig of the cluster that is meant (default: $KUBECONFIG, this machine's master's, or that of 'ctlplane dev')")
+}
+
+// checkDataDir tells what is wrong with a directory that a machine's state is to be kept in, before anything is made there.
+func checkDataDir(dir string) error {
+	for path := dir; ; path = filepath.Dir(path) {
+		info, err := os.Stat(path)
+		if errors.Is(err, fs.ErrNotExist) && path != filepath.Dir(path) {
+			continue // it will be made
+		}
+		switch {
+		case errors.Is(err, syscall.ENOTDIR):
+			continue // its parent is what is in the way
+		case err != nil:
+			return fmt.Errorf("the data directory %s can't be used: %w; choose another with --data-dir", dir, err)
+		case !info.IsDir():
+			return fmt.Errorf("the data directory %s can't be used: %s is not a directory; choose another with --data-dir", dir, path)
+		case unix.Access(path, unix.W_OK) != nil:
+			return fmt.Errorf("the data directory %s can't be used: this user may not write to %s; choose another with --data-dir, or run this as root", dir, path)
+		}
+		return nil
+	}
 }
 
 // findKubeconfig is the kubeconfig of the cluster that a command means: that of the flag or, where nothing is said, KUBECONFIG's,

@@ -94,9 +94,9 @@ func newDemo() *cobra.Command {
 	var keep bool
 	command := &cobra.Command{
 		Use:   "demo",
-		Short: "Show a cluster of three masters and two nodes run a workload, lose its leader and a node, and go on",
+		Short: "Show a cluster that runs a workload, loses its leader and a node, and goes on",
 		Long: `Start three masters and two nodes on this machine, run a web deployment on them, kill the leader, kill a node, scale,
-and measure the writes, with a short account of what happens and how long it takes. Leaves nothing behind, unless told to.`,
+and measure the writes. A short account says what happens and how long it takes. Nothing is left behind, unless --keep is given.`,
 		GroupID: groupCluster,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -133,6 +133,9 @@ func startDev(cmd *cobra.Command, masters, nodes int, detach bool) (*dev.Cluster
 	}
 	dir, err := filepath.Abs(devDir(cmd))
 	if err != nil {
+		return nil, err
+	}
+	if err := checkDataDir(dir); err != nil {
 		return nil, err
 	}
 	cluster, err := dev.Start(cmd.Context(), dev.Options{

@@ -34,9 +34,9 @@ func newInit() *cobra.Command {
 		Short: "Boot or restart this machine's master, in the foreground",
 		Long: `Boot or restart this machine's master, in the foreground.
 
-Without --peers it is a cluster of one, which others can join later. With --peers, every master is started with the
-same list and the same token; the first of the list creates the cluster, the others wait for it and join. The same
-command again is a restart. A master whose data directory was lost comes back with the same command, as a new member.`,
+Without --peers the master is a cluster of one, which others can join later. With --peers, start every master with the same list and
+the same token: the first of the list creates the cluster, the others wait for it and join. To restart a master, give the same
+command again. A master that lost its data directory comes back by the same command, as a new member.`,
 		Example: `  ctlplane init
   ctlplane init --peers 10.0.0.1,10.0.0.2,10.0.0.3 --token-file /etc/ctlplane/token
   ctlplane init --name m2 --peers m1=10.0.0.1,m2=10.0.0.2,m3=10.0.0.3 --token-file /etc/ctlplane/token`,
@@ -53,11 +53,11 @@ command again is a restart. A master whose data directory was lost comes back wi
 // addCommon adds the flags of every master, however it comes to its cluster.
 func (f *masterFlags) addCommon(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVar(&f.config.Name, "name", "", "this master's name (default: its name in --peers, or the host's)")
+	flags.StringVar(&f.config.Name, "name", "", "this machine's name in the cluster (default: its name in --peers, or the host's)")
 	flags.StringVar(&f.config.PeerAddr, "peer-addr", "", "host:port for the other masters (default: this machine's address, port 2380)")
 	flags.StringVar(&f.config.ClientAddr, "client-addr", "", "host:port for clients of the store (default: the peer address's host, port 2379)")
 	flags.StringVar(&f.config.APIAddr, "api-addr", "", "host:port for the Kubernetes API (default: the peer address's host, port 6443)")
-	flags.BoolVar(&f.config.KVInsecure, "kv-insecure", false, "open the client port in plain text, for benchmarks; whoever reaches it may read and write everything")
+	flags.BoolVar(&f.config.KVInsecure, "kv-insecure", false, "serve the client port in plain text, for benchmarks; everybody who reaches it may read and write everything")
 	flags.StringVar(&f.config.LogStore, "log-store", "", "where the Raft log is kept: wal or boltdb (default wal)")
 	flags.DurationVar(&f.config.NodeMonitorGrace, "node-monitor-grace", 40*time.Second, "how long a node may be silent before it is not ready")
 	flags.DurationVar(&f.config.PodEvictionAfter, "pod-eviction-after", 5*time.Minute, "how long a node may be not ready before its pods are replaced")
@@ -65,7 +65,7 @@ func (f *masterFlags) addCommon(command *cobra.Command) {
 	flags.IntVar(&f.config.NodeRangeBits, "node-cidr-mask-size", 0, "the prefix length of a node's part of them (default: the cluster's; of a new one 25, 125 pods a node)")
 	flags.StringVar(&f.serviceCIDR, "service-cidr", "10.43.0.0/16", "the services' addresses")
 	flags.DurationVar(&f.config.CertLifetime, "cert-lifetime", pki.DefaultLeafLife, "how long certificates live that this master issues; all are renewed at two thirds of it; give all masters the same")
-	f.token.add(command, "the secret that all masters share")
+	f.token.add(command, "the secret that all masters share, or a token of \"token create\"")
 	f.log.add(command)
 }
 
@@ -79,6 +79,9 @@ func (f *masterFlags) run(cmd *cobra.Command, _ []string) error {
 // complete turns what was typed into a configuration.
 func (f *masterFlags) complete(cmd *cobra.Command) (err error) {
 	f.config.DataDir = dataDir(cmd)
+	if err := checkDataDir(f.config.DataDir); err != nil {
+		return err
+	}
 	if f.config.Peers, err = raftstore.ParsePeers(strings.Join(f.peers, ",")); err != nil {
 		return fmt.Errorf("--peers: %w", err)
 	}

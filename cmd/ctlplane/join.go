@@ -38,9 +38,9 @@ func newJoin() *cobra.Command {
 		Long: `Add this machine to a cluster, as a node or with --master as a master, in the foreground.
 
 SERVER is any master's address: its API port for a node (default port 6443), its peer port for a master (default 2380).
-The token is needed the first time only. The same command again is a restart; a node's containers keep running meanwhile.
-A node renews its certificates by itself. One that was away until its certificate ended needs a token once more; it keeps
-what it runs and holds.`,
+Only the first start needs a token. To restart, give the same command again; a node's containers keep running meanwhile.
+A node renews its certificates by itself. If it was away until its certificate ended, it needs a token once more; its pods and
+its data stay. "ctlplane leave" takes a node off its machine.`,
 		Example: `  ctlplane join 10.0.0.1 --token-file node-token
   ctlplane join 10.0.0.1 --master --token-file master-token`,
 		GroupID: groupCluster,
@@ -48,6 +48,9 @@ what it runs and holds.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if f.master {
 				return f.runMaster(cmd, args[0])
+			}
+			if err := errors.Join(machine.CheckRequirements(), checkDataDir(dataDir(cmd))); err != nil {
+				return err
 			}
 			return f.runNode(cmd, args[0])
 		},
@@ -75,9 +78,6 @@ func (f *joinFlags) runMaster(cmd *cobra.Command, server string) error {
 func (f *joinFlags) runNode(cmd *cobra.Command, server string) error {
 	if f.runtime != "auto" && f.runtime != "embedded" {
 		return fmt.Errorf("--runtime %q is not there: use auto or embedded", f.runtime)
-	}
-	if os.Geteuid() != 0 {
-		return errors.New("a node needs root, for containers and its network")
 	}
 	log, err := f.log.logger(cmd.ErrOrStderr())
 	if err != nil {

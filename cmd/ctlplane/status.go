@@ -47,9 +47,9 @@ type nodeStatus struct {
 
 func newStatus() *cobra.Command {
 	var output string
-	status := &cobra.Command{
+	command := &cobra.Command{
 		Use:     "status",
-		Short:   "Show how the masters and nodes are",
+		Short:   "Show the state of the masters and nodes",
 		GroupID: groupCluster,
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -60,9 +60,9 @@ func newStatus() *cobra.Command {
 			return s.print(cmd.OutOrStdout(), output)
 		},
 	}
-	addKubeconfigFlag(status)
-	status.Flags().StringVarP(&output, "output", "o", "", "json or yaml")
-	return status
+	addKubeconfigFlag(command)
+	command.Flags().StringVarP(&output, "output", "o", "", "json or yaml")
+	return command
 }
 
 // statusPatience is how long a master may take to answer before it counts as unreachable.

@@ -42,9 +42,8 @@ func newTokenCreate() *cobra.Command {
 		Short: "Make a token for nodes, or with --master for masters, and print it",
 		Long: `Make a token for nodes, or with --master for masters, and print it.
 
-A node's token never makes a master. The token carries a hash of the cluster's CA, by which the machine that joins
-knows that it talks to this cluster. The cluster keeps a hash of the token only: what is printed here can't be
-shown again.`,
+A token for nodes can't be used to join as a master. The token contains a hash of the cluster's CA: by it the machine that joins
+knows that it talks to this cluster. The cluster stores only a hash of the token, so that the token can't be shown again.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if life < 0 {
@@ -76,8 +75,8 @@ shown again.`,
 			return nil
 		},
 	}
-	create.Flags().BoolVar(&forMaster, "master", false, "make a token that makes masters too")
-	create.Flags().DurationVar(&life, "ttl", 24*time.Hour, "how long the token is valid; 0: for good")
+	create.Flags().BoolVar(&forMaster, "master", false, "make a token that masters can join with, too")
+	create.Flags().DurationVar(&life, "ttl", 24*time.Hour, "how long the token is valid; 0: for ever")
 	create.Flags().StringVar(&description, "description", "", "what the token is for")
 	return create
 }
@@ -85,7 +84,7 @@ shown again.`,
 func newTokenList() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List the tokens (not their secrets, which nobody has kept)",
+		Short: "List the tokens, without their secrets, which are not stored",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			_, kv, err := connectStore(cmd)
@@ -150,7 +149,10 @@ func connectStore(cmd *cobra.Command) (client.Access, *client.Client, error) {
 	}
 	config.DialTimeout = connectPatience
 	kv, err := client.Connect(cmd.Context(), config)
-	return access, kv, err
+	if err != nil {
+		return access, nil, fmt.Errorf("no master answers: %w; see whether the masters run and can be reached from here, or choose another cluster with KUBECONFIG or --data-dir", err)
+	}
+	return access, kv, nil
 }
 
 // connectPatience is how long a command tries to reach the cluster.
@@ -191,7 +193,10 @@ func (f *tokenFlags) read(_ context.Context, stdin io.Reader) (string, error) {
 		return strings.TrimSpace(string(content)), err
 	case f.file != "":
 		content, err := os.ReadFile(f.file)
-		return strings.TrimSpace(string(content)), err
+		if err != nil {
+			return "", fmt.Errorf("--token-file: %w", err)
+		}
+		return strings.TrimSpace(string(content)), nil
 	default:
 		return os.Getenv("CTLPLANE_TOKEN"), nil
 	}
