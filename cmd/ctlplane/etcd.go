@@ -17,10 +17,10 @@ func newEtcd() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "etcd",
 		Short: "Run the store alone, in place of the etcd binary",
-		Long: `Run the store alone, in place of the etcd binary: with the flags, the ETCD_ variables or the configuration file that
-etcd v3.7 was run with, and its certificates.
+		Long: `Run the store alone, in place of the etcd binary. It takes the flags, the ETCD_ variables, the configuration file and the
+certificates that etcd v3.7 takes.
 
-What has no effect here is taken with a warning that says why. Data is imported with 'ctlplane snapshot import'.`,
+A setting that has no effect here is accepted with a warning that says why. To import an etcd's data, use 'ctlplane snapshot import'.`,
 		GroupID: groupStore,
 		// etcd takes -name as well as --name.
 		DisableFlagParsing: true,

@@ -30,9 +30,9 @@ func newImageLoad() *cobra.Command {
 	return &cobra.Command{
 		Use:   "load FILE",
 		Short: "Load the images of an archive: an OCI layout in a tar file, or what docker save writes",
-		Long: `Load the images of an archive into this machine's node: an OCI layout in a tar file, or what docker save writes,
-compressed with gzip or not; - is standard input. The node may be running. --data-dir says which node where the machine
-has several.`,
+		Long: `Load the images of an archive into this machine's node. The archive is an OCI layout in a tar file, or what docker save writes,
+compressed with gzip or not. - reads it from standard input. The node may be running. On a machine with several nodes,
+--data-dir says which one.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			archive := cmd.InOrStdin()

@@ -41,10 +41,10 @@ func newSnapshotSave() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "save FILE",
 		Short: "Save the state of one member, as it is now, to a file",
-		Long: `Save the state of one member, as it is now, to a file, checksum included. Nothing waits for it.
+		Long: `Save the state of one member, as it is now, to a file with a checksum. Requests go on meanwhile.
 
-Without --endpoints the first member of the cluster is asked. The format "ctlplane" is the store's own: fast and small.
-"etcd" is etcd's database file, for etcd's tools. A real etcd sends its own format whatever is asked for.`,
+Without --endpoints the command asks the first member of the cluster. The format "ctlplane" is the store's own: fast and small.
+The format "etcd" is a database file for etcd's tools. A member of etcd always sends its own format.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if format != snapshot.FormatNative && format != snapshot.FormatEtcd {
@@ -63,10 +63,10 @@ func newSnapshotExport() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "export FILE",
 		Short: "Write the store, or a saved snapshot of it, as an etcd snapshot",
-		Long: `Write the store as a snapshot in etcd's own format, which etcdutl and etcd take: all revisions that are not compacted,
-leases, users and roles.
+		Long: `Write a snapshot of the store in etcd's format, for etcdutl and etcd. It has all revisions that are not compacted, leases, users
+and roles.
 
-With --from a snapshot that was saved before is converted, and no cluster is asked.`,
+With --from, the command converts a snapshot that was saved before, and needs no cluster.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if from == "" {

@@ -26,14 +26,14 @@ func newSnapshotRestore() *cobra.Command {
 	var f restoreFlags
 	command := &cobra.Command{
 		Use:   "restore FILE --data-dir DIR",
-		Short: "Make a data directory of a snapshot, to go back to an earlier state",
-		Long: `Make a data directory of a snapshot in either format, which is told by its content. A member that is started on it is
-the first of a new cluster; the others join it with empty directories. Or restore every member from the same file, each
-with the same --initial-cluster and --initial-cluster-token, as with etcd.
+		Short: "Make a data directory from a snapshot, to go back to an earlier state",
+		Long: `Make a data directory from a snapshot. The command recognizes the file's format. A member that is started on the directory is the
+first of a new cluster; the others join it with empty directories. Or restore every member from the same file, each with the same
+--initial-cluster and --initial-cluster-token, as with etcd.
 
-Clients may know the store as it was later than the snapshot. So the revision is raised, and the past marked as
-compacted: a watch that is resumed is told to read anew, and no revision is ever seen with two contents.
---bump-revision 0 --mark-compacted=false leaves both.`,
+Clients may have seen revisions that are later than the snapshot. Therefore the command raises the revision and marks the past as
+compacted: a client that resumes a watch is told to read again, and no client sees two contents of the same revision.
+--bump-revision 0 --mark-compacted=false turns both off.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.restore(cmd, args[0]) },
 	}
@@ -47,12 +47,12 @@ func newSnapshotImport() *cobra.Command {
 	var f restoreFlags
 	command := &cobra.Command{
 		Use:   "import FILE --data-dir DIR",
-		Short: "Make a data directory of an etcd snapshot, to move here from etcd",
-		Long: `Make a data directory of an etcd snapshot with everything as it is: every revision that the file has, the current
-revision, leases, users and roles. Stop all writers first; whoever goes on with ctlplane then sees nothing but another
-server.
+		Short: "Make a data directory from an etcd snapshot, to move from etcd to ctlplane",
+		Long: `Make a data directory from an etcd snapshot. Everything stays as it is: every revision that the file has, the current
+revision, leases, users and roles. Stop all clients that write before you take the snapshot. Clients then go on with ctlplane as
+with etcd.
 
-The database file of an etcd member that was stopped, member/snap/db, will do as well, with --skip-hash-check.`,
+With --skip-hash-check the command takes the database file of an etcd member that was stopped, member/snap/db, as well.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.restore(cmd, args[0]) },
 	}

@@ -17,9 +17,9 @@ func newSnapshotStatus() *cobra.Command {
 	var skipHash bool
 	command := &cobra.Command{
 		Use:   "status FILE",
-		Short: "Check a snapshot file, and tell what it holds",
-		Long: `Read the whole of a snapshot file in either format, check its checksums, and tell its hash, revision, number of living
-keys, size and version.`,
+		Short: "Check a snapshot file, and show what it holds",
+		Long: `Read a whole snapshot file of either format, check its checksums, and show its hash, revision, number of live keys, size and
+version.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			print, ok := statusPrinters[output]
