@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -71,14 +72,16 @@ func takeOver(dir string) (*os.File, error) {
 
 // holds tells whether a process has the directory open, as its owner does.
 func holds(pid int, dir string) bool {
+	want, err := os.Stat(dir)
+	if err != nil {
+		return false
+	}
 	open, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/fd/*")
 	if err != nil {
 		return false
 	}
-	for _, file := range open {
-		if target, err := os.Readlink(file); err == nil && target == dir {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(open, func(file string) bool {
+		got, err := os.Stat(file)
+		return err == nil && os.SameFile(got, want)
+	})
 }

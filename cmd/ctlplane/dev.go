@@ -77,7 +77,7 @@ func newDevStop() *cobra.Command {
 one left behind. Everything of it goes: processes, containers, interfaces, rules, data and logs.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			dir, err := filepath.Abs(devDir(cmd))
+			dir, err := ownDevDir(cmd)
 			if err != nil {
 				return err
 			}
@@ -126,12 +126,21 @@ Take it away:
 	return command
 }
 
+// ownDevDir is devDir by the one name that the processes of its cluster are known by.
+func ownDevDir(cmd *cobra.Command) (string, error) {
+	dir := dataDir(cmd)
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		dir = real
+	}
+	return filepath.Abs(filepath.Join(dir, filepath.Base(devDir(cmd))))
+}
+
 func startDev(cmd *cobra.Command, masters, nodes int, detach bool) (*dev.Cluster, error) {
 	binary, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
-	dir, err := filepath.Abs(devDir(cmd))
+	dir, err := ownDevDir(cmd)
 	if err != nil {
 		return nil, err
 	}
