@@ -52,6 +52,7 @@ install: build
 
 # What a fresh Debian machine with Go lacks; nothing happens where all of it is there.
 deps:
+	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go 1.26 from https://go.dev/dl, or name it with GO=" >&2; exit 1; }
 	@./hack/install-packages gcc:gcc /usr/lib/x86_64-linux-gnu/libc.a:libc6-dev nft:nftables ip:iproute2
 
 test-deps: deps
