@@ -27,10 +27,10 @@ func NewCommand(start StartOwn) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure how fast a cluster is, alone or against another",
-		Long: `Load a cluster and report what it gave: operations a second, and how long they took.
+		Long: `Load a cluster and report its throughput and latency: operations a second, and how long they took.
 
-Without --endpoints a cluster of three members is started in a temporary directory, measured and removed. With --endpoints
-that cluster is loaded, a ctlplane cluster or an etcd; the keys written start with "` + keyPrefix + `".`,
+Without --endpoints the benchmark starts a cluster of three members in a temporary directory, and removes it afterwards. With
+--endpoints it loads that cluster, which may be of ctlplane or of etcd. The keys that it writes begin with "` + keyPrefix + `".`,
 		Args: cobra.NoArgs,
 	}
 	for _, w := range Workloads() {
@@ -100,7 +100,7 @@ func (s *session) register(flags *pflag.FlagSet, d Description) {
 	flags.IntVar(&o.ValueSize, "value-size", 256, "bytes of a value")
 	flags.DurationVar(&o.Duration, "duration", defaultDuration, "how long to measure")
 	flags.Int64Var(&o.Total, "total", 0, "how many operations to measure, in place of a duration")
-	flags.Float64Var(&o.Rate, "rate", 0, "operations started a second, latency counted from when each was due"+defaultOf(int(d.Rate)))
+	flags.Float64Var(&o.Rate, "rate", 0, "operations to start per second; latency is then measured from when each was due"+defaultOf(int(d.Rate)))
 	flags.DurationVar(&o.WarmUp, "warm-up", defaultWarmUp, "time before the measurement starts")
 	flags.Uint64Var(&o.Seed, "seed", 1, "seed of the sequence of keys")
 	flags.StringVar(&s.caFile, "cacert", "", "CA certificate of the cluster (PEM)")

@@ -31,8 +31,9 @@ func (w *Compaction) Describe() Description {
 		Name: "compaction", Unit: "writes", Clients: 200, Rate: compactionRate,
 		Short: "Measure the latency of writes before, during and after a large compaction",
 		Long: `Overwrites the key space until there is --history of old versions, and then writes at a constant rate. After a third of
-the time all that history is compacted, physically; each third is reported as a series of its own: before, during, after.
-compaction_seconds is when the compaction was done; if that is more than a third of the time, "after" is not after it.`,
+the time it compacts all of that history, and waits until it is removed. The report has a series for each third: before, during,
+after. compaction_seconds is how long the compaction took. If that is more than a third of the time, it was still going on in the
+last third.`,
 	}
 }
 

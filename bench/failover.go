@@ -31,9 +31,9 @@ func (w *Failover) Describe() Description {
 	return Description{
 		Name: "failover", Unit: "fail-overs", Clients: 1, NeedsProcesses: true,
 		Short: "Measure how long writes wait when the leader is killed with -9",
-		Long: `Kills the leader with SIGKILL and offers the others a write every 5 ms: the latency is from the kill to the first
-acknowledgement of a write that was offered after it. The member is started again before the next of --trials. It needs a
-cluster of the benchmark's own.`,
+		Long: `Kills the leader with SIGKILL, and sends a write to the other members every 5 ms. The latency is the time from the kill to
+the first acknowledgement of a write that was sent after it. The killed member is started again before the next of --trials. It
+needs a cluster of the benchmark's own.`,
 	}
 }
 

@@ -29,7 +29,7 @@ func (w *Leases) Describe() Description {
 	return Description{
 		Name: "lease", Unit: "operations", Clients: 100, Short: "Measure leases: grants and keepalives",
 		Long: `Each client grants leases, keeps them alive over one stream, and revokes the oldest once it holds ` +
-			`16; grants, keepalives and revocations are reported apart too.`,
+			`16. The report also has grants, keepalives and revocations separately.`,
 	}
 }
 

@@ -22,7 +22,7 @@ const defaultReadRatio = 0.9
 func (w *Mixed) Describe() Description {
 	return Description{
 		Name: "mixed", Unit: "operations", Clients: 100, Short: "Measure reads and writes together",
-		Long: `Writes every key of the key space once, and then reads and writes random ones; reads and writes are reported apart too.`,
+		Long: `Writes every key of the key space once, and then reads and writes random ones. The report also has reads and writes separately.`,
 	}
 }
 

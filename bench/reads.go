@@ -21,13 +21,13 @@ type Reads struct {
 func (w *Reads) Describe() Description {
 	return Description{
 		Name: "reads", Unit: "reads", Clients: 100, Short: "Measure reads: linearizable or serializable, of one key or a range",
-		Long: `Writes every key of the key space once, and then reads random ones: each alone, or --range-size neighbours at once.`,
+		Long: `Writes every key of the key space once, and then reads random ones: one key at a time, or --range-size neighbouring keys.`,
 	}
 }
 
 // Flags implements Workload.
 func (w *Reads) Flags(flags *pflag.FlagSet) {
-	flags.BoolVar(&w.Serializable, "serializable", false, "read what the member has, without asking the others")
+	flags.BoolVar(&w.Serializable, "serializable", false, "let each member answer with what it has, without asking the others")
 	flags.IntVar(&w.RangeSize, "range-size", 1, "keys a read")
 }
 

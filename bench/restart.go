@@ -36,8 +36,8 @@ func (w *Restart) Describe() Description {
 	return Description{
 		Name: "restart", Unit: "restarts", Clients: 1, NeedsProcesses: true,
 		Short: "Measure the restart of a member with many keys, to its first linearizable read",
-		Long: `Writes --keys keys, and then stops and starts a follower, --trials times: the latency is from the start of its process
-to the first linearizable read that it answers. It needs a cluster of the benchmark's own.`,
+		Long: `Writes --keys keys, and then stops and starts a follower, --trials times. The latency is the time from the start of its
+process to the first linearizable read that it answers. It needs a cluster of the benchmark's own.`,
 	}
 }
 

@@ -22,8 +22,8 @@ type Txns struct {
 func (w *Txns) Describe() Description {
 	return Description{
 		Name: "txn", Unit: "txns", Clients: 100, Short: "Measure transactions: several puts at once, or guarded updates",
-		Long: `Transactions of --puts puts each. With --guarded each client updates one key of its own as Kubernetes does: put if the
-mod revision is still the one that it knows, else get.`,
+		Long: `Sends transactions of --puts puts each. With --guarded each client updates a key of its own as Kubernetes does: it puts if
+the mod revision is still the one that it knows, and gets otherwise.`,
 	}
 }
 

@@ -20,8 +20,8 @@ type Watch struct {
 func (w *Watch) Describe() Description {
 	return Description{
 		Name: "watch", Unit: "events", Clients: 16, Short: "Measure watch delivery: events a second to many watchers",
-		Long: `Watchers on the same few keys, which are put as fast as all of them see it. Every event at every watcher counts; its
-latency is from the put to its arrival. --total counts puts.`,
+		Long: `Many watchers watch the same few keys, and the keys are put as fast as all watchers receive the events. Every event at every
+watcher counts. Its latency is the time from the put to its arrival. --total counts puts.`,
 	}
 }
 

@@ -26,8 +26,9 @@ func (w *WatchLatency) Describe() Description {
 	return Description{
 		Name: "watch-latency", Unit: "events", Clients: 64, Rate: watchLatencyRate,
 		Short: "Measure watch latency: from a put to its event at a watcher",
-		Long: `Puts at a constant rate, and the time from when each was due to the arrival of its event at each watcher. The series
-"puts" is the puts' own latency, "after answer" the time from the answer of a put to its event (0 if that came first).`,
+		Long: `Puts at a constant rate, and measures the time from when each put was due to the arrival of its event at each watcher. The
+series "puts" is the latency of the puts themselves. The series "after answer" is the time from the answer of a put to its event
+(0 if the event came first).`,
 	}
 }
 

@@ -25,13 +25,13 @@ func (w *Writes) Describe() Description {
 	}
 	return Description{
 		Name: "writes", Unit: "writes", Clients: clients, Short: "Measure replicated writes: throughput and latency",
-		Long: `Puts random keys of the key space. Every write is answered once a majority has it on disk.`,
+		Long: `Puts random keys of the key space. A write is acknowledged once a majority of the members has it on disk.`,
 	}
 }
 
 // Flags implements Workload.
 func (w *Writes) Flags(flags *pflag.FlagSet) {
-	flags.IntVar(&w.Pipeline, "pipeline", 0, "writes in flight a client, over the client library's write stream (0: one RPC a write)")
+	flags.IntVar(&w.Pipeline, "pipeline", 0, "writes in flight per client, over the client library's write stream (0: one RPC per write)")
 }
 
 // Run implements Workload.
