@@ -69,7 +69,7 @@ var uses = []use{
 	{"kustomize", "$DIR", "", "name: settings"},
 	{"taint", "nodes n1 a=b:PreferNoSchedule", "", "tainted"},
 	{"cordon", "n1", "", "cordoned"},
-	{"drain", "n1 --force --timeout 60s", "", "drained"},
+	{"drain", "n1 --force --grace-period 1 --timeout 60s", "", "drained"},
 	{"uncordon", "n1", "", "uncordoned"},
 	{"delete", "configmap/settings", "", "deleted"},
 	{"config set-cluster", "c --server https://127.0.0.1:1", "", "set"},
