@@ -81,7 +81,7 @@ func (o *Options) check() error {
 	case o.Nodes < 0 || o.Nodes > maxNodes:
 		return fmt.Errorf("a cluster of %d nodes is not possible: choose 0 to %d", o.Nodes, maxNodes)
 	case o.Nodes > 0 && os.Geteuid() != 0:
-		return errors.New("nodes need root, for containers and network namespaces: run this as root, or with --nodes 0")
+		return errors.New("nodes need root, for containers and network namespaces: run this as root, or start a cluster without nodes (dev --nodes 0)")
 	case o.Nodes > 0:
 		return machine.CheckRequirements()
 	}

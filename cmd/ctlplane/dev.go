@@ -82,10 +82,15 @@ one left behind. Everything of it goes: processes, containers, interfaces, rules
 				return err
 			}
 			found, err := dev.Clean(dir)
-			if err == nil && !found {
-				fmt.Fprintf(cmd.OutOrStdout(), "no cluster of `dev` is on this machine, in %s\n", dir)
+			if err != nil {
+				return err
 			}
-			return err
+			said := "the cluster is off this machine"
+			if !found {
+				said = "no cluster of `dev` is on this machine, in " + dir
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), said)
+			return nil
 		},
 	}
 }
