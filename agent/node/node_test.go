@@ -173,3 +173,17 @@ func TestHeartbeatGoesOnWhenMastersAreBack(t *testing.T) {
 	last := b.renewed()
 	b.until("a renewal", func() bool { return b.renewed().After(last) })
 }
+
+// TestLeaseGoesWithItsNode looks that the lease is the Node object's: who deletes the one is rid of the other.
+func TestLeaseGoesWithItsNode(t *testing.T) {
+	b := start(t)
+	b.run("v1.2.3")
+	b.until("the lease has its node as owner", func() bool {
+		lease, err := client.For[*coordinationv1.Lease](b.cluster).Get(t.Context(), corev1.NamespaceNodeLease, "n1")
+		if err != nil || len(lease.OwnerReferences) != 1 {
+			return false
+		}
+		owner := lease.OwnerReferences[0]
+		return owner.APIVersion == "v1" && owner.Kind == "Node" && owner.Name == "n1" && owner.UID == b.node().UID && owner.UID != ""
+	})
+}

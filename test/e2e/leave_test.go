@@ -112,5 +112,9 @@ func TestLeaveRemovesTheNodeFromItsCluster(t *testing.T) {
 		contains(t, said, "node n2 is off this machine", "ctlplane delete node n2")
 		k.run("get", "node", n.Name)
 		ctlplane(t, c.Kubeconfig()).run("delete", "node", n.Name)
+		eventually(t, "the lease goes with its node", func() bool {
+			_, err := k.try("", "get", "lease", n.Name, "-n", "kube-node-lease")
+			return err != nil && strings.Contains(err.Error(), "not found")
+		})
 	}
 }
