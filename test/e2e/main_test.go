@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctlplane/ctlplane/api/immutable"
 	"github.com/ctlplane/ctlplane/dev"
 )
 
@@ -37,6 +38,11 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	// Every process of every cluster ends when it finds that a cached object was changed.
+	if err := os.Setenv(immutable.Variable, "1"); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	return m.Run()
 }
 
@@ -45,6 +51,12 @@ const patience = 60 * time.Second
 
 // start brings up a cluster that ends with the test.
 func start(t *testing.T, masters, nodes int, flags ...string) *dev.Cluster {
+	t.Helper()
+	return startBinary(t, binary, masters, nodes, flags...)
+}
+
+// startBinary is start with another build of the program.
+func startBinary(t *testing.T, binary string, masters, nodes int, flags ...string) *dev.Cluster {
 	t.Helper()
 	// Not t.TempDir: its path holds the test's name, and sockets' paths must be short.
 	dir, err := os.MkdirTemp("", "ctl-e2e-")

@@ -173,6 +173,9 @@ func (f *Fleet) Namespaces(ctx context.Context, n int) error {
 // NamespaceName is the name of the i-th namespace.
 func NamespaceName(i int) string { return fmt.Sprint("fleet-", i) }
 
+// PodSelector selects what Pods and Deployments make.
+const PodSelector = "app in (pod,deployed)"
+
 // Pods makes n pods that ask for an amount of CPU, spread over a number of namespaces.
 func (f *Fleet) Pods(ctx context.Context, n, namespaces int, cpu string) error {
 	return Each(ctx, n, func(ctx context.Context, i int) error {
