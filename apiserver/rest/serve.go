@@ -168,7 +168,7 @@ func (h *Handler) servePath(w http.ResponseWriter, r *http.Request) {
 	serve := h.route(r.URL.Path)
 	switch {
 	case serve == nil:
-		h.fail(w, r, notFoundPath())
+		h.fail(w, r, h.nothingAt(r.URL.Path))
 	case r.Method != http.MethodGet && r.Method != http.MethodHead:
 		h.methodNotAllowed(w, r, "GET, HEAD")
 	default:
@@ -191,13 +191,6 @@ func (h *Handler) methodNotAllowed(w http.ResponseWriter, r *http.Request, allow
 		Message: fmt.Sprintf("the server does not allow this method on the requested resource: %s is not one of %s", r.Method, allowed),
 		Details: &metav1.StatusDetails{},
 	}})
-}
-
-func notFoundPath() error {
-	return &apierrors.StatusError{ErrStatus: metav1.Status{
-		Status: metav1.StatusFailure, Code: http.StatusNotFound, Reason: metav1.StatusReasonNotFound,
-		Message: "the server could not find the requested resource", Details: &metav1.StatusDetails{},
-	}}
 }
 
 func badRequest(text string, args ...any) error {
