@@ -44,22 +44,64 @@ func (r *Registry) delete(ctx context.Context, q *request, opts *metav1.DeleteOp
 			return nil, forbidden(q, reason)
 		}
 	}
-	obj, err := r.modify(ctx, q, deletePreconditions(opts), dryRun, func(old Object) (Object, error) {
+	pre := deletePreconditions(opts)
+	var announced Object
+	if !dryRun && r.mustAnnounce(q, opts) {
+		if announced, err = r.announceEnd(ctx, q, pre, opts); err != nil {
+			return nil, err
+		}
+		uid := announced.GetUID()
+		pre = preconditions{uid: &uid}
+	}
+	obj, err := r.modify(ctx, q, pre, dryRun, func(old Object) (Object, error) {
 		if err := (auth.NodeRestriction{}).Admit(&q.attributes, nil, old); err != nil {
 			return nil, err
 		}
 		return r.markDeleted(q.kind, old, opts)
 	})
-	if err == nil {
+	switch {
+	case err == nil:
 		return obj, nil
-	}
-	if !errors.Is(err, errGone) {
+	case announced != nil && (apierrors.IsNotFound(err) || apierrors.IsConflict(err)):
+		return announced, nil // who had to end it has removed it already
+	case !errors.Is(err, errGone):
 		return nil, err
 	}
 	if q.kind.returnsDeleted {
 		return obj, nil
 	}
 	return deletedStatus(q.kind, obj), nil
+}
+
+// mustAnnounce tells, as far as the cache knows, whether a deletion takes an object away at once that somebody else has
+// to end: that one would learn of the removal alone, and give what it runs the time that the object states.
+func (r *Registry) mustAnnounce(q *request, opts *metav1.DeleteOptions) bool {
+	if q.kind.runs == nil {
+		return false
+	}
+	if _, isNode := q.attributes.User.Node(); isNode {
+		return false // it ended it
+	}
+	e := q.kind.cache.get(q.kind.key(q.namespace(), q.name()))
+	if e == nil || !q.kind.runs(e.object) || q.kind.grace(e.object, opts) > 0 {
+		return false
+	}
+	left := e.object.GetDeletionGracePeriodSeconds()
+	return left == nil || *left > 0
+}
+
+// announceEnd marks an object as being deleted with no time left. It is removed in the next write.
+func (r *Registry) announceEnd(ctx context.Context, q *request, pre preconditions, opts *metav1.DeleteOptions) (Object, error) {
+	return r.modify(ctx, q, pre, false, func(old Object) (Object, error) {
+		if err := (auth.NodeRestriction{}).Admit(&q.attributes, nil, old); err != nil {
+			return nil, err
+		}
+		marked, err := r.markDeleted(q.kind, old, opts)
+		if errors.Is(err, errGone) {
+			return marked, nil
+		}
+		return marked, err
+	})
 }
 
 func deletePreconditions(opts *metav1.DeleteOptions) preconditions {

@@ -8,6 +8,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
 
 	"github.com/ctlplane/ctlplane/apiserver/registry"
@@ -242,5 +243,35 @@ func TestPodsWithoutGraceAreGoneWithTheAnswer(t *testing.T) {
 	must(f.Delete(f.ctx, podsResource, "default", "longer", metav1.DeleteOptions{}))(t)
 	if pod := must(pods.Get(f.ctx, "default", "longer"))(t); *pod.DeletionGracePeriodSeconds != 5 {
 		t.Errorf("deleted again: period %d", *pod.DeletionGracePeriodSeconds)
+	}
+}
+
+// The node of a pod that is removed at once learns that the pod gets no time, before it learns that the pod is gone.
+func TestNodesLearnThatAPodGetsNoTime(t *testing.T) {
+	f := newFixture(t, registry.Options{})
+	pods := client.For[*corev1.Pod](f)
+	for name, opts := range map[string]metav1.DeleteOptions{
+		"forced":         grace(0),
+		"with a version": grace(0),
+	} {
+		must(pods.Create(f.ctx, newPod("p")))(t)
+		f.bind(t, "p")
+		bound := must(pods.Get(f.ctx, "default", "p"))(t)
+		if name == "with a version" {
+			opts.Preconditions = &metav1.Preconditions{UID: &bound.UID, ResourceVersion: &bound.ResourceVersion}
+		}
+		if _, _, err := pods.List(f.ctx, "default", metav1.ListOptions{}); err != nil { // now the cache has it
+			t.Fatal(err)
+		}
+		w := must(f.Watch(f.ctx, podsResource, "default", metav1.ListOptions{ResourceVersion: bound.ResourceVersion}))(t)
+		must(f.Delete(f.ctx, podsResource, "default", "p", opts))(t)
+		for _, kind := range []watch.EventType{watch.Modified, watch.Deleted} {
+			event := next(t, w)
+			pod, ok := event.Object.(*corev1.Pod)
+			if event.Type != kind || !ok || pod.DeletionTimestamp == nil || *pod.DeletionGracePeriodSeconds != 0 {
+				t.Errorf("%s: event %s of %+v, want %s with a period of 0", name, event.Type, event.Object, kind)
+			}
+		}
+		w.Stop()
 	}
 }

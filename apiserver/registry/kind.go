@@ -48,6 +48,8 @@ type strategy struct {
 	admit func(ctx context.Context, r *Registry, q *request, obj Object) error
 	// grace is the time, in seconds, that an object gets to end; nil: none.
 	grace func(obj Object, opts *metav1.DeleteOptions) int64
+	// runs tells whether a node has to end what the object stands for; nil: no node has. It goes with grace.
+	runs func(obj Object) bool
 	// beginDelete is told of an object's first deletion; it may set fields of it.
 	beginDelete func(obj Object)
 	// heldBack tells that an object which is being deleted has to stay, finalizers aside.

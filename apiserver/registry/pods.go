@@ -34,11 +34,16 @@ func preparePod(obj Object) {
 	pod.Spec.DeprecatedServiceAccount = pod.Spec.ServiceAccountName
 }
 
+// podRuns tells whether a node may have containers of a pod.
+func podRuns(pod *corev1.Pod) bool {
+	return pod.Spec.NodeName != "" && pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+}
+
 // podGrace is the time that a pod gets to end: none when nothing of it runs or its spec wants none, and the
 // time that it has already for another deletion that doesn't say. A negative time means a second.
 func podGrace(obj Object, opts *metav1.DeleteOptions) int64 {
 	pod := obj.(*corev1.Pod)
-	if pod.Spec.NodeName == "" || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
+	if !podRuns(pod) {
 		return 0
 	}
 	grace := int64(corev1.DefaultTerminationGracePeriodSeconds)

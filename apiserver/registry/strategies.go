@@ -40,6 +40,7 @@ var strategies = map[schema.GroupResource]strategy{
 		prepareCreate:    preparePod,
 		admit:            admitPod,
 		grace:            podGrace,
+		runs:             typed(podRuns),
 	},
 	{Resource: "services"}: {
 		returnsDeleted: true,
