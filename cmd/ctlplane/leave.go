@@ -20,7 +20,7 @@ import (
 )
 
 func newLeave() *cobra.Command {
-	return &cobra.Command{
+	command := &cobra.Command{
 		Use:   "leave",
 		Short: "Take everything that this machine's node made off the machine",
 		Long: `Take everything that this machine's node made off the machine: containers, mounts, cgroups, interfaces, routes, nftables
@@ -33,14 +33,16 @@ The agent must not run. Move the node's pods elsewhere first: what still runs is
   ctlplane leave
   ctlplane delete node NAME                                         # where the administrator's kubeconfig is
 
-A node may not remove itself from the cluster, as in Kubernetes. If the cluster's administrator's kubeconfig is on this machine,
-the last step is done as well. The same token or another brings the machine back with "ctlplane join".`,
+A node may not remove itself from the cluster, as in Kubernetes. If the administrator's kubeconfig is on this machine, or is
+given with --kubeconfig, "leave" does the last step as well. The same token or another brings the machine back with "ctlplane join".`,
 		Example: `  ctlplane leave
   ctlplane leave --data-dir /srv/ctlplane`,
 		GroupID: groupCluster,
 		Args:    cobra.NoArgs,
 		RunE:    runLeave,
 	}
+	addKubeconfigFlag(command)
+	return command
 }
 
 func runLeave(cmd *cobra.Command, _ []string) error {

@@ -99,10 +99,11 @@ func TestLeaveRemovesTheNodeFromItsCluster(t *testing.T) {
 	for i, n := range c.Nodes {
 		n.Terminate()
 		leave := shell{t: t, path: "nsenter", env: []string{"KUBECONFIG="}}
+		command := []string{"--net=/run/netns/" + n.Namespace, binary, "leave", "--data-dir", n.DataDir}
 		if i == 0 {
-			leave.env = []string{"KUBECONFIG=" + c.Kubeconfig()}
+			command = append(command, "--kubeconfig", c.Kubeconfig())
 		}
-		said := leave.run("--net=/run/netns/"+n.Namespace, binary, "leave", "--data-dir", n.DataDir)
+		said := leave.run(command...)
 		if i == 0 {
 			contains(t, said, "node n1 is off this machine", "node n1 is no longer in the cluster")
 			k.refuse("", []string{"not found"}, "get", "node", n.Name)
