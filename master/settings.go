@@ -43,8 +43,12 @@ type settlement struct {
 // errSettings says that this master was started with other settings than its cluster has.
 var errSettings = errors.New("this master's settings are not its cluster's")
 
+// settleQuietly is how long the store may be away, since a leader is elected, before it is told.
+const settleQuietly = 15 * time.Second
+
 // settle waits for the store and agrees with the other masters on what holds for all of them.
 func (m *Master) settle(ctx context.Context) error {
+	told := time.Now().Add(settleQuietly)
 	for {
 		settled, err := m.trySettle(ctx)
 		if err == nil {
@@ -54,6 +58,10 @@ func (m *Master) settle(ctx context.Context) error {
 		}
 		if errors.Is(err, errSettings) {
 			return err
+		}
+		if now := time.Now(); now.After(told) && ctx.Err() == nil {
+			m.cfg.Logger.Warn("the cluster's settings can't be read yet; nodes can't join until then", "err", err)
+			told = now.Add(time.Hour)
 		}
 		select {
 		case <-ctx.Done():

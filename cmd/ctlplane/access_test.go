@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"crypto/tls"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/pki"
 )
 
@@ -83,5 +85,52 @@ func TestCertStatus(t *testing.T) {
 	}
 	if out, err := run("-o", "json"); err != nil || !strings.Contains(out, `"name": "peer"`) || strings.Contains(out, "0001") {
 		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
+// TestLongCommandShowsTheRenewedCertificate rewrites the kubeconfig under a command of the store that goes on.
+func TestLongCommandShowsTheRenewedCertificate(t *testing.T) {
+	ca, err := pki.NewCA("test", time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "admin.kubeconfig")
+	write := func(name string) client.Access {
+		t.Helper()
+		cert, key, err := ca.IssuePair(pki.Leaf{CommonName: name, Client: true}, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		access := client.Access{Server: "https://10.0.0.1:6443", CA: ca.CertPEM(), Cert: cert, Key: key}
+		if err := client.WriteKubeconfig(path, access); err != nil {
+			t.Fatal(err)
+		}
+		return access
+	}
+	file, err := newMemoryFile("cert", identity(write("a name that is rather long")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		file.follow(path, time.Millisecond, done)
+	}()
+	defer func() { close(done); <-ended }()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	deadline := time.After(60 * time.Second)
+	for _, name := range []string{"a name that is rather long", "short", "a name that is longer still"} {
+		write(name)
+		for shown := ""; shown != name; {
+			select {
+			case <-deadline:
+				t.Fatalf("shows %q, want %q", shown, name)
+			case <-tick.C:
+			}
+			if pair, err := tls.LoadX509KeyPair(file.path(), file.path()); err == nil {
+				shown = pair.Leaf.Subject.CommonName
+			}
+		}
 	}
 }

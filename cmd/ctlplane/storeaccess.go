@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
 	"github.com/ctlplane/ctlplane/client"
 )
@@ -74,7 +74,7 @@ func pointAtCluster(cmd *cobra.Command, _ []string) error {
 			return err
 		}
 	}
-	return useAccess(flags, access)
+	return useAccess(flags, findKubeconfig(cmd), access)
 }
 
 // securityGiven tells whether it was said how to connect.
@@ -92,24 +92,29 @@ func within(endpoints, cluster []string) bool {
 	return true
 }
 
-// useAccess fills in the certificates that were not given.
-func useAccess(flags *pflag.FlagSet, access client.Access) error {
+// useAccess fills in the certificates that were not given, which the kubeconfig has.
+func useAccess(flags *pflag.FlagSet, kubeconfig string, access client.Access) error {
 	if access.Insecure {
 		return flags.Set("insecure-transport", "true")
 	}
-	for name, content := range map[string][]byte{"cacert": access.CA, "cert": access.Cert, "key": access.Key} {
-		if flags.Changed(name) {
-			continue
-		}
-		path, err := memoryFile(name, content)
+	if !flags.Changed("cacert") {
+		ca, err := newMemoryFile("cacert", access.CA)
 		if err != nil {
 			return err
 		}
-		if err := flags.Set(name, path); err != nil {
+		if err := flags.Set("cacert", ca.path()); err != nil {
 			return err
 		}
 	}
-	return nil
+	if flags.Changed("cert") || flags.Changed("key") {
+		return nil
+	}
+	pair, err := newMemoryFile("cert", identity(access))
+	if err != nil {
+		return err
+	}
+	go pair.follow(kubeconfig, identityCheck, nil)
+	return errors.Join(flags.Set("cert", pair.path()), flags.Set("key", pair.path()))
 }
 
 // etcdctlPrefix begins the variables that stand for etcdctl's flags.
@@ -134,17 +139,4 @@ func fromEtcdctlVariables(flags *pflag.FlagSet) (err error) {
 	})
 	_ = os.Unsetenv(etcdctlPrefix + "API") // there is no other than 3
 	return err
-}
-
-// memoryFile makes a file that this process alone can open and that is never on disk: the commands take
-// certificates as files, the kubeconfig has them inside. It lives as long as the process.
-func memoryFile(name string, content []byte) (string, error) {
-	fd, err := unix.MemfdCreate(name, unix.MFD_CLOEXEC)
-	if err != nil {
-		return "", fmt.Errorf("memory file: %w", err)
-	}
-	if _, err := unix.Write(fd, content); err != nil {
-		return "", fmt.Errorf("memory file: %w", err)
-	}
-	return fmt.Sprintf("/proc/self/fd/%d", fd), nil
 }
