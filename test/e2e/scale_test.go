@@ -58,6 +58,7 @@ type scale struct {
 	t       *testing.T
 	ctx     context.Context
 	cluster *dev.Cluster
+	objects client.Objects
 	fleet   *fleet.Fleet
 	placed  *placements
 }
@@ -66,7 +67,7 @@ func newScale(t *testing.T, ctx context.Context, program string, nodes int) *sca
 	t.Helper()
 	c := startBinary(t, program, 3, nodes, "--node-monitor-grace", freshFor.String(), "--pod-eviction-after", "10m", "--cluster-cidr", "10.128.0.0/12")
 	objects := connect(t, c.Masters[0].Access).Objects()
-	return &scale{t: t, ctx: ctx, cluster: c, fleet: fleet.New(objects), placed: followPlacements(t, objects)}
+	return &scale{t: t, ctx: ctx, cluster: c, objects: objects, fleet: fleet.New(objects), placed: followPlacements(t, objects)}
 }
 
 func (s *scale) must(err error) {
@@ -107,12 +108,37 @@ func (s *scale) place(pods int) *dev.Master {
 		s.must(<-made)
 	}
 	s.placed.wait(s.t, s.ctx, func(all, placed int) bool { return all == pods && placed == pods })
+	s.checkPlaces(pods)
 	s.t.Logf("%d pods placed in %v, %v of it after %s was killed", pods, time.Since(began).Round(100*time.Millisecond),
 		time.Since(killed).Round(100*time.Millisecond), leader.Name)
 	return leader
 }
 
-// judge looks at what is left: the processes, what the store says of the pods, and the logs.
+// checkPlaces asks the store for all pods: each has a node that there is, and no node has more than it takes.
+func (s *scale) checkPlaces(pods int) {
+	s.t.Helper()
+	listed, _, err := client.For[*corev1.Pod](s.objects).List(s.ctx, "", metav1.ListOptions{LabelSelector: fleet.PodSelector})
+	s.must(err)
+	nodes, _, err := client.For[*corev1.Node](s.objects).List(s.ctx, "", metav1.ListOptions{})
+	s.must(err)
+	room := map[string]int{}
+	for _, node := range nodes {
+		room[node.Name] = fleet.Capacity
+	}
+	for _, pod := range listed {
+		if _, ok := room[pod.Spec.NodeName]; !ok {
+			s.t.Errorf("pod %s/%s is on node %q, which there is not", pod.Namespace, pod.Name, pod.Spec.NodeName)
+		}
+		if room[pod.Spec.NodeName]--; room[pod.Spec.NodeName] == -1 {
+			s.t.Errorf("node %s has more than %d pods", pod.Spec.NodeName, fleet.Capacity)
+		}
+	}
+	if len(listed) != pods {
+		s.t.Errorf("the store has %d pods, want %d", len(listed), pods)
+	}
+}
+
+// judge looks at what is left: no process but the one that was killed has ended, and the logs are fit to be seen.
 func (s *scale) judge(killed *dev.Master) {
 	s.t.Helper()
 	for _, m := range s.cluster.Masters {
