@@ -11,6 +11,7 @@ import (
 	"github.com/ctlplane/ctlplane/agent/pods"
 	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/logging"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 const collectTimeout = 5 * time.Second
@@ -30,7 +31,7 @@ func newMetrics(manager *pods.Manager, runtime Runtime, others []prometheus.Coll
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		collector{manager, runtime},
+		collector{manager, runtime}, supervise.Panics(),
 	)
 	registry.MustRegister(logging.Metrics()...)
 	registry.MustRegister(client.Metrics()...)

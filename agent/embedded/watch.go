@@ -11,6 +11,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/ctlplane/ctlplane/agent/embedded/shim"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // The wait between tries to watch a shim, which doubles.
@@ -21,20 +22,23 @@ const (
 
 // watch waits, until Close, for a container's shim to end, and takes note of how the container did.
 func (r *Runtime) watch(c *container) {
-	r.watches.Go(func() {
-		if r.awaitEnd(c) != nil {
-			return // closed: the next Runtime on this directory looks after the container
-		}
-		// Reaps the shim when it is a child of this process; else that is another process's business.
-		_, _ = syscall.Wait4(c.started.Shim.PID, nil, syscall.WNOHANG, nil)
-		exit, err := c.dir.ReadExit()
-		if errors.Is(err, fs.ErrNotExist) {
-			exit = r.bury(c)
-		} else if err != nil {
-			exit = shim.Exit{Code: 255, At: r.cfg.Clock.Now(), Problem: err.Error()}
-		}
-		r.finish(c, exit)
-	})
+	r.watches.Go(func() { supervise.Again(r.closing, "container-watch", r.log, func() { r.noteEnd(c) }) })
+}
+
+// noteEnd waits for the end of a container and takes note of it.
+func (r *Runtime) noteEnd(c *container) {
+	if r.awaitEnd(c) != nil {
+		return // closed: the next Runtime on this directory looks after the container
+	}
+	// Reaps the shim when it is a child of this process; else that is another process's business.
+	_, _ = syscall.Wait4(c.started.Shim.PID, nil, syscall.WNOHANG, nil)
+	exit, err := c.dir.ReadExit()
+	if errors.Is(err, fs.ErrNotExist) {
+		exit = r.bury(c)
+	} else if err != nil {
+		exit = shim.Exit{Code: 255, At: r.cfg.Clock.Now(), Problem: err.Error()}
+	}
+	r.finish(c, exit)
 }
 
 // awaitEnd returns nil once a container's shim has ended, or an error when the runtime is closed. Should the kernel

@@ -22,6 +22,7 @@ import (
 	"github.com/ctlplane/ctlplane/agent/network"
 	"github.com/ctlplane/ctlplane/agent/proxy"
 	"github.com/ctlplane/ctlplane/client"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // Config is what a node needs to run.
@@ -56,6 +57,7 @@ func networkDir(dataDir string) string { return filepath.Join(dataDir, "network"
 // Run runs the node until ctx ends or a part fails. Containers, their network and the rules of services
 // stay: Destroy takes them away.
 func Run(ctx context.Context, cfg Config) (err error) {
+	supervise.ContainClientGo(cfg.Logger)
 	pods, err := network.New(network.Config{
 		Objects: cfg.Objects, NodeName: cfg.Name, NodeIP: cfg.IP, ClusterCIDR: cfg.ClusterCIDR,
 		Dir: networkDir(cfg.DataDir), Logger: cfg.Logger,

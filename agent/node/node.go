@@ -18,6 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ctlplane/ctlplane/client"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 const (
@@ -86,7 +87,7 @@ func (r *Reporter) every(ctx context.Context, news <-chan struct{}, what string,
 	failing := false
 	for ctx.Err() == nil {
 		attempt, cancel := context.WithTimeout(ctx, requestTimeout)
-		err := f(attempt)
+		err := supervise.Call("node-reporter", r.log, func() error { return f(attempt) })
 		cancel()
 		switch {
 		case ctx.Err() != nil:

@@ -39,6 +39,7 @@ type fakeRuntime struct {
 	deaf       bool // stops are answered with success and do nothing
 	exec       func(id string, command []string) error
 	startError string // why commands can't be executed
+	faults     int    // starts that panic
 }
 
 type fakeContainer struct {
@@ -222,6 +223,10 @@ func (f *fakeRuntime) CreateContainer(_ context.Context, sandbox string, config 
 func (f *fakeRuntime) StartContainer(_ context.Context, id string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.faults > 0 {
+		f.faults--
+		panic("at the wrong time")
+	}
 	c := f.containers[id]
 	if f.startError != "" {
 		c.status.Reason, c.status.Message = "StartError", f.startError

@@ -8,6 +8,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/ptr"
+
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 const (
@@ -88,10 +90,12 @@ func (w *worker) kill(run containerState, order killOrder) {
 	w.stopProbesOf(run.GetId())
 	w.background.Go(func() {
 		defer k.cancel()
-		if old == nil && order.grace > 0 {
-			w.preStop(k.ctx, pod, c, run, order.grace)
-		}
-		w.end(k, run)
+		supervise.Do("pod-worker", w.log, func() { // one that fails so is over as well, and the worker looks what has become of it
+			if old == nil && order.grace > 0 {
+				w.preStop(k.ctx, pod, c, run, order.grace)
+			}
+			w.end(k, run)
+		})
 		w.mu.Lock()
 		k.over = true
 		w.mu.Unlock()

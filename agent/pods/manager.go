@@ -20,6 +20,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/agent/volume"
 	"github.com/ctlplane/ctlplane/client"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // Events takes reports for users, such as a *client.Recorder.
@@ -182,7 +183,7 @@ func (m *Manager) follow(ctx context.Context) {
 	events := make(chan *runtimeapi.ContainerEventResponse, 1024)
 	var listening sync.WaitGroup
 	defer listening.Wait()
-	listening.Go(func() { m.listen(ctx, events) })
+	listening.Go(func() { supervise.Again(ctx, "runtime-events", m.log, func() { m.listen(ctx, events) }) })
 	for {
 		select {
 		case event := <-events:

@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/ctlplane/ctlplane/agent/probe"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // probes are what is known of one running container by asking it.
@@ -106,7 +107,7 @@ func (w *worker) startProbes(ctx context.Context, pod *corev1.Pod, c *corev1.Con
 			},
 			Report: func(result probe.Result) { w.probed(pod, c, run, p, spec, result) },
 		}
-		w.background.Go(func() { runner.Run(asking) })
+		w.background.Go(func() { supervise.Again(asking, "probe", w.log, func() { runner.Run(asking) }) })
 	}
 }
 

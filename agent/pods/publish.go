@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ctlplane/ctlplane/client"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 const (
@@ -104,7 +105,7 @@ func (p *publisher) next(ctx context.Context) bool {
 	if work == nil || ctx.Err() != nil {
 		return true
 	}
-	if err := p.write(ctx, work); err != nil {
+	if err := supervise.Call("pod-status", p.log, func() error { return p.write(ctx, work) }); err != nil {
 		if ctx.Err() == nil {
 			p.log.Warn("write a pod's status; it is tried again", "pod", work.pod.Namespace+"/"+work.pod.Name, "error", err)
 		}

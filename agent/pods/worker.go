@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 const (
@@ -105,7 +107,8 @@ func (w *worker) run() {
 	defer w.stopProbes()
 	for ctx.Err() == nil {
 		begin := w.m.clock.Now()
-		again, done := w.sync(ctx)
+		again, done := retry, false // after a panic: it is this look's failure
+		supervise.Do("pod-worker", w.log, func() { again, done = w.sync(ctx) })
 		if done {
 			return
 		}

@@ -9,6 +9,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"k8s.io/utils/clock"
+
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 const (
@@ -33,7 +35,7 @@ type Config struct {
 // Loop calls Sync as changes are marked. It is safe for concurrent use, and a prometheus.Collector.
 //
 //  1. After each Mark a Sync begins that sees what was marked; many marks may share one.
-//  2. A Sync that fails is followed by another, without a Mark: after a second, then twice as long each time, a minute at
+//  2. A Sync that fails, or panics, is followed by another, without a Mark: after a second, then twice as long each time, a minute at
 //     the most. A Mark does not shorten that wait: what fails is not tried as fast as the cluster changes.
 //  3. A failure is logged when it begins or changes, and its end: not each try.
 type Loop struct {
@@ -73,7 +75,7 @@ func (l *Loop) Run(ctx context.Context) {
 			return
 		}
 		l.clear()
-		err := l.cfg.Sync(ctx)
+		err := supervise.Call(l.cfg.Name, l.cfg.Logger, func() error { return l.cfg.Sync(ctx) })
 		switch {
 		case ctx.Err() != nil:
 			return

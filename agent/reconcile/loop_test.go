@@ -102,6 +102,29 @@ func TestFailureIsTriedAgainByItself(t *testing.T) {
 	})
 }
 
+// TestPanicIsTriedAgainByItself has a Sync panic as others fail.
+func TestPanicIsTriedAgainByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tries := 0
+		loop := New(Config{Name: "the test", Logger: slog.New(slog.DiscardHandler), Sync: func(context.Context) error {
+			if tries++; tries < 3 {
+				panic("at the wrong time")
+			}
+			return nil
+		}})
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); loop.Run(ctx) }()
+		loop.Mark()
+		pass(time.Minute)
+		if tries != 3 {
+			t.Errorf("%d tries, want 3", tries)
+		}
+		cancel()
+		<-done
+	})
+}
+
 func TestChangesShareOneSync(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := start(t, Config{Settle: 50 * time.Millisecond})
