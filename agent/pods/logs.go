@@ -16,7 +16,8 @@ import (
 // ErrNoLogs says that a container has no log to show.
 var ErrNoLogs = errors.New("no logs")
 
-// Logs writes the log of a container's run, the one before the last when opts.Previous is set, to out.
+// Logs writes the log of a container's run, the one before the last when opts.Previous is set, to out. One that is followed begins
+// with a write of nothing, once it is found.
 func (m *Manager) Logs(ctx context.Context, namespace, name, container string, opts *corev1.PodLogOptions, out io.Writer) error {
 	pod := m.find(namespace, name)
 	if pod == nil {
@@ -35,6 +36,11 @@ func (m *Manager) Logs(ctx context.Context, namespace, name, container string, o
 		read.Since = opts.SinceTime.Time
 	case opts.SinceSeconds != nil:
 		read.Since = m.clock.Now().Add(-seconds(*opts.SinceSeconds))
+	}
+	if opts.Follow {
+		if _, err := out.Write(nil); err != nil { // there is a log, whenever its next line comes
+			return err
+		}
 	}
 	return logs.ReadLogs(ctx, run.GetLogPath(), run.GetId(), read, statusOnly{runtime: m.runtime}, out, out)
 }

@@ -2,10 +2,12 @@ package pods
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/utils/ptr"
@@ -72,4 +74,40 @@ func TestMessageFromTheEndOfALog(t *testing.T) {
 			t.Errorf("%q is %q, want %q", log, got, want)
 		}
 	}
+}
+
+// firstWrite tells of the first write.
+type firstWrite struct {
+	seen chan string
+}
+
+func (f firstWrite) Write(p []byte) (int, error) {
+	select {
+	case f.seen <- string(p):
+	default:
+	}
+	return len(p), nil
+}
+
+// TestFollowedLogBeginsBeforeItsFirstLine follows the log of a container that has written nothing.
+func TestFollowedLogBeginsBeforeItsFirstLine(t *testing.T) {
+	b := newBench(t)
+	b.create(newPod("p", corev1.RestartPolicyAlways, "main"))
+	b.runtime.until(t, "a run", func() bool { return b.runtime.runs("main", 0) })
+	b.writeLog("main")
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	out := firstWrite{make(chan string, 1)}
+	ended := make(chan error, 1)
+	go func() { ended <- b.manager.Logs(ctx, "default", "p", "main", &corev1.PodLogOptions{Follow: true}, out) }()
+	select {
+	case text := <-out.seen:
+		if text != "" {
+			t.Errorf("it began with %q", text)
+		}
+	case <-ctx.Done():
+		t.Error("nothing was written")
+	}
+	cancel()
+	<-ended
 }

@@ -19,7 +19,8 @@ var ErrNoLogs = errors.New("no logs")
 // LogSource gives the logs of containers.
 type LogSource interface {
 	// Logs writes a container's log to w until its end, or until ctx ends when it is followed. An error that
-	// wraps ErrNoLogs came before anything was written.
+	// wraps ErrNoLogs came before anything was written. A log that is followed begins with a write of nothing: there may be
+	// no line for hours, and who asked must learn that there is a log.
 	Logs(ctx context.Context, namespace, pod, container string, opts *corev1.PodLogOptions, w http.ResponseWriter) error
 }
 
@@ -87,14 +88,23 @@ type flushing struct {
 	begun bool
 }
 
+// readerPatience is how long a piece may take to be taken: longer than the API server waits for its own reader.
+const readerPatience = 2 * time.Minute
+
 func (f *flushing) Write(p []byte) (int, error) {
 	f.begun = true
+	control := http.NewResponseController(f.ResponseWriter)
+	// The deadline is for this piece: one that stands while there is nothing to write would end the stream.
+	_ = control.SetWriteDeadline(time.Now().Add(readerPatience)) // where there are deadlines
 	n, err := f.ResponseWriter.Write(p)
 	if err == nil {
-		err = http.NewResponseController(f.ResponseWriter).Flush()
+		err = control.Flush()
 		if errors.Is(err, http.ErrNotSupported) {
 			err = nil
 		}
+	}
+	if err == nil {
+		_ = control.SetWriteDeadline(time.Time{})
 	}
 	return n, err
 }
