@@ -1,6 +1,7 @@
 package validation
 
 import (
+	"encoding/json"
 	"fmt"
 	"reflect"
 	"slices"
@@ -174,4 +175,26 @@ func TestInertLinesAreBounded(t *testing.T) {
 	if len(got) != maxInertTold+1 || !strings.HasSuffix(got[maxInertTold], "more fields do nothing here") {
 		t.Errorf("%d lines, the last %q", len(got), got[len(got)-1])
 	}
+}
+
+// Whatever a client sends, the lines are bounded, and what stays as it was is not told again.
+func FuzzInert(f *testing.F) {
+	f.Add([]byte(`{"spec":{"hostUsers":false,"os":{"name":"windows"},"containers":[{"tty":true,"resources":{"limits":{"ephemeral-storage":"1"}}}]}}`))
+	f.Add([]byte(`{"spec":{"type":"NodePort","externalIPs":["192.0.2.1"],"loadBalancerClass":"a/b"}}`))
+	f.Add([]byte(`{"spec":{"template":{"spec":{"volumes":[{"emptyDir":{"sizeLimit":"1"}},{"csi":{}}],"securityContext":{"seccompProfile":{}}}}}}`))
+	f.Add([]byte(`{"addressType":"IPv6","endpoints":[{"hints":{}}]}`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for _, info := range resource.All() {
+			obj := info.New()
+			if json.Unmarshal(data, obj) != nil {
+				continue
+			}
+			if lines := Inert(obj, nil); len(lines) > maxInertTold+1 {
+				t.Errorf("%s: %d lines", info.Kind, len(lines))
+			}
+			if lines := Inert(obj, obj); len(lines) > 0 {
+				t.Errorf("%s: told again: %q", info.Kind, lines)
+			}
+		}
+	})
 }
