@@ -67,7 +67,7 @@ func (a *Agent) prepare() error {
 	a.recorder = client.NewRecorder(a.cfg.Objects, "kubelet", a.cfg.Clock)
 	a.recorder.Host, a.recorder.Logger = a.cfg.NodeName, a.cfg.Logger
 	a.pods = pods.New(pods.Config{
-		NodeName: a.cfg.NodeName, NodeIP: a.cfg.NodeIP.String(), Dir: a.cfg.DataDir, CgroupRoot: CgroupRoot(a.cfg.DataDir),
+		NodeName: a.cfg.NodeName, NodeIP: a.cfg.NodeIP.String(), Dir: a.cfg.DataDir, CgroupRoot: CgroupRoot(a.cfg.DataDir), Cgroups: pods.Kernel{},
 		Objects: a.cfg.Objects, Runtime: a.cfg.Runtime, Images: a.cfg.Images, Events: a.recorder,
 		Allocatable: func() corev1.ResourceList { return a.allocatable }, Capacity: func() corev1.ResourceList { return a.capacity },
 		ClusterDNS: a.cfg.ClusterDNS, ClusterDomain: a.cfg.ClusterDomain, Clock: a.cfg.Clock, Logger: a.cfg.Logger,

@@ -272,12 +272,24 @@ func (r *Runtime) release(ctx context.Context, s *sandbox) error {
 	if err := r.disconnect(ctx, s); err != nil {
 		return err
 	}
-	if parent := s.config.GetLinux().GetCgroupParent(); parent != "" {
+	if parent := s.config.GetLinux().GetCgroupParent(); parent != "" && !r.shared(s, parent) {
 		if err := removeCgroup(parent); err != nil {
 			return err
 		}
 	}
 	return mountpoint.RemoveAll(s.dir)
+}
+
+// shared says whether another sandbox, a later one of the same pod, is in a cgroup.
+func (r *Runtime) shared(s *sandbox, cgroup string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, other := range r.sandboxes {
+		if other != s && other.config.GetLinux().GetCgroupParent() == cgroup {
+			return true
+		}
+	}
+	return false
 }
 
 // PodSandboxStatus describes a sandbox.

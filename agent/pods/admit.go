@@ -59,18 +59,35 @@ func (m *Manager) dismissRoom(uid types.UID) {
 	delete(m.admission.admitted, uid)
 }
 
+// admittedPods are the pods that have their room on the node and have not ended.
+func (m *Manager) admittedPods() []*corev1.Pod {
+	m.admission.mu.Lock()
+	defer m.admission.mu.Unlock()
+	return m.withRoom()
+}
+
+// withRoom is admittedPods for who holds admission's lock.
+func (m *Manager) withRoom() []*corev1.Pod {
+	var list []*corev1.Pod
+	for _, obj := range m.podInformer.GetStore().List() {
+		pod := obj.(*corev1.Pod)
+		ended := pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed
+		if !ended && (m.admission.admitted[pod.UID] || pod.Status.StartTime != nil) {
+			list = append(list, pod)
+		}
+	}
+	return list
+}
+
 // lacks says what the node lacks for a pod besides those that it has, nil when nothing; the caller holds admission's lock.
 func (m *Manager) lacks(pod *corev1.Pod) *rejection {
 	var node scheduling.NodeInfo
 	node.SetAllocatable(m.cfg.Allocatable())
-	for _, obj := range m.podInformer.GetStore().List() {
-		other := obj.(*corev1.Pod)
-		ended := other.Status.Phase == corev1.PodSucceeded || other.Status.Phase == corev1.PodFailed
-		if other.UID == pod.UID || ended || !m.admission.admitted[other.UID] && other.Status.StartTime == nil {
-			continue
+	for _, other := range m.withRoom() {
+		if other.UID != pod.UID {
+			info := scheduling.NewPodInfo(other)
+			node.Add(&info)
 		}
-		info := scheduling.NewPodInfo(other)
-		node.Add(&info)
 	}
 	info := scheduling.NewPodInfo(pod)
 	if ports := scheduling.PortConflicts(&info, &node); len(ports) > 0 {

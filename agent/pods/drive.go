@@ -11,6 +11,11 @@ import (
 
 // drive takes a pod that is to run as far as it can be taken now, and returns when to look again.
 func (w *worker) drive(ctx context.Context, pod *corev1.Pod, state *runtimeState) time.Duration {
+	if state.sandbox() != nil { // one that an agent started which knew no groups, too
+		if err := w.ensureCgroup(pod); err != nil {
+			w.log.Warn("a pod that runs is not bounded", "error", err)
+		}
+	}
 	p := decide(pod, state, w.startedUp)
 	again := resync
 	if len(p.start) > 0 {
@@ -133,11 +138,24 @@ func (w *worker) mountVolumes(ctx context.Context, pod *corev1.Pod) error {
 	return nil
 }
 
+// ensureCgroup gives the pod its control group, once in the life of a sandbox and of the agent.
+func (w *worker) ensureCgroup(pod *corev1.Pod) error {
+	if w.grouped {
+		return nil
+	}
+	if err := w.m.setCgroups(pod); err != nil {
+		return fmt.Errorf("make the pod's cgroup: %w", err)
+	}
+	w.grouped = true
+	return nil
+}
+
 // ensureSandbox gives the pod's sandbox, making one when there is none that is ready.
 func (w *worker) ensureSandbox(ctx context.Context, pod *corev1.Pod, state *runtimeState) (*runtimeapi.PodSandboxStatus, error) {
 	if s := state.sandbox(); s != nil {
 		return s, nil
 	}
+	w.grouped = false // what was there may be gone with the sandbox, or with the machine's power
 	for _, s := range state.sandboxes {
 		if err := w.m.runtime.StopPodSandbox(ctx, s.GetId()); err != nil {
 			return nil, err
@@ -147,6 +165,9 @@ func (w *worker) ensureSandbox(ctx context.Context, pod *corev1.Pod, state *runt
 	if len(state.sandboxes) > 0 {
 		attempt = state.sandboxes[0].GetMetadata().GetAttempt() + 1
 		w.event(pod, nil, corev1.EventTypeNormal, "SandboxChanged", "Pod sandbox changed, it will be killed and re-created.")
+	}
+	if err := w.ensureCgroup(pod); err != nil {
+		return nil, err
 	}
 	id, err := w.m.runtime.RunPodSandbox(ctx, w.m.sandboxConfig(pod, attempt), "")
 	if err != nil {

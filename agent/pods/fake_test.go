@@ -17,6 +17,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	testclock "k8s.io/utils/clock/testing"
 
+	"github.com/ctlplane/ctlplane/agent/cgroup"
 	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/client/clienttest"
 )
@@ -345,6 +346,33 @@ func (fakeImages) PullImage(_ context.Context, spec *runtimeapi.ImageSpec, _ *ru
 }
 func (fakeImages) RemoveImage(context.Context, *runtimeapi.ImageSpec) error { return nil }
 
+// fakeGroups remembers control groups.
+type fakeGroups struct {
+	mu  sync.Mutex
+	all map[string]cgroup.Resources
+}
+
+func (f *fakeGroups) Set(path string, r cgroup.Resources) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.all[path] = r
+	return nil
+}
+
+func (f *fakeGroups) Remove(path string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.all, path)
+	return nil
+}
+
+func (f *fakeGroups) get(path string) (cgroup.Resources, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	r, ok := f.all[path]
+	return r, ok
+}
+
 type noEvents struct{}
 
 func (noEvents) Event(runtime.Object, string, string, string) {}
@@ -356,6 +384,7 @@ type bench struct {
 	runtime *fakeRuntime
 	cluster *clienttest.Cluster
 	manager *Manager
+	groups  *fakeGroups
 	dir     string
 	stop    func()
 }
@@ -363,7 +392,7 @@ type bench struct {
 func newBench(t *testing.T) *bench {
 	t.Helper()
 	clock := testclock.NewFakeClock(time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC))
-	b := &bench{t: t, clock: clock, runtime: newFakeRuntime(clock), cluster: clienttest.New(), dir: t.TempDir()}
+	b := &bench{t: t, clock: clock, runtime: newFakeRuntime(clock), cluster: clienttest.New(), groups: &fakeGroups{all: map[string]cgroup.Resources{}}, dir: t.TempDir()}
 	b.cluster.Add(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "default"}})
 	b.start()
 	t.Cleanup(func() { b.stop() })
@@ -374,7 +403,7 @@ func newBench(t *testing.T) *bench {
 func (b *bench) start() {
 	capacity := corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("4"), corev1.ResourceMemory: resource.MustParse("4Gi"), corev1.ResourcePods: resource.MustParse("10")}
 	b.manager = New(Config{
-		NodeName: "node-1", NodeIP: "192.0.2.1", Dir: b.dir, CgroupRoot: "test", Objects: b.cluster, Runtime: b.runtime, Images: fakeImages{}, Events: noEvents{},
+		NodeName: "node-1", NodeIP: "192.0.2.1", Dir: b.dir, CgroupRoot: "test", Cgroups: b.groups, Objects: b.cluster, Runtime: b.runtime, Images: fakeImages{}, Events: noEvents{},
 		Allocatable: func() corev1.ResourceList { return capacity }, Capacity: func() corev1.ResourceList { return capacity },
 		Clock: b.clock, Logger: slog.New(slog.DiscardHandler),
 	})

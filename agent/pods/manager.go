@@ -18,6 +18,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/utils/clock"
 
+	"github.com/ctlplane/ctlplane/agent/cgroup"
 	"github.com/ctlplane/ctlplane/agent/volume"
 	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/supervise"
@@ -36,6 +37,7 @@ type Config struct {
 	Dir string
 	// CgroupRoot is the cgroup, relative to each hierarchy's mount, that pods' cgroups are made in.
 	CgroupRoot string
+	Cgroups    Cgroups
 	Objects    client.Objects
 	Runtime    Runtime
 	Images     Images
@@ -67,6 +69,7 @@ type Manager struct {
 	volumes         *volume.Mounter
 	statuses        *publisher
 	admission       admission
+	groups          groups
 
 	mu      sync.Mutex
 	workers map[types.UID]*worker
@@ -80,7 +83,8 @@ func New(cfg Config) *Manager {
 		cfg: cfg, log: cfg.Logger, runtime: cfg.Runtime, clock: cfg.Clock,
 		objects:   newObjects(cfg.Objects),
 		facts:     facts{nodeName: cfg.NodeName, nodeIP: cfg.NodeIP, allocatable: cfg.Allocatable},
-		admission: admission{admitted: map[types.UID]bool{}}, workers: map[types.UID]*worker{},
+		admission: admission{admitted: map[types.UID]bool{}}, groups: groups{last: map[string]cgroup.Resources{}},
+		workers: map[types.UID]*worker{},
 	}
 	m.volumes = volume.New(m.objects, m.facts)
 	onNode := func(o *metav1.ListOptions) {
@@ -161,6 +165,9 @@ func (m *Manager) start(ctx context.Context, pod *corev1.Pod, gone bool) {
 	m.running.Go(func() {
 		w.run()
 		m.dismissRoom(pod.UID)
+		if err := m.weighClasses(); err != nil {
+			m.log.Warn("weigh the classes of pods without one that is gone", "error", err)
+		}
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		delete(m.workers, pod.UID)

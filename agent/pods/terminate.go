@@ -64,7 +64,7 @@ func (m *Manager) removePod(ctx context.Context, pod *corev1.Pod, state *runtime
 	if err := errors.Join(failed...); err != nil {
 		return err // volumes are in use while a sandbox is there
 	}
-	return errors.Join(volume.Teardown(m.podDir(pod.UID)), mountpoint.RemoveAll(m.logDir(pod)))
+	return errors.Join(m.removeCgroup(pod), volume.Teardown(m.podDir(pod.UID)), mountpoint.RemoveAll(m.logDir(pod)))
 }
 
 // adoptOrphans ends pods that run here and that the cluster does not have: they were deleted while the agent was

@@ -40,6 +40,7 @@ type worker struct {
 	background sync.WaitGroup
 
 	admitted   bool
+	grouped    bool // its control group has what the pod asks for
 	rejection  *rejection
 	exits      map[string]*backoff // by container name: runs that ended
 	starts     map[string]*backoff // by container name: starts that failed
