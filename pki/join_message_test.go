@@ -40,6 +40,7 @@ func FuzzReadMessage(f *testing.F) {
 		challenge{Nonce: make([]byte, nonceSize), CACert: []byte("der")},
 		proof{MAC: make([]byte, 32), Request: []byte(`{"name":"n1"}`)},
 		verdict{Refusal: Refuse(JoinRefused, "no")},
+		nodeQuestion{Version: nodeVersion, Hosts: []string{"10.0.0.1"}, Request: []byte("csr")},
 	} {
 		var wire bytes.Buffer
 		if err := writeMessage(&wire, message); err != nil {
@@ -52,7 +53,7 @@ func FuzzReadMessage(f *testing.F) {
 		if readMessage(bytes.NewReader(wire), &h) == nil && h.validate() == nil && len(h.Nonce) != nonceSize {
 			t.Error("a hello with a bad nonce is valid")
 		}
-		for _, message := range []any{&challenge{}, &proof{}, &verdict{}} {
+		for _, message := range []any{&challenge{}, &proof{}, &verdict{}, &nodeQuestion{}} {
 			_ = readMessage(bytes.NewReader(wire), message)
 		}
 	})
