@@ -34,6 +34,9 @@ type Enrolment struct {
 	// Client is the node's certificate towards the masters, Serving that of its own server.
 	Client  *Source
 	Serving *Source
+	// Hosts are the names and addresses that the node serves as. With none, a renewal asks for those that its certificate
+	// has.
+	Hosts []string
 
 	dir    string
 	server string // an address to ask that need not be a master's own

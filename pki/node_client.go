@@ -30,7 +30,10 @@ func (e *Enrolment) Renew(ctx context.Context) error {
 	if err := e.Ended(time.Now()); err != nil {
 		return err
 	}
-	question := nodeQuestion{Hosts: servingHosts(e.Serving.Certificate().Leaf)}
+	question := nodeQuestion{Hosts: e.Hosts}
+	if len(e.Hosts) == 0 {
+		question.Hosts = servingHosts(e.Serving.Certificate().Leaf)
+	}
 	var clientKey, servingKey []byte
 	var err error
 	if clientKey, question.Request, err = NewRequest(); err != nil {
@@ -57,6 +60,12 @@ func (e *Enrolment) Renew(ctx context.Context) error {
 	}
 	_, err = e.learn(g.Answer)
 	return err
+}
+
+// Moved tells whether the node serves as something that its certificate does not name, such as a new address.
+func (e *Enrolment) Moved() bool {
+	cert := e.Serving.Certificate().Leaf
+	return slices.ContainsFunc(e.Hosts, func(host string) bool { return cert.VerifyHostname(host) != nil })
 }
 
 // Renewal renews both of the node's certificates through its masters.

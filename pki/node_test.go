@@ -83,6 +83,29 @@ func TestNodeRenewsItsCertificates(t *testing.T) {
 	}
 }
 
+// TestNodeThatMovedAsksForItsNewAddress restarts a node at another address, and lets go of the old one.
+func TestNodeThatMovedAsksForItsNewAddress(t *testing.T) {
+	c := newCluster(t)
+	dir := filepath.Join(t.TempDir(), "pki")
+	server := apiPort(t, c, time.Hour)
+	e := enrolNode(t, c, dir, server, "n1")
+	e.Hosts = []string{"n1", "10.0.0.9"}
+	if e.Moved() {
+		t.Error("the node is where it was")
+	}
+	e.Hosts = []string{"n1", "10.0.0.10"}
+	if !e.Moved() {
+		t.Error("the node's certificate names its new address")
+	}
+	if err := e.Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	cert := e.Serving.Certificate().Leaf
+	if e.Moved() || cert.VerifyHostname("10.0.0.9") == nil {
+		t.Errorf("the certificate names %v %v", cert.DNSNames, cert.IPAddresses)
+	}
+}
+
 // TestCrashInARenewalLeavesANodeThatWorks keeps the node from storing the second of its two pairs.
 func TestCrashInARenewalLeavesANodeThatWorks(t *testing.T) {
 	c := newCluster(t)

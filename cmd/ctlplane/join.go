@@ -100,6 +100,7 @@ func (f *joinFlags) runNode(cmd *cobra.Command, server string) error {
 	if err != nil {
 		return err
 	}
+	enrolment.Hosts = []string{config.Name, config.IP.String()}
 	config.Ready = func() {
 		fmt.Fprintf(cmd.OutOrStdout(), "node %s is ready at %s\nnext:  %s get nodes   (on a master)\n", config.Name, config.IP, cmd.Root().Name())
 	}

@@ -69,6 +69,11 @@ func runEnrolled(ctx context.Context, config machine.Config, enrolment *pki.Enro
 	if _, err := enrolment.Refresh(refresh); err != nil {
 		config.Logger.Warn("no master tells where the cluster is now; going on with what is known", "err", err)
 	}
+	if enrolment.Moved() {
+		if err := enrolment.Renew(refresh); err != nil {
+			config.Logger.Warn("the node's certificate does not name its present address; logs can't be read until it is renewed", "err", err)
+		}
+	}
 	cancel()
 	cidr := enrolment.ClusterCIDR()
 	if cidr == "" {
