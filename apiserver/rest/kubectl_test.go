@@ -176,7 +176,7 @@ func TestKubectlBadInput(t *testing.T) {
 	k.reject([]string{"AlreadyExists", `configmaps "a" already exists`}, "create", "-f", file(configMap))
 	k.reject([]string{"Conflict", "the object has been modified"}, "replace", "-f",
 		file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, resourceVersion: \"1\"}\ndata: {x: z}\n"))
-	k.reject([]string{"RequestEntityTooLarge", "limit is"}, "create", "-f", file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: big}\ndata: {x: "+strings.Repeat("x", 2<<20)+"}\n"))
+	k.reject([]string{"RequestEntityTooLarge", "limit is"}, "create", "-f", file("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: big}\ndata: {x: "+strings.Repeat("x", 4<<20)+"}\n"))
 	k.reject([]string{`namespaces "nowhere" not found`}, "create", "configmap", "b", "-n", "nowhere")
 	k.reject([]string{"Invalid", "is invalid"}, "create", "-f", file("apiVersion: v1\nkind: Pod\nmetadata: {name: UPPER}\nspec: {containers: [{name: c, image: i}]}\n"))
 }
