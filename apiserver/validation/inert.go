@@ -24,6 +24,7 @@ const maxInertTold = 16
 type fields struct {
 	honoured, refused string // names, separated by spaces
 	inert             map[string]inertField
+	names             []string // of all fields, in the type's order; set by treat
 }
 
 // inertField is a field that does less than it says.
@@ -39,7 +40,13 @@ type inertField struct {
 var treatments = map[reflect.Type]fields{}
 
 // treat says what becomes of the fields of T.
-func treat[T any](f fields) { treatments[reflect.TypeFor[T]()] = f }
+func treat[T any](f fields) {
+	kind := reflect.TypeFor[T]()
+	for i := range kind.NumField() {
+		f.names = append(f.names, jsonName(kind.Field(i)))
+	}
+	treatments[kind] = f
+}
 
 // Inert tells which fields that obj sets do nothing here, in one line each. Old is what obj replaces, nil for a new object:
 // of what was so before nothing is said again.
@@ -89,13 +96,11 @@ func (w *inertWalk) value(value reflect.Value, path *field.Path) {
 }
 
 func (w *inertWalk) object(value reflect.Value, treatment fields, path *field.Path) {
-	kind := value.Type()
-	for i := range kind.NumField() {
+	for i, name := range treatment.names {
 		set := value.Field(i)
 		if set.IsZero() || set.Kind() == reflect.Slice && set.Len() == 0 {
 			continue
 		}
-		name := jsonName(kind.Field(i))
 		if name == "" {
 			w.value(set, path) // the fields of what is embedded are the object's
 			continue
@@ -106,7 +111,7 @@ func (w *inertWalk) object(value reflect.Value, treatment fields, path *field.Pa
 		case !ok:
 			w.value(set, path)
 		case inert.unless == nil || !inert.unless(set, value):
-			w.tell(inertKey{kind, name}, path, inert.but)
+			w.tell(inertKey{value.Type(), name}, path, inert.but)
 		}
 	}
 }
