@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/ctlplane/ctlplane/agent/record"
@@ -80,15 +81,20 @@ func (d Dir) ReadExit() (e Exit, err error) { return e, record.Read(d.exit(), &e
 // WriteExit records how the container ended.
 func (d Dir) WriteExit(e Exit) error { return record.Write(d.exit(), e) }
 
-// Process names one process of this machine over the reuse of process ids.
+// Process names one process of this machine over the reuse of process ids, and over the machine's own restarts.
 type Process struct {
 	PID int `json:"pid"`
 	// StartTicks is when it started, in clock ticks since the machine did.
 	StartTicks uint64 `json:"startTicks"`
+	// Boot is the kernel's name for the time since the machine was started.
+	Boot string `json:"boot,omitempty"`
 }
 
 // Alive says whether the process still runs; one that has ended but was not reaped does not.
 func (p Process) Alive() bool {
+	if p.Boot != "" && p.Boot != thisBoot() {
+		return false
+	}
 	state, ticks, err := procStat(p.PID)
 	return err == nil && ticks == p.StartTicks && state != 'Z' && state != 'X'
 }
@@ -96,8 +102,16 @@ func (p Process) Alive() bool {
 // processOf names the running process pid.
 func processOf(pid int) (Process, error) {
 	_, ticks, err := procStat(pid)
-	return Process{PID: pid, StartTicks: ticks}, err
+	return Process{PID: pid, StartTicks: ticks, Boot: thisBoot()}, err
 }
+
+var thisBoot = sync.OnceValue(func() string {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	if err != nil {
+		return "" // without it, times of the start have to do
+	}
+	return strings.TrimSpace(string(id))
+})
 
 func procStat(pid int) (state byte, startTicks uint64, err error) {
 	if pid <= 0 {
