@@ -332,7 +332,7 @@ func (c *Cluster) StartMasters() error {
 // RemoveData deletes all that a master, which does not run, has stored.
 func (m *Master) RemoveData() error { return os.RemoveAll(m.DataDir) }
 
-// KillNode ends a node as a power cut would: its agent and all its containers at once.
+// KillNode ends a node for good: its agent and all its containers at once, with all that they had on the machine.
 func (c *Cluster) KillNode(n *Node) error {
 	n.Kill()
 	return destroyNode(n.DataDir, n.Namespace)

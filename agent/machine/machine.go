@@ -54,6 +54,9 @@ func agentDir(dataDir string) string   { return filepath.Join(dataDir, "agent") 
 func runtimeDir(dataDir string) string { return filepath.Join(dataDir, "runtime") }
 func networkDir(dataDir string) string { return filepath.Join(dataDir, "network") }
 
+// CgroupRoot is the cgroup, relative to each hierarchy's mount, that all containers of a node are in.
+func CgroupRoot(dataDir string) string { return agent.CgroupRoot(agentDir(dataDir)) }
+
 // Run runs the node until ctx ends or a part fails. Containers, their network and the rules of services
 // stay: Destroy takes them away.
 func Run(ctx context.Context, cfg Config) (err error) {
