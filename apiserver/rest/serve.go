@@ -108,7 +108,7 @@ func wantsWatch(r *http.Request) bool {
 func (h *Handler) serve(w *observed, r *http.Request, c *call) {
 	user, err := auth.Request(h.opts.Authenticator, r)
 	if err != nil {
-		h.refuse(w, r, err)
+		h.refuse(w, r, c, err)
 		return
 	}
 	c.user = user.Name
@@ -147,9 +147,14 @@ func (h *Handler) serve(w *observed, r *http.Request, c *call) {
 }
 
 // refuse answers a request of nobody's, or of somebody who wants to be another.
-func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, err error) {
+func (h *Handler) refuse(w http.ResponseWriter, r *http.Request, c *call, err error) {
 	if known := apierrors.APIStatus(nil); errors.As(err, &known) {
-		h.fail(w, r, err)
+		if c.known {
+			h.fail(w, r, err)
+			return
+		}
+		// Discovery comes first, and there Kubernetes' clients show an error's text, but no Status.
+		http.Error(w, err.Error(), int(known.Status().Code))
 		return
 	}
 	var rejected *auth.RejectedError
