@@ -21,8 +21,9 @@ const (
 	proveTimeout = 10 * time.Second
 	// acceptTimeout bounds the rest, in which a new master is added to the group.
 	acceptTimeout = 25 * time.Second
-	// maxJoining bounds the handshakes that run at once, and the nodes' questions.
-	maxJoining = 64
+	// maxJoining bounds the joiners that have proved a token and are let in at once, and the nodes' questions; maxUnproved
+	// bounds the callers who have proved nothing yet.
+	maxJoining, maxUnproved = 64, 64
 )
 
 // Acceptor decides over joiners that have proved a token for their role. It returns a *JoinError to
@@ -36,6 +37,8 @@ type Acceptor interface {
 }
 
 // JoinServer is the cluster's side of the join handshake. Safe for concurrent use.
+//
+// Strangers can't keep joiners out: of those who have proved nothing, the one that has taken longest makes room.
 type JoinServer struct {
 	ca       *CA
 	secret   Token
@@ -44,6 +47,7 @@ type JoinServer struct {
 	logger   *slog.Logger
 	now      func() time.Time
 
+	unproved  waiting
 	joining   chan struct{}
 	asking    chan struct{}
 	secretKey func() ([]byte, error)
@@ -63,13 +67,6 @@ func NewJoinServer(ca *CA, secret Token, tokens TokenStore, acceptor Acceptor, l
 // Serve runs one handshake, on a connection that negotiated ProtocolJoin, and closes it.
 func (s *JoinServer) Serve(ctx context.Context, conn *tls.Conn) {
 	defer conn.Close()
-	select {
-	case s.joining <- struct{}{}:
-		defer func() { <-s.joining }()
-	default:
-		s.logger.Warn("too many machines are joining at once; one was turned away", "from", conn.RemoteAddr())
-		return
-	}
 	if err := s.serve(ctx, conn); err != nil {
 		s.logger.Warn("a machine was not let in", "from", conn.RemoteAddr(), "error", err)
 	}
@@ -78,6 +75,8 @@ func (s *JoinServer) Serve(ctx context.Context, conn *tls.Conn) {
 func (s *JoinServer) serve(ctx context.Context, conn *tls.Conn) error {
 	stop := boundConn(ctx, conn, proveTimeout)
 	defer stop()
+	proved := s.unproved.enter(conn)
+	defer proved()
 	var h hello
 	if err := readMessage(conn, &h); err != nil {
 		return err
@@ -97,7 +96,14 @@ func (s *JoinServer) serve(ctx context.Context, conn *tls.Conn) error {
 	if err != nil {
 		return s.refuse(conn, err)
 	}
+	proved()
 	_ = conn.SetDeadline(time.Now().Add(acceptTimeout))
+	select {
+	case s.joining <- struct{}{}:
+		defer func() { <-s.joining }()
+	default:
+		return s.refuse(conn, errors.New("too many machines are joining at once"))
+	}
 	answer, err := s.accept(ctx, conn, session, h.Role, p.Request)
 	if err != nil {
 		return s.refuse(conn, err)

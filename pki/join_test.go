@@ -349,6 +349,26 @@ func TestPeerPortWantsAPeersCertificate(t *testing.T) {
 	}
 }
 
+// TestStrangersKeepNobodyOut has more callers than are waited for say nothing.
+func TestStrangersKeepNobodyOut(t *testing.T) {
+	c := newCluster(t)
+	var strangers []*tls.Conn
+	for range 2 * maxUnproved {
+		stranger, err := tls.Dial("tcp", c.address, &tls.Config{InsecureSkipVerify: true, NextProtos: []string{ProtocolJoin}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer stranger.Close()
+		strangers = append(strangers, stranger)
+	}
+	if _, err := strangers[0].Read(make([]byte, 1)); err == nil { // it has made room by now, or does
+		t.Error("the first stranger was answered")
+	}
+	if _, err := join(t, c.address, mustToken(t, testSecret), RoleMaster, "second"); err != nil {
+		t.Errorf("a joiner with a token was kept out: %v", err)
+	}
+}
+
 func TestJoinEndsWithItsContext(t *testing.T) {
 	c := newCluster(t)
 	certPEM, keyPEM, err := c.ca.IssuePair(PeerLeaf("first"), c.now)
