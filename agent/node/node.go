@@ -56,23 +56,33 @@ type Config struct {
 
 // Reporter keeps a node's objects up to date.
 //
-//  1. The lease is renewed on its own goroutine: a slow status never costs a heartbeat.
+//  1. The lease is renewed on its own goroutine: a slow status never costs a heartbeat. It begins once there is a Node, which it
+//     belongs to.
 //  2. Labels, taints and everything in the Node's spec that others set are left as they are.
 type Reporter struct {
 	cfg   Config
 	log   *slog.Logger
 	nodes client.Typed[*corev1.Node]
+	// there is closed once the Node has been seen.
+	there     chan struct{}
+	seenThere sync.Once
 }
 
-// New makes a reporter; Run starts it.
+// New makes a reporter; Run starts it, once.
 func New(cfg Config) *Reporter {
-	return &Reporter{cfg: cfg, log: cfg.Logger, nodes: client.For[*corev1.Node](cfg.Objects)}
+	return &Reporter{cfg: cfg, log: cfg.Logger, nodes: client.For[*corev1.Node](cfg.Objects), there: make(chan struct{})}
 }
 
 // Run registers the node and reports until ctx ends.
 func (r *Reporter) Run(ctx context.Context) error {
 	var parts sync.WaitGroup
-	parts.Go(func() { r.every(ctx, nil, "renew the node's lease", newHeartbeat(r.cfg).beat) })
+	parts.Go(func() {
+		select {
+		case <-r.there:
+			r.every(ctx, nil, "renew the node's lease", newHeartbeat(r.cfg).beat)
+		case <-ctx.Done():
+		}
+	})
 	written := time.Time{}
 	parts.Go(func() {
 		r.every(ctx, r.cfg.ReadyChanged, "report the node's status", func(ctx context.Context) error { return r.report(ctx, &written) })
@@ -125,6 +135,7 @@ func (r *Reporter) tryReport(ctx context.Context, written *time.Time) error {
 	if err != nil {
 		return err
 	}
+	r.seenThere.Do(func() { close(r.there) })
 	next := current.DeepCopy()
 	r.fill(ctx, &next.Status)
 	now := r.cfg.Clock.Now()
