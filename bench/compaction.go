@@ -63,9 +63,10 @@ func (w *Compaction) Run(ctx context.Context, r *Run) error {
 	compacted := make(chan error, 1)
 	patience, giveUp := context.WithCancel(context.WithoutCancel(ctx))
 	defer giveUp()
-	at := r.Clock.NewTimer(r.WarmUp + phase)
-	defer at.Stop()
 	go func() {
+		<-r.begun // the second phase is counted from the load's start
+		at := r.Clock.NewTimer(r.WarmUp + phase)
+		defer at.Stop()
 		select {
 		case <-at.C():
 			compacted <- r.compact(patience, revision)

@@ -28,7 +28,8 @@ type Run struct {
 	noise    []byte
 
 	main   *Series
-	window *window // nil until the load starts
+	window *window       // nil until the load starts
+	begun  chan struct{} // closed once window is there
 	pacer  *pacer
 	points []Point
 
@@ -56,7 +57,7 @@ func Measure(ctx context.Context, w Workload, o Options) (Report, error) {
 	}
 	o.Endpoints = found.endpoints
 	r := &Run{
-		Options: o, workload: d, version: found.version, main: newSeries(d.Unit),
+		Options: o, workload: d, version: found.version, main: newSeries(d.Unit), begun: make(chan struct{}),
 		noise: newNoise(o), figures: map[string]float64{}, errors: map[string]int64{},
 	}
 	defer r.close()
@@ -119,6 +120,7 @@ func (r *Run) begin() {
 	now := r.Clock.Now()
 	r.window = newWindow(r.Options, now)
 	r.pacer = newPacer(r.Options, r.window, now)
+	close(r.begun)
 }
 
 // waitForEnd returns once the run is over: its time is up, its operations are done, or ctx has ended.
