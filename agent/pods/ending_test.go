@@ -249,3 +249,23 @@ func TestForcedDeletionKillsAtOnce(t *testing.T) {
 		b.stop()
 	}
 }
+
+// A hook that panics keeps no container from its end, and does not have it begun anew.
+func TestPanicInAHookDoesNotStopTheKill(t *testing.T) {
+	b := newBench(t)
+	b.runtime.stubborn = true
+	b.runtime.exec = func(string, []string) error { panic("a fault") }
+	pod := newPod("p", corev1.RestartPolicyAlways, "main")
+	pod.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"x"}}}}
+	b.create(pod)
+	b.runtime.until(t, "a run", func() bool { return b.runtime.runs("main", 0) })
+	b.delete("p", metav1.DeleteOptions{})
+	b.runtime.until(t, "a stop", func() bool { return len(b.runtime.stops) == 1 && b.runtime.stops[0] == 30 })
+	b.runtime.exit(t, "main", 0)
+	b.status("p", "gone", func(pod *corev1.Pod) bool { return pod == nil })
+	b.runtime.mu.Lock()
+	defer b.runtime.mu.Unlock()
+	if len(b.runtime.stops) != 1 {
+		t.Errorf("stops with grace %v", b.runtime.stops)
+	}
+}

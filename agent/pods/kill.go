@@ -90,12 +90,10 @@ func (w *worker) kill(run containerState, order killOrder) {
 	w.stopProbesOf(run.GetId())
 	w.background.Go(func() {
 		defer k.cancel()
-		supervise.Do("pod-worker", w.log, func() { // one that fails so is over as well, and the worker looks what has become of it
-			if old == nil && order.grace > 0 {
-				w.preStop(k.ctx, pod, c, run, order.grace)
-			}
-			w.end(k, run)
-		})
+		if old == nil && order.grace > 0 {
+			supervise.Do("pod-worker", w.log, func() { w.preStop(k.ctx, pod, c, run, order.grace) })
+		}
+		supervise.Again(k.ctx, "pod-worker", w.log, func() { w.end(k, run) })
 		w.mu.Lock()
 		k.over = true
 		w.mu.Unlock()
