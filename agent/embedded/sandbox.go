@@ -114,7 +114,10 @@ func (s *sandbox) alive() bool {
 }
 
 // RunPodSandbox makes a pod's namespaces and connects them.
-func (r *Runtime) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, _ string) (string, error) {
+func (r *Runtime) RunPodSandbox(ctx context.Context, config *runtimeapi.PodSandboxConfig, handler string) (string, error) {
+	if handler != "" {
+		return "", fmt.Errorf("runtime handler %q: there is one way to run pods here, which has no name", handler)
+	}
 	if config.GetMetadata() == nil {
 		return "", errors.New("a sandbox needs metadata")
 	}
