@@ -73,7 +73,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, runtime.Close(context.WithoutCancel(ctx))) }()
-	services, err := proxy.New(proxy.Config{Objects: cfg.Objects, Logger: cfg.Logger})
+	services, err := proxy.New(proxy.Config{Objects: cfg.Objects, NodeName: cfg.Name, Logger: cfg.Logger})
 	if err != nil {
 		return err
 	}

@@ -26,6 +26,8 @@ const settle = 50 * time.Millisecond
 // Config is what a Proxy needs.
 type Config struct {
 	Objects client.Objects
+	// NodeName is the node's: policies may hold traffic to it.
+	NodeName string
 	// NFT is the table that the proxy owns; nil for the kernel's.
 	NFT    knftables.Interface
 	Clock  clock.Clock // nil for the real one
@@ -40,6 +42,7 @@ type Config struct {
 //     outlive a restart of the agent. The next Run takes the table over; Remove takes it away.
 type Proxy struct {
 	table    *table
+	node     string
 	shared   *client.Informers
 	services cache.SharedIndexInformer
 	slices   cache.SharedIndexInformer
@@ -59,6 +62,7 @@ func New(cfg Config) (*Proxy, error) {
 	shared := client.NewInformers(cfg.Objects)
 	p := &Proxy{
 		table:    rules,
+		node:     cfg.NodeName,
 		shared:   shared,
 		services: client.InformerFor[*corev1.Service](shared),
 		slices:   client.InformerFor[*discoveryv1.EndpointSlice](shared),
@@ -114,5 +118,5 @@ func (p *Proxy) sync(ctx context.Context) error {
 	for _, obj := range p.slices.GetStore().List() {
 		slices = append(slices, obj.(*discoveryv1.EndpointSlice))
 	}
-	return p.table.apply(ctx, forwards(services, slices))
+	return p.table.apply(ctx, forwards(services, slices, p.node))
 }

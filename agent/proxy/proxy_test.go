@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -72,7 +73,7 @@ func TestForwards(t *testing.T) {
 		{"headless", service("web", corev1.ClusterIPNone, http), []discoveryv1.Endpoint{endpoint("10.42.0.3", true, true, false)}, "no forward"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got := forwards([]*corev1.Service{test.service}, []*discoveryv1.EndpointSlice{slice("web", 8080, test.endpoints...), slice("other", 1, endpoint("10.42.9.9", true, true, false))})
+			got := forwards([]*corev1.Service{test.service}, []*discoveryv1.EndpointSlice{slice("web", 8080, test.endpoints...), slice("other", 1, endpoint("10.42.9.9", true, true, false))}, "node-1")
 			if len(got) == 0 {
 				if test.want != "no forward" {
 					t.Errorf("no forward, want %s", test.want)
@@ -207,8 +208,9 @@ func TestTableForwardsInTheKernel(t *testing.T) {
 		if err := next.apply(t.Context(), nil); err != nil {
 			t.Error(err)
 		}
-		if chains, err := next.servicePortChains(t.Context()); err != nil || len(chains) > 0 {
-			t.Errorf("chains %v of services that are gone, %v", chains, err)
+		left := newExisting()
+		if err := errors.Join(next.list(t.Context(), "chain", left.chains), next.list(t.Context(), "set", left.sets)); err != nil || len(left.chains)+len(left.sets) > 0 {
+			t.Errorf("%v of services that are gone, %v", left, err)
 		}
 		if err := tab.remove(t.Context()); err != nil {
 			t.Error(err)
@@ -426,7 +428,7 @@ func TestRulesOutliveTheProxy(t *testing.T) {
 	create(service("web", "10.43.0.9", http))
 	for refused := 0; refused == 0; {
 		<-watched.ran
-		elements, err := fake.ListElements(ctx, "set", noEndpoints)
+		elements, err := fake.ListElements(ctx, "map", noEndpoints)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -436,7 +438,7 @@ func TestRulesOutliveTheProxy(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if elements, err := fake.ListElements(t.Context(), "set", noEndpoints); err != nil || len(elements) != 1 {
+	if elements, err := fake.ListElements(t.Context(), "map", noEndpoints); err != nil || len(elements) != 1 {
 		t.Errorf("after Run has ended the service has the rules %v, %v; want them as they were", elements, err)
 	}
 	if err := p.table.remove(t.Context()); err != nil || fake.Table != nil {

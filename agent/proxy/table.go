@@ -2,10 +2,9 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
-	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/vishvananda/netlink"
@@ -17,11 +16,28 @@ const (
 	tableName = "ctlplane-proxy"
 
 	services    = "services" // the chain that finds a packet's service port
+	refusal     = "refuse"   // the chain that tells a client at once that nobody is there
+	refuse      = "goto " + refusal
 	chainPrefix = "service-" // of the names of service ports' chains
 
-	servicePorts = "service-ports" // cluster IP, protocol and port → chain of the service port
-	noEndpoints  = "no-endpoints"  // cluster IP, protocol and port of services with nowhere to go
-	hairpin      = "hairpin"       // backend paired with itself: a pod that reached itself by its service
+	servicePorts = "service-ports" // address, protocol and port → chain of the service port
+	noEndpoints  = "no-endpoints"  // the same of services with nowhere to go → what to do instead
+	nodePorts    = "node-ports"    // protocol and port of the node → chain of the service port
+	// noEndpointNodePorts are to nodePorts what noEndpoints are to servicePorts.
+	noEndpointNodePorts = "no-endpoint-node-ports"
+
+	hairpin = "hairpin" // backend paired with itself: a pod that reached itself by its service
+)
+
+const (
+	// podBridge is the link through which the node's pods come, as agent/network names it.
+	podBridge = "ctlplane0"
+	// atNodePort matches what is sent to the node itself, from elsewhere or by its real addresses.
+	atNodePort = "fib daddr type local ip daddr != 127.0.0.0/8 meta l4proto . th dport vmap @"
+	// The mark says, until the packet leaves, that its source is to be the node.
+	markMasked = "meta mark set meta mark or 0x4000"
+	isMasked   = "meta mark and 0x4000 == 0x4000"
+	unmark     = "meta mark set meta mark xor 0x4000"
 )
 
 // table is the proxy's nftables table and what is known to be in it.
@@ -42,7 +58,7 @@ type table struct {
 // apply makes the kernel's table say want, in one transaction that holds only what differs.
 func (t *table) apply(ctx context.Context, want []forward) error {
 	tx := t.nft.NewTransaction()
-	var found []string
+	var found existing
 	if t.applied == nil {
 		var err error
 		if found, err = t.takeOver(ctx, tx); err != nil {
@@ -53,29 +69,7 @@ func (t *table) apply(ctx context.Context, want []forward) error {
 	for _, f := range want {
 		next[f.chain()] = f
 	}
-	// Deletions come first: a cluster IP that passed from one service to another is an element of the
-	// same map under both.
-	for chain, old := range t.applied {
-		if f, keep := next[chain]; !keep || !f.equal(old) {
-			tx.Delete(frontend(old))
-		}
-	}
-	for chain, f := range next {
-		if old, exists := t.applied[chain]; exists && f.equal(old) {
-			continue
-		}
-		tx.Add(&knftables.Chain{Name: chain, Comment: ptr.To(f.name)})
-		tx.Flush(&knftables.Chain{Name: chain})
-		if len(f.backends) > 0 {
-			tx.Add(&knftables.Rule{Chain: chain, Rule: distribute(f)})
-		}
-		tx.Add(frontend(f))
-	}
-	for _, chain := range append(found, slices.Collect(maps.Keys(t.applied))...) {
-		if _, keep := next[chain]; !keep {
-			tx.Delete(&knftables.Chain{Name: chain})
-		}
-	}
+	t.change(tx, next, found)
 	t.hairpins(tx, next)
 	if tx.NumOperations() == 0 {
 		return nil
@@ -97,33 +91,115 @@ func (t *table) apply(ctx context.Context, want []forward) error {
 	return nil
 }
 
+// existing are names of chains and sets of service ports that are in the table.
+type existing struct{ chains, sets map[string]bool }
+
+func newExisting() existing { return existing{map[string]bool{}, map[string]bool{}} }
+
+func (e existing) add(r rules) {
+	for _, c := range r.chains {
+		e.chains[c.name] = true
+	}
+	for _, set := range r.sets {
+		e.sets[set.Name] = true
+	}
+}
+
+// change makes what differs between the forwards that are in force and next, and takes away what was found and is not wanted.
+func (t *table) change(tx *knftables.Transaction, next map[string]forward, found existing) {
+	goes, stays := newExisting(), newExisting()
+	maps.Copy(goes.chains, found.chains)
+	maps.Copy(goes.sets, found.sets)
+	// Deletions come first: an address that passed from one service to another is an element of the same map under both.
+	for id, old := range t.applied {
+		if f, keep := next[id]; keep && f.equal(old) {
+			continue
+		}
+		r := old.rules()
+		goes.add(r)
+		for _, element := range r.elements {
+			tx.Delete(element)
+		}
+	}
+	var changed []rules
+	for id, f := range next {
+		r := f.rules()
+		stays.add(r)
+		if old, exists := t.applied[id]; !exists || !f.equal(old) {
+			changed = append(changed, r)
+			for _, set := range r.sets {
+				tx.Add(set)
+			}
+			for _, c := range r.chains {
+				tx.Add(&knftables.Chain{Name: c.name, Comment: ptr.To(f.name)})
+			}
+		}
+	}
+	for name := range goes.chains { // what refers to what goes, goes first
+		tx.Flush(&knftables.Chain{Name: name})
+	}
+	for _, r := range changed {
+		for _, c := range r.chains {
+			tx.Flush(&knftables.Chain{Name: c.name})
+			for _, rule := range c.rules {
+				tx.Add(&knftables.Rule{Chain: c.name, Rule: rule})
+			}
+		}
+		for _, element := range r.elements {
+			tx.Add(element)
+		}
+	}
+	for name := range goes.chains {
+		if !stays.chains[name] {
+			tx.Delete(&knftables.Chain{Name: name})
+		}
+	}
+	for name := range goes.sets {
+		if !stays.sets[name] {
+			tx.Delete(&knftables.Set{Name: name})
+		}
+	}
+}
+
 // takeOver empties the table, whoever left it there, and lays the parts that do not depend on services. It
 // returns the chains of service ports that are in the table.
-func (t *table) takeOver(ctx context.Context, tx *knftables.Transaction) (found []string, err error) {
+func (t *table) takeOver(ctx context.Context, tx *knftables.Transaction) (found existing, err error) {
+	found = newExisting()
 	tx.Add(&knftables.Table{})
 	if t.refused {
 		tx.Delete(&knftables.Table{})
-	} else if found, err = t.servicePortChains(ctx); err != nil {
-		return nil, err
+	} else if err := errors.Join(t.list(ctx, "chain", found.chains), t.list(ctx, "set", found.sets)); err != nil {
+		return found, err
 	}
 	tx.Add(&knftables.Table{Comment: ptr.To("cluster IPs of services, kept by ctlplane")})
-	tx.Add(&knftables.Map{Name: servicePorts, Type: "ipv4_addr . inet_proto . inet_service : verdict"})
-	tx.Flush(&knftables.Map{Name: servicePorts})
-	for name, kind := range map[string]string{noEndpoints: "ipv4_addr . inet_proto . inet_service", hairpin: "ipv4_addr . ipv4_addr"} {
-		tx.Add(&knftables.Set{Name: name, Type: kind})
-		tx.Flush(&knftables.Set{Name: name})
+	for _, m := range []*knftables.Map{
+		{Name: servicePorts, Type: "ipv4_addr . inet_proto . inet_service : verdict"},
+		{Name: noEndpoints, Type: "ipv4_addr . inet_proto . inet_service : verdict"},
+		{Name: nodePorts, Type: "inet_proto . inet_service : verdict"},
+		{Name: noEndpointNodePorts, Type: "inet_proto . inet_service : verdict"},
+	} {
+		tx.Add(m)
+		tx.Flush(m)
 	}
+	pairs := &knftables.Set{Name: hairpin, Type: "ipv4_addr . ipv4_addr"}
+	tx.Add(pairs)
+	tx.Flush(pairs)
 	t.layBase(tx)
 	return found, nil
 }
 
-// servicePortChains lists the chains that other transactions made, by this process or another.
-func (t *table) servicePortChains(ctx context.Context) ([]string, error) {
-	chains, err := t.nft.List(ctx, "chain")
+// list adds the names of service ports' chains or sets that other transactions made, by this process or another.
+func (t *table) list(ctx context.Context, kind string, into map[string]bool) error {
+	names, err := t.nft.List(ctx, kind)
 	if err != nil && !knftables.IsNotFound(err) {
-		return nil, fmt.Errorf("read nftables table %s: %w", tableName, err)
+		return fmt.Errorf("read nftables table %s: %w", tableName, err)
 	}
-	return slices.DeleteFunc(chains, func(name string) bool { return !strings.HasPrefix(name, chainPrefix) }), nil
+	for _, name := range names {
+		if strings.HasPrefix(name, chainPrefix) {
+			into[name] = true
+		}
+	}
+	return nil
 }
 
 // layBase makes the chains through which traffic comes to the service ports.
@@ -131,42 +207,26 @@ func (t *table) layBase(tx *knftables.Transaction) {
 	tx.Add(&knftables.Chain{Name: services})
 	tx.Flush(&knftables.Chain{Name: services})
 	tx.Add(&knftables.Rule{Chain: services, Rule: "ip daddr . meta l4proto . th dport vmap @" + servicePorts})
+	tx.Add(&knftables.Rule{Chain: services, Rule: atNodePort + nodePorts})
 	base(tx, "prerouting", knftables.NATType, knftables.PreroutingHook, knftables.DNATPriority, "jump "+services)
 	base(tx, "output", knftables.NATType, knftables.OutputHook, knftables.DNATPriority, "jump "+services)
 	base(tx, "postrouting", knftables.NATType, knftables.PostroutingHook, knftables.SNATPriority,
-		"ip saddr . ip daddr @"+hairpin+" masquerade")
-	refuse := "ip daddr . meta l4proto . th dport @" + noEndpoints + " reject"
-	base(tx, "refuse-forward", knftables.FilterType, knftables.ForwardHook, knftables.FilterPriority, refuse)
-	base(tx, "refuse-output", knftables.FilterType, knftables.OutputHook, knftables.FilterPriority, refuse)
+		"ip saddr . ip daddr @"+hairpin+" masquerade", isMasked+" "+unmark+" masquerade")
+	tx.Add(&knftables.Chain{Name: refusal})
+	tx.Flush(&knftables.Chain{Name: refusal})
+	tx.Add(&knftables.Rule{Chain: refusal, Rule: "reject"})
+	without := "ip daddr . meta l4proto . th dport vmap @" + noEndpoints
+	base(tx, "refuse-forward", knftables.FilterType, knftables.ForwardHook, knftables.FilterPriority, without)
+	base(tx, "refuse-output", knftables.FilterType, knftables.OutputHook, knftables.FilterPriority, without, atNodePort+noEndpointNodePorts)
+	base(tx, "refuse-input", knftables.FilterType, knftables.InputHook, knftables.FilterPriority, without, atNodePort+noEndpointNodePorts)
 }
 
-func base(tx *knftables.Transaction, name string, kind knftables.BaseChainType, hook knftables.BaseChainHook, priority knftables.BaseChainPriority, rule string) {
+func base(tx *knftables.Transaction, name string, kind knftables.BaseChainType, hook knftables.BaseChainHook, priority knftables.BaseChainPriority, rules ...string) {
 	tx.Add(&knftables.Chain{Name: name, Type: ptr.To(kind), Hook: ptr.To(hook), Priority: ptr.To(priority)})
 	tx.Flush(&knftables.Chain{Name: name})
-	tx.Add(&knftables.Rule{Chain: name, Rule: rule})
-}
-
-// frontend is the element that makes traffic for the forward arrive at its chain, or be refused.
-func frontend(f forward) *knftables.Element {
-	key := []string{f.clusterIP.String(), f.protocol, strconv.Itoa(int(f.port))}
-	if len(f.backends) == 0 {
-		return &knftables.Element{Set: noEndpoints, Key: key}
+	for _, rule := range rules {
+		tx.Add(&knftables.Rule{Chain: name, Rule: rule})
 	}
-	return &knftables.Element{Map: servicePorts, Key: key, Value: []string{"goto " + f.chain()}}
-}
-
-// distribute is the rule that picks a backend at random for each new connection.
-func distribute(f forward) string {
-	var rule strings.Builder
-	fmt.Fprintf(&rule, "meta l4proto %s dnat ip to numgen random mod %d map {", f.protocol, len(f.backends))
-	for i, backend := range f.backends {
-		if i > 0 {
-			rule.WriteByte(',')
-		}
-		fmt.Fprintf(&rule, " %d : %s . %d", i, backend.Addr(), backend.Port())
-	}
-	rule.WriteString(" }")
-	return rule.String()
 }
 
 // hairpins brings the set of backends that may reach themselves up to date.

@@ -50,13 +50,10 @@ func treatServices() {
 	treat[corev1.Service](fields{honoured: "metadata spec status"})
 	treat[corev1.ServiceSpec](fields{
 		honoured: "ports selector clusterIP clusterIPs sessionAffinity sessionAffinityConfig externalTrafficPolicy publishNotReadyAddresses " +
-			"allocateLoadBalancerNodePorts internalTrafficPolicy ipFamilies ipFamilyPolicy",
+			"allocateLoadBalancerNodePorts externalIPs internalTrafficPolicy ipFamilies ipFamilyPolicy",
 		inert: map[string]inertField{
-			"type": {"nodes do not forward node ports yet: the service is reached by its cluster IP", func(value, _ reflect.Value) bool {
-				return value.String() != string(corev1.ServiceTypeNodePort) && value.String() != string(corev1.ServiceTypeLoadBalancer)
-			}},
+			"type": {noBalancers, func(value, _ reflect.Value) bool { return value.String() != string(corev1.ServiceTypeLoadBalancer) }},
 			"externalName":             {"there is no cluster DNS yet that answers with it", nil},
-			"externalIPs":              {"nodes do not forward external addresses yet", nil},
 			"loadBalancerIP":           {noBalancers, nil},
 			"loadBalancerSourceRanges": {noBalancers, nil},
 			"loadBalancerClass":        {noBalancers, nil},
