@@ -27,6 +27,7 @@ import (
 	"github.com/ctlplane/ctlplane/agent"
 	"github.com/ctlplane/ctlplane/agent/demo"
 	"github.com/ctlplane/ctlplane/agent/embedded"
+	"github.com/ctlplane/ctlplane/agent/network"
 	"github.com/ctlplane/ctlplane/client"
 	"github.com/ctlplane/ctlplane/client/clienttest"
 )
@@ -111,6 +112,8 @@ func inside(ns netns.NsHandle, ip netip.Addr, gateway *net.IPNet) error {
 	}
 	return handle.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Scope: netlink.SCOPE_LINK, Dst: gateway})
 }
+
+func (l *link) Expose(context.Context, string, []network.HostPort) error { return nil }
 
 func (l *link) Teardown(_ context.Context, id string) error {
 	if outside, err := netlink.LinkByName("ct" + id[:8]); err == nil {

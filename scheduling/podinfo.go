@@ -29,6 +29,8 @@ type HostPort struct {
 	IP       string // empty: every address
 	Protocol corev1.Protocol
 	Port     int32
+	// ContainerPort is where it leads to.
+	ContainerPort int32
 }
 
 // HostPorts are the ports of the node that a pod asks for: those of containers and of sidecars.
@@ -53,7 +55,7 @@ func HostPorts(pod *corev1.Pod) []HostPort {
 }
 
 func newHostPort(port corev1.ContainerPort) HostPort {
-	p := HostPort{IP: port.HostIP, Protocol: port.Protocol, Port: port.HostPort}
+	p := HostPort{IP: port.HostIP, Protocol: port.Protocol, Port: port.HostPort, ContainerPort: port.ContainerPort}
 	if p.IP == "0.0.0.0" || p.IP == "::" {
 		p.IP = ""
 	}

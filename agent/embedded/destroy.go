@@ -9,6 +9,7 @@ import (
 	"os"
 
 	"github.com/ctlplane/ctlplane/agent/mountpoint"
+	"github.com/ctlplane/ctlplane/agent/network"
 )
 
 // Destroy kills all containers and removes everything that the runtime made, but for images. The runtime
@@ -53,5 +54,8 @@ type noNetwork struct{}
 
 func (noNetwork) Setup(context.Context, string, string) (netip.Addr, error) {
 	return netip.Addr{}, errors.New("there is no network")
+}
+func (noNetwork) Expose(context.Context, string, []network.HostPort) error {
+	return errors.New("there is no network")
 }
 func (noNetwork) Teardown(context.Context, string) error { return nil }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/agent/demo"
 	"github.com/ctlplane/ctlplane/agent/embedded"
+	"github.com/ctlplane/ctlplane/agent/network"
 )
 
 // The test binary is also the program of the image that the tests run.
@@ -32,6 +33,9 @@ func (loopback) Setup(context.Context, string, string) (netip.Addr, error) {
 	return netip.MustParseAddr("127.0.0.1"), nil
 }
 func (loopback) Teardown(context.Context, string) error { return nil }
+func (loopback) Expose(context.Context, string, []network.HostPort) error {
+	return nil
+}
 
 const testImage = demo.Repository + ":any"
 

@@ -23,6 +23,7 @@ import (
 	"github.com/ctlplane/ctlplane/agent/demo"
 	"github.com/ctlplane/ctlplane/agent/embedded/shim"
 	"github.com/ctlplane/ctlplane/agent/image"
+	"github.com/ctlplane/ctlplane/agent/network"
 )
 
 const (
@@ -40,6 +41,8 @@ const (
 type Network interface {
 	Setup(ctx context.Context, id, netnsPath string) (netip.Addr, error)
 	Teardown(ctx context.Context, id string) error
+	// Expose leads ports of the node to a pod that is connected, until its Teardown.
+	Expose(ctx context.Context, id string, ports []network.HostPort) error
 }
 
 // Config is what a Runtime needs.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -16,6 +17,7 @@ import (
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 
 	"github.com/ctlplane/ctlplane/agent/mountpoint"
+	"github.com/ctlplane/ctlplane/agent/network"
 	"github.com/ctlplane/ctlplane/agent/record"
 )
 
@@ -157,6 +159,11 @@ func (r *Runtime) build(ctx context.Context, s *sandbox) error {
 			return fmt.Errorf("connect the pod to the network: %w", err)
 		}
 		s.ip = ip.String()
+		if ports := hostPorts(s.config.GetPortMappings()); len(ports) > 0 {
+			if err := r.cfg.Network.Expose(ctx, s.id, ports); err != nil {
+				return fmt.Errorf("give the pod its host ports: %w", err)
+			}
+		}
 	}
 	if dir := s.config.GetLogDirectory(); dir != "" {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
@@ -165,6 +172,21 @@ func (r *Runtime) build(ctx context.Context, s *sandbox) error {
 	}
 	s.ready = true
 	return s.save()
+}
+
+// hostPorts are a sandbox's ports of the node, in the network's terms.
+func hostPorts(mappings []*runtimeapi.PortMapping) []network.HostPort {
+	var ports []network.HostPort
+	for _, m := range mappings {
+		if m.GetHostPort() == 0 {
+			continue
+		}
+		ip, _ := netip.ParseAddr(m.GetHostIp()) // none is every address
+		ports = append(ports, network.HostPort{
+			Protocol: strings.ToLower(m.GetProtocol().String()), HostIP: ip, Port: uint16(m.GetHostPort()), PodPort: uint16(m.GetContainerPort()),
+		})
+	}
+	return ports
 }
 
 func hostname(config *runtimeapi.PodSandboxConfig) string {

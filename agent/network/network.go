@@ -194,23 +194,43 @@ func (n *Network) Setup(ctx context.Context, id, path string) (netip.Addr, error
 	return ip, nil
 }
 
+// Expose leads ports of the node to the pod id, which Setup has connected, until its Teardown.
+func (n *Network) Expose(ctx context.Context, id string, ports []HostPort) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	table, err := openHostPorts()
+	if err != nil {
+		return err
+	}
+	held, err := n.leases.of(id)
+	if err != nil || len(held) == 0 {
+		return errors.Join(err, fmt.Errorf("pod %s is not connected", id))
+	}
+	return table.claim(ctx, held[0], ports)
+}
+
 // Teardown disconnects a pod and frees its address. A pod that is not known is no error.
-func (n *Network) Teardown(_ context.Context, id string) error {
+func (n *Network) Teardown(ctx context.Context, id string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if err := disconnect(id); err != nil {
 		return fmt.Errorf("network of pod %s: %w", id, err)
 	}
-	return n.release(id)
+	return n.release(ctx, id)
 }
 
 // release frees a pod's addresses. Who gets one next gets nothing that was on its way to this pod.
-func (n *Network) release(id string) error {
+func (n *Network) release(ctx context.Context, id string) error {
 	held, err := n.leases.of(id)
 	if err != nil {
 		return err
 	}
 	for _, ip := range held {
+		if table, err := openHostPorts(); err == nil { // without nftables there are none
+			if err := table.release(ctx, ip); err != nil {
+				return err
+			}
+		}
 		if err := forgetFlows(ip); err != nil && !n.flowsStay {
 			n.flowsStay = true
 			n.log.Warn("the kernel does not forget the connections of pods that are gone; it is not told again", "error", err)

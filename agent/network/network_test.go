@@ -401,3 +401,116 @@ func TestRunBringsTheNetworkUpOnceTheRangeIsKnown(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestHostPortsLeadToThePod asks a pod by ports of its node, from elsewhere, from the node and from the pod itself, over a
+// restart of the agent, until the pod is gone and another has the port.
+func TestHostPortsLeadToThePod(t *testing.T) {
+	a, b := newHost(t, "a"), newHost(t, "b")
+	cable(t, a, "172.30.1.2/24", b, "172.30.1.3/24")
+	nodeA := node("a", "172.30.1.2", "10.42.1.0/24")
+	m := bringUp(t, a, nodeA, nodeA)
+	next := newHost(t, "next")
+	serve := func(h host, ip netip.Addr) (port uint16) {
+		h.do(func() {
+			listener, err := net.Listen("tcp", netip.AddrPortFrom(ip, 0).String())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			t.Cleanup(func() { listener.Close() })
+			port = netip.MustParseAddrPort(listener.Addr().String()).Port()
+			go func() {
+				for {
+					conn, err := listener.Accept()
+					if err != nil {
+						return
+					}
+					_, _ = io.WriteString(conn, h.name)
+					conn.Close()
+				}
+			}()
+		})
+		return port
+	}
+	ask := func(from host, address string) (answer string) {
+		from.do(func() {
+			conn, err := (&net.Dialer{Timeout: 60 * time.Second, FallbackDelay: -1}).Dial("tcp", address)
+			if err != nil {
+				answer = err.Error()
+				return
+			}
+			defer conn.Close()
+			text, err := io.ReadAll(conn)
+			if answer = string(text); err != nil {
+				answer = err.Error()
+			}
+		})
+		return answer
+	}
+	expose := func(n *Network, id string, port uint16) {
+		t.Helper()
+		a.do(func() {
+			if err := n.Expose(t.Context(), id, []HostPort{
+				{Protocol: "tcp", Port: 8080, PodPort: port}, {Protocol: "tcp", HostIP: netip.MustParseAddr("172.30.1.2"), Port: 8081, PodPort: port},
+				{Protocol: "tcp", HostIP: netip.MustParseAddr("10.42.1.1"), Port: 8082, PodPort: port},
+			}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	expose(m.network, "pod", serve(m.pod, m.podIP))
+	for _, way := range []struct {
+		from    host
+		address string
+		reaches bool
+	}{
+		{b, "172.30.1.2:8080", true}, {b, "172.30.1.2:8081", true}, {b, "172.30.1.2:8082", false},
+		{a, "172.30.1.2:8080", true}, {a, "10.42.1.1:8080", true}, {a, "10.42.1.1:8082", true},
+		{m.pod, "172.30.1.2:8080", true},
+	} {
+		if answer := ask(way.from, way.address); (answer == m.pod.name) != way.reaches {
+			t.Errorf("%s → %s: %q, want the pod: %v", way.from.name, way.address, answer, way.reaches)
+		}
+	}
+
+	// The agent restarts, the pod ends, and the port goes to another pod.
+	again, err := New(m.network.cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := again.nodes.GetStore().Add(nodeA); err != nil {
+		t.Fatal(err)
+	}
+	var nextIP netip.Addr
+	a.do(func() {
+		if err := again.reconcile(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if nextIP, err = again.Setup(t.Context(), "next", next.path()); err != nil {
+			t.Error(err)
+		}
+	})
+	if answer := ask(b, "172.30.1.2:8080"); answer != m.pod.name {
+		t.Errorf("after the restart: %q, want the pod", answer)
+	}
+	a.do(func() {
+		if err := again.Teardown(t.Context(), "pod"); err != nil {
+			t.Error(err)
+		}
+	})
+	if answer := ask(b, "172.30.1.2:8080"); !strings.Contains(answer, "refused") {
+		t.Errorf("the port of a pod that is gone answered %q, want a refusal by the node", answer)
+	}
+	expose(again, "next", serve(next, nextIP))
+	if answer := ask(b, "172.30.1.2:8080"); answer != next.name {
+		t.Errorf("the port answered %q, want the next pod", answer)
+	}
+	a.do(func() {
+		if err := Remove(again.cfg.Dir); err != nil {
+			t.Error(err)
+		}
+		if out, err := exec.Command("nft", "list", "tables").CombinedOutput(); err != nil || strings.Contains(string(out), hostPortTable) {
+			t.Errorf("tables after the removal: %s, %v", out, err)
+		}
+	})
+}

@@ -1,6 +1,7 @@
 package network
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -29,5 +30,5 @@ func Remove(dir string) error {
 		}
 		failed = append(failed, unlessGone(err))
 	}
-	return errors.Join(append(failed, removeMasquerade(), os.RemoveAll(dir))...)
+	return errors.Join(append(failed, removeMasquerade(), removeHostPorts(context.Background()), os.RemoveAll(dir))...)
 }

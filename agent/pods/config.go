@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/ctlplane/ctlplane/agent/volume"
+	"github.com/ctlplane/ctlplane/scheduling"
 )
 
 func podLabels(pod *corev1.Pod) map[string]string {
@@ -35,12 +36,29 @@ func (m *Manager) sandboxConfig(pod *corev1.Pod, attempt uint32) *runtimeapi.Pod
 			Sysctls:         map[string]string{},
 		},
 	}
+	if !pod.Spec.HostNetwork { // whose ports are the node's as they are
+		config.PortMappings = portMappings(pod)
+	}
 	if pod.Spec.SecurityContext != nil {
 		for _, sysctl := range pod.Spec.SecurityContext.Sysctls {
 			config.Linux.Sysctls[sysctl.Name] = sysctl.Value
 		}
 	}
 	return config
+}
+
+// portMappings are the ports of the node that lead to the pod.
+func portMappings(pod *corev1.Pod) []*runtimeapi.PortMapping {
+	protocols := map[corev1.Protocol]runtimeapi.Protocol{
+		corev1.ProtocolTCP: runtimeapi.Protocol_TCP, corev1.ProtocolUDP: runtimeapi.Protocol_UDP, corev1.ProtocolSCTP: runtimeapi.Protocol_SCTP,
+	}
+	var list []*runtimeapi.PortMapping
+	for _, port := range scheduling.HostPorts(pod) {
+		list = append(list, &runtimeapi.PortMapping{
+			Protocol: protocols[port.Protocol], HostIp: port.IP, HostPort: port.Port, ContainerPort: port.ContainerPort,
+		})
+	}
+	return list
 }
 
 func podHostname(pod *corev1.Pod) string {
