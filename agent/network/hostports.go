@@ -31,24 +31,55 @@ type HostPort struct {
 // agent, and a crash leaves nothing that release would not find.
 //
 // Who decides which pod may have a port is the scheduler, and the agent's admission; the callers serialize.
-type hostPorts struct{ nft knftables.Interface }
+type hostPorts struct {
+	nft knftables.Interface
+	// owners are the pods' addresses that have something in the table; nil before it was read. Most pods have no host port,
+	// and their ends cost no look at the kernel.
+	owners map[string]bool
+}
 
-func openHostPorts() (hostPorts, error) {
+func openHostPorts() (*hostPorts, error) {
 	nft, err := knftables.New(knftables.IPv4Family, hostPortTable)
 	if err != nil {
-		return hostPorts{}, fmt.Errorf("host ports need nftables (Debian's package nftables, and root): %w", err)
+		return nil, fmt.Errorf("host ports need nftables (Debian's package nftables, and root): %w", err)
 	}
-	return hostPorts{nft}, nil
+	return &hostPorts{nft: nft}, nil
+}
+
+// read finds out who has something in the table.
+func (h *hostPorts) read(ctx context.Context) error {
+	if h.owners != nil {
+		return nil
+	}
+	ports, err := h.elements(ctx)
+	if err != nil {
+		return err
+	}
+	pairs, err := h.nft.ListElements(ctx, "set", ownPorts)
+	if err != nil && !knftables.IsNotFound(err) {
+		return fmt.Errorf("read nftables table %s: %w", hostPortTable, err)
+	}
+	h.owners = map[string]bool{}
+	for _, port := range ports {
+		h.owners[port.Value[0]] = true
+	}
+	for _, pair := range pairs {
+		h.owners[pair.Key[0]] = true
+	}
+	return nil
 }
 
 // claim leads ports of the node to the pod at ip, in place of whatever they led to.
-func (h hostPorts) claim(ctx context.Context, ip netip.Addr, ports []HostPort) error {
-	tx := h.nft.NewTransaction()
-	h.lay(tx)
+func (h *hostPorts) claim(ctx context.Context, ip netip.Addr, ports []HostPort) error {
+	if err := h.read(ctx); err != nil {
+		return err
+	}
 	old, err := h.elements(ctx)
 	if err != nil {
 		return err
 	}
+	tx := h.nft.NewTransaction()
+	h.lay(tx)
 	taken := map[string]*knftables.Element{}
 	for _, element := range old {
 		taken[element.Map+" "+strings.Join(element.Key, " ")] = element
@@ -61,33 +92,39 @@ func (h hostPorts) claim(ctx context.Context, ip netip.Addr, ports []HostPort) e
 		tx.Add(element)
 	}
 	tx.Add(pair(ip))
-	return h.run(ctx, tx)
+	if err := h.run(ctx, tx); err != nil {
+		return err
+	}
+	h.owners[ip.String()] = true
+	return nil
 }
 
 // release takes away what leads to the pod at ip.
-func (h hostPorts) release(ctx context.Context, ip netip.Addr) error {
-	tx := h.nft.NewTransaction()
+func (h *hostPorts) release(ctx context.Context, ip netip.Addr) error {
+	if err := h.read(ctx); err != nil || !h.owners[ip.String()] {
+		return err
+	}
 	found, err := h.elements(ctx)
 	if err != nil {
 		return err
 	}
-	mine := false
+	tx := h.nft.NewTransaction()
 	for _, element := range found {
-		if len(element.Value) > 0 && element.Value[0] == ip.String() {
+		if element.Value[0] == ip.String() {
 			tx.Delete(element)
-			mine = true
 		}
-	}
-	if !mine {
-		return nil
 	}
 	tx.Add(pair(ip)) // so that the deletion succeeds when there is none
 	tx.Delete(pair(ip))
-	return h.run(ctx, tx)
+	if err := h.run(ctx, tx); err != nil {
+		return err
+	}
+	delete(h.owners, ip.String())
+	return nil
 }
 
 // elements are all ports that lead somewhere.
-func (h hostPorts) elements(ctx context.Context) ([]*knftables.Element, error) {
+func (h *hostPorts) elements(ctx context.Context) ([]*knftables.Element, error) {
 	var all []*knftables.Element
 	for _, name := range []string{portsOfNode, portsOfAddress} {
 		list, err := h.nft.ListElements(ctx, "map", name)
@@ -100,7 +137,7 @@ func (h hostPorts) elements(ctx context.Context) ([]*knftables.Element, error) {
 }
 
 // lay makes the table where it is missing. Its rules are made anew: an earlier version's may have been others.
-func (h hostPorts) lay(tx *knftables.Transaction) {
+func (h *hostPorts) lay(tx *knftables.Transaction) {
 	tx.Add(&knftables.Table{Comment: ptr.To("host ports of pods, kept by ctlplane")})
 	tx.Add(&knftables.Map{Name: portsOfNode, Type: "inet_proto . inet_service : ipv4_addr . inet_service"})
 	tx.Add(&knftables.Map{Name: portsOfAddress, Type: "ipv4_addr . inet_proto . inet_service : ipv4_addr . inet_service"})
@@ -130,7 +167,7 @@ func (h hostPorts) lay(tx *knftables.Transaction) {
 	}
 }
 
-func (h hostPorts) run(ctx context.Context, tx *knftables.Transaction) error {
+func (h *hostPorts) run(ctx context.Context, tx *knftables.Transaction) error {
 	if err := h.nft.Run(ctx, tx); err != nil {
 		return fmt.Errorf("nftables table %s: %w", hostPortTable, err)
 	}

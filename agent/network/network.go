@@ -68,6 +68,7 @@ type Network struct {
 	mu       sync.Mutex    // orders changes of the kernel's state and guards podRange
 	podRange netip.Prefix
 	leases   *addresses
+	ports    *hostPorts // nil before the first use
 	// flowsStay says that it was told that flows can't be forgotten.
 	flowsStay bool
 }
@@ -198,15 +199,30 @@ func (n *Network) Setup(ctx context.Context, id, path string) (netip.Addr, error
 func (n *Network) Expose(ctx context.Context, id string, ports []HostPort) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	table, err := openHostPorts()
-	if err != nil {
-		return err
+	if n.ports == nil {
+		table, err := openHostPorts()
+		if err != nil {
+			return err
+		}
+		n.ports = table
 	}
 	held, err := n.leases.of(id)
 	if err != nil || len(held) == 0 {
 		return errors.Join(err, fmt.Errorf("pod %s is not connected", id))
 	}
-	return table.claim(ctx, held[0], ports)
+	if err := n.ports.claim(ctx, held[0], ports); err != nil {
+		return err
+	}
+	n.forgot(forgetPast(ports))
+	return nil
+}
+
+// forgot tells, once, that the kernel does not forget flows.
+func (n *Network) forgot(err error) {
+	if err != nil && !n.flowsStay {
+		n.flowsStay = true
+		n.log.Warn("the kernel does not forget the connections of pods that are gone; it is not told again", "error", err)
+	}
 }
 
 // Teardown disconnects a pod and frees its address. A pod that is not known is no error.
@@ -226,15 +242,15 @@ func (n *Network) release(ctx context.Context, id string) error {
 		return err
 	}
 	for _, ip := range held {
-		if table, err := openHostPorts(); err == nil { // without nftables there are none
-			if err := table.release(ctx, ip); err != nil {
+		if n.ports == nil {
+			n.ports, _ = openHostPorts() // without nftables there are none
+		}
+		if n.ports != nil {
+			if err := n.ports.release(ctx, ip); err != nil {
 				return err
 			}
 		}
-		if err := forgetFlows(ip); err != nil && !n.flowsStay {
-			n.flowsStay = true
-			n.log.Warn("the kernel does not forget the connections of pods that are gone; it is not told again", "error", err)
-		}
+		n.forgot(forgetFlows(ip))
 	}
 	return n.leases.release(id)
 }

@@ -67,9 +67,9 @@ func (s *staleFlows) MatchConntrackFlow(flow *netlink.ConntrackFlow) bool {
 	if to, ours := s.services[addrPort(flow.Forward.DstIP, flow.Forward.DstPort)]; ours {
 		return !to[answers]
 	}
-	// The port of a node is a service's only where somebody else than the node answers.
+	// A flow to that port of another machine may be among them: it begins anew with its next packet, and goes where it went.
 	to, ours := s.nodePorts[flow.Forward.DstPort]
-	return ours && !flow.Reverse.SrcIP.Equal(flow.Forward.DstIP) && !to[answers]
+	return ours && !to[answers]
 }
 
 func addrPort(ip []byte, port uint16) netip.AddrPort {
