@@ -98,6 +98,11 @@ func connect(id, path string, ip netip.Addr, podRange netip.Prefix) error {
 	if err != nil {
 		return err
 	}
+	// A pod that reaches itself, by its service or its host port, is sent back where it came from. Where the kernel lets bridged
+	// frames through its rules (bridge-nf-call-iptables), the bridge does that, and only for ports that allow it.
+	if err := netlink.LinkSetHairpin(host, true); err != nil {
+		return err
+	}
 	if err := netlink.LinkSetUp(host); err != nil {
 		return err
 	}
