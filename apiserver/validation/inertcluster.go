@@ -52,7 +52,7 @@ func treatServices() {
 		honoured: "ports selector clusterIP clusterIPs sessionAffinity sessionAffinityConfig externalTrafficPolicy publishNotReadyAddresses " +
 			"allocateLoadBalancerNodePorts externalIPs internalTrafficPolicy ipFamilies ipFamilyPolicy",
 		inert: map[string]inertField{
-			"type": {noBalancers, func(value, _ reflect.Value) bool { return value.String() != string(corev1.ServiceTypeLoadBalancer) }},
+			"type":                     {noBalancers, func(value, _ reflect.Value) bool { return value.String() != string(corev1.ServiceTypeLoadBalancer) }},
 			"externalName":             {"there is no cluster DNS yet that answers with it", nil},
 			"loadBalancerIP":           {noBalancers, nil},
 			"loadBalancerSourceRanges": {noBalancers, nil},
