@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -25,6 +26,9 @@ func work(args []string) int {
 		var code int
 		fmt.Sscan(args[1], &code)
 		return code
+	case "stubborn":
+		signal.Ignore(syscall.SIGTERM)
+		time.Sleep(time.Hour)
 	case "print":
 		fmt.Print(args[1])
 	case "cat":

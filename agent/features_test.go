@@ -133,6 +133,27 @@ func TestLogsGetNoNewline(t *testing.T) {
 	}
 }
 
+// A sidecar that does not end when its pod has ended is killed after the pod's grace, and told of once before.
+func TestStubbornSidecarIsKilled(t *testing.T) {
+	n := startNode(t)
+	pod := n.pod("stubborn", workContainer("print", "done"))
+	side := workContainer("stubborn")
+	side.Name, side.RestartPolicy = "side", ptr.To(corev1.ContainerRestartPolicyAlways)
+	pod.Spec.RestartPolicy, pod.Spec.InitContainers, pod.Spec.TerminationGracePeriodSeconds = corev1.RestartPolicyNever, []corev1.Container{side}, ptr.To[int64](2)
+	n.create(pod)
+	ended := n.wait("stubborn", "done", succeeded)
+	s := ended.Status.InitContainerStatuses[0].State.Terminated
+	if s == nil || s.ExitCode != 137 {
+		t.Fatalf("the pod has ended with a sidecar that is %+v", ended.Status.InitContainerStatuses[0].State)
+	}
+	if took := s.FinishedAt.Sub(ended.Status.ContainerStatuses[0].State.Terminated.FinishedAt.Time); took < time.Second {
+		t.Errorf("the sidecar had %v to end, want the pod's grace", took)
+	}
+	if told := strings.Count(n.log.String(), "stop a container"); told != 1 {
+		t.Errorf("the log tells %d times that the container is stopped", told)
+	}
+}
+
 func TestLogsOverTheServer(t *testing.T) {
 	n := startNode(t)
 	n.create(n.pod("web", demoContainer()))

@@ -14,6 +14,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -129,6 +130,7 @@ type testNode struct {
 	cluster *clienttest.Cluster
 	network *link
 	tls     *testTLS
+	log     *testLog
 	stop    func()
 	addr    string
 }
@@ -140,7 +142,7 @@ func startNode(t *testing.T) *testNode {
 	if err := os.Symlink(t.TempDir(), dir); err != nil {
 		t.Fatal(err)
 	}
-	n := &testNode{t: t, dir: dir, cluster: clienttest.New(), network: newLink(), tls: newTLS(t)}
+	n := &testNode{t: t, dir: dir, cluster: clienttest.New(), network: newLink(), tls: newTLS(t), log: &testLog{t: t}}
 	for _, name := range []string{"default", "kube-node-lease"} {
 		n.cluster.Add(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	}
@@ -162,7 +164,7 @@ func startNode(t *testing.T) *testNode {
 // start runs an agent on the node's directory; stop ends it and leaves the containers.
 func (n *testNode) start() {
 	n.t.Helper()
-	log := slog.New(slog.NewTextHandler(testWriter{n.t}, nil))
+	log := slog.New(slog.NewTextHandler(n.log, nil))
 	rt, err := embedded.New(embedded.Config{Dir: n.dir + "/runtime", Network: n.network, Logger: log})
 	if err != nil {
 		n.t.Fatal(err)
@@ -192,11 +194,26 @@ func (n *testNode) start() {
 	}
 }
 
-type testWriter struct{ t *testing.T }
+// testLog shows what an agent logs with the test's own output, and keeps it.
+type testLog struct {
+	t *testing.T
 
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(string(p[:len(p)-1]))
-	return len(p), nil
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *testLog) Write(p []byte) (int, error) {
+	l.t.Log(string(p[:len(p)-1]))
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+// String is all that was logged.
+func (l *testLog) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }
 
 // pod binds a pod to the node.
