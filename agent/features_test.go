@@ -299,7 +299,10 @@ func TestUnhappyPods(t *testing.T) {
 	n.wait("never", "not there", waitingFor("ErrImageNeverPull"))
 	n.wait("config", "not configured", waitingFor("CreateContainerConfigError"))
 	n.wait("root", "refused", waitingFor("CreateContainerConfigError"))
-	n.wait("missing", "not started", waitingFor("RunContainerError"))
+	stopped := n.wait("missing", "not started", waitingFor("CrashLoopBackOff"))
+	if last := stopped.Status.ContainerStatuses[0].LastTerminationState.Terminated; last == nil || last.Reason != "StartError" || last.ExitCode != 128 {
+		t.Errorf("the last run of a command that isn't there: %+v", last)
+	}
 	pod := n.wait("large", "rejected", func(pod *corev1.Pod) bool { return pod != nil && pod.Status.Phase == corev1.PodFailed })
 	if pod.Status.Reason != "OutOfcpu" || !strings.Contains(pod.Status.Message, "requested: 1000000, used: 0") {
 		t.Errorf("reason %q, message %q", pod.Status.Reason, pod.Status.Message)

@@ -113,18 +113,17 @@ func (w *worker) run() {
 		if done {
 			return
 		}
-		// The wait was found out some time during the look.
-		w.rest(ctx, again-w.m.clock.Since(begin))
+		w.rest(ctx, begin.Add(again)) // the wait was found out some time during the look
 	}
 }
 
 // rest waits until the pod is to be looked at again.
-func (w *worker) rest(ctx context.Context, wait time.Duration) {
-	if wait <= 0 {
-		return
-	}
-	timer := w.m.clock.NewTimer(wait)
+func (w *worker) rest(ctx context.Context, until time.Time) {
+	timer := w.m.clock.NewTimer(until.Sub(w.m.clock.Now()))
 	defer timer.Stop()
+	if !w.m.clock.Now().Before(until) {
+		return // also when the clock was moved on just before there was a timer
+	}
 	select {
 	case <-w.wake:
 	case <-timer.C():
