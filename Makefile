@@ -25,7 +25,7 @@ demo: build
 
 # Everything that gates a change. The race detector is always on. At the end stands what each package took.
 test: test-deps build lint
-	set -o pipefail; $(GO) test -race -timeout 20m ./... | hack/package-times
+	set -o pipefail; $(GO) test -race -timeout 30m ./... | hack/package-times
 
 # Kubernetes' own API server on the store in etcd's place. Its first build takes a quarter of an hour.
 test-kubernetes: test-deps build
@@ -62,7 +62,7 @@ install: build
 
 # What a fresh Debian machine with Go lacks; nothing happens where all of it is there.
 deps:
-	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go 1.26 from https://go.dev/dl, or name it with GO=" >&2; exit 1; }
+	@command -v $(GO) >/dev/null || { echo "Go is missing: install Go 1.26 or later, or name it with GO=" >&2; exit 1; }
 	@./hack/install-packages gcc:gcc /usr/lib/x86_64-linux-gnu/libc.a:libc6-dev nft:nftables ip:iproute2
 
 test-deps: deps
