@@ -48,7 +48,7 @@ func TestReadmeTour(t *testing.T) {
 	}
 	contains(t, account, "the cluster is ready", "leader", "deployment.apps/web created", "successfully rolled out",
 		"deployment.apps/web scaled", "greeting\nhello")
-	if strings.Contains(account, "0001-01-01") || strings.Contains(account, "Jan 0001") {
+	if unsetTime.MatchString(account) {
 		t.Error("a date of the year 1 is shown")
 	}
 	if found := leftovers(t, data); len(found) > 0 {
