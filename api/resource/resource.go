@@ -33,6 +33,12 @@ func (i *Info) GroupVersionKind() schema.GroupVersionKind {
 	return i.GroupVersion().WithKind(i.Kind)
 }
 
+// DeletesCollection tells whether many objects of the kind can be deleted by one request. Namespaces go one by one, as in
+// Kubernetes: with each goes what is in it.
+func (i *Info) DeletesCollection() bool {
+	return i.GroupResource() != corev1.Resource("namespaces")
+}
+
 // New makes an empty object of the kind.
 func (i *Info) New() runtime.Object {
 	return reflect.New(reflect.TypeOf(i.Example).Elem()).Interface().(runtime.Object)

@@ -55,7 +55,11 @@ func pathsOf(d *definitions, info *resource.Info) map[string]spec.PathItem {
 		collection = root(info.GroupVersion()) + "/namespaces/{namespace}/" + info.Resource
 		place = append(place, namespaceParameter)
 	}
-	paths[collection] = b.item(place, map[string]*spec.Operation{"get": b.list(""), "post": b.post(b.object()), "delete": b.deleteCollection()})
+	operations := map[string]*spec.Operation{"get": b.list(""), "post": b.post(b.object())}
+	if info.DeletesCollection() {
+		operations["delete"] = b.deleteCollection()
+	}
+	paths[collection] = b.item(place, operations)
 	place = append(place, nameParameter)
 	one := collection + "/{name}"
 	paths[one] = b.item(place, map[string]*spec.Operation{

@@ -193,12 +193,15 @@ func deletedStatus(k *kind, obj Object) *metav1.Status {
 	}
 }
 
-// DeleteCollection deletes the objects of a namespace, of all when it is empty, that listOpts selects.
-// It answers the list of them as they were.
+// DeleteCollection deletes the objects of a namespace, or of a kind that has no namespaces, that listOpts selects.
+// It answers the list of them as they were. There is no deleting across namespaces.
 func (r *Registry) DeleteCollection(ctx context.Context, gvr schema.GroupVersionResource, namespace string, opts metav1.DeleteOptions, listOpts metav1.ListOptions) (runtime.Object, error) {
 	q, err := r.beginSelection(ctx, "deletecollection", gvr, namespace, &listOpts)
 	if err != nil {
 		return nil, err
+	}
+	if q.kind.Namespaced && namespace == "" || !q.kind.DeletesCollection() {
+		return nil, apierrors.NewMethodNotSupported(gvr.GroupResource(), "deletecollection")
 	}
 	page, err := r.list(ctx, q, &listOpts)
 	if err != nil {

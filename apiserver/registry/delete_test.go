@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/utils/ptr"
@@ -159,6 +160,20 @@ func TestDeleteCollection(t *testing.T) {
 	f.fill(t, 3)
 	must(f.DeleteCollection(f.ctx, configMaps, "default", metav1.DeleteOptions{}, metav1.ListOptions{FieldSelector: "metadata.name!=a1"}))(t)
 	if list := f.list(t, metav1.ListOptions{}); names(list) != "a1 " {
+		t.Errorf("left: %s", names(list))
+	}
+}
+
+// A request to delete without a namespace deleted the objects of all.
+func TestNothingIsDeletedAcrossNamespaces(t *testing.T) {
+	f := newFixture(t, registry.Options{})
+	f.fill(t, 2)
+	for _, resource := range []schema.GroupVersionResource{configMaps, corev1.SchemeGroupVersion.WithResource("namespaces")} {
+		if _, err := f.DeleteCollection(f.ctx, resource, "", metav1.DeleteOptions{}, metav1.ListOptions{}); !apierrors.IsMethodNotSupported(err) {
+			t.Errorf("deleting all %s: %v", resource.Resource, err)
+		}
+	}
+	if list := f.list(t, metav1.ListOptions{}); names(list) != "a0 a1 " {
 		t.Errorf("left: %s", names(list))
 	}
 }

@@ -37,11 +37,17 @@ func (r *Registry) Update(ctx context.Context, gvr schema.GroupVersionResource, 
 		if !ok {
 			return nil, apierrors.NewBadRequest(fmt.Sprintf("the body is a %s, not an autoscaling/v1 Scale", typeName(obj)))
 		}
+		if scale.Name == "" {
+			return nil, q.nameRequired()
+		}
 		return r.rescale(ctx, q, dryRun, opts.FieldManager, func(*autoscalingv1.Scale) (*autoscalingv1.Scale, error) { return scale, nil })
 	}
 	fresh, err := q.kind.asObject(obj)
 	if err != nil {
 		return nil, err
+	}
+	if fresh.GetName() == "" {
+		return nil, q.nameRequired()
 	}
 	if err := q.checkIdentity(fresh); err != nil {
 		return nil, err
@@ -56,6 +62,12 @@ func (r *Registry) Update(ctx context.Context, gvr schema.GroupVersionResource, 
 func (q *request) versionRequired() error {
 	return apierrors.NewInvalid(q.kind.GroupVersionKind().GroupKind(), q.name(), field.ErrorList{
 		field.Invalid(field.NewPath("metadata", "resourceVersion"), "", "must be specified for an update")})
+}
+
+// nameRequired refuses an object without a name in a request that replaces one: a body that is empty, by mistake, would replace
+// all that there is.
+func (q *request) nameRequired() error {
+	return apierrors.NewBadRequest(fmt.Sprintf("the name of the object (%s based on URL) was undeterminable: name must be provided", q.name()))
 }
 
 // createInstead is the create that an update or apply of a missing object becomes. It is authorized as one.

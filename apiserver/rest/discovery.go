@@ -79,7 +79,14 @@ func aggregatedGroup(gv schema.GroupVersion, infos []*resource.Info, subresource
 	}
 }
 
-var resourceVerbs = []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+// resourceVerbs lists what can be done with a kind, wherever that is.
+func resourceVerbs(info *resource.Info) []string {
+	verbs := []string{"create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"}
+	if !info.DeletesCollection() {
+		verbs = slices.DeleteFunc(verbs, func(verb string) bool { return verb == "deletecollection" })
+	}
+	return verbs
+}
 
 func aggregatedResource(info *resource.Info, subresources []string) discoveryv2.APIResourceDiscovery {
 	scope := discoveryv2.ScopeCluster
@@ -87,7 +94,7 @@ func aggregatedResource(info *resource.Info, subresources []string) discoveryv2.
 		scope = discoveryv2.ScopeNamespace
 	}
 	r := discoveryv2.APIResourceDiscovery{
-		Resource: info.Resource, SingularResource: info.Singular, Scope: scope, Verbs: resourceVerbs,
+		Resource: info.Resource, SingularResource: info.Singular, Scope: scope, Verbs: resourceVerbs(info),
 		ResponseKind: kindOf(info.GroupVersionKind()), ShortNames: info.ShortNames, Categories: info.Categories,
 	}
 	sorted := slices.Clone(subresources)

@@ -4,7 +4,6 @@ package rest
 
 import (
 	"log/slog"
-	"math"
 	"net/http"
 	"strings"
 	"time"
@@ -85,8 +84,12 @@ func (o *Options) setDefaults() {
 	}
 }
 
-// arrivingBytes bounds what is held of bodies that have not come whole.
-const arrivingBytes = 256 << 20
+const (
+	// arrivingBytes bounds what is held of bodies that have not come whole.
+	arrivingBytes = 256 << 20
+	// leavingBytes bounds what is held of answers whose readers have not taken them.
+	leavingBytes = 1 << 30
+)
 
 // Handler serves the API. Every request goes through the same steps: it is authenticated, its body is read, it takes a place
 // among those in flight, and is handed to the registry, which authorizes and does it. Clients are waited for before and
@@ -117,7 +120,7 @@ func NewHandler(opts Options) (*Handler, error) {
 		bodies: &patience.Bodies{
 			Clients: patience.NewSlowClients(opts.MaxBodies, arrivingBytes), Patience: opts.Timeout, MaxBytes: registry.MaxBodyBytes,
 		},
-		readers: patience.NewSlowClients(opts.MaxReaders, math.MaxInt64),
+		readers: patience.NewSlowClients(opts.MaxReaders, leavingBytes),
 	}
 	if h.discovery, err = newDiscovery(resource.All(), h.subresources); err != nil {
 		return nil, err

@@ -60,6 +60,9 @@ func (o *observed) WriteHeader(code int) {
 // Write implements http.ResponseWriter.
 func (o *observed) Write(p []byte) (int, error) {
 	o.begin(http.StatusOK)
+	if o.wait != nil {
+		o.wait.Hold(len(p)) // until the answer's end: what was written before may still be on its way, too
+	}
 	return o.Writer.Write(p)
 }
 

@@ -79,7 +79,11 @@ func verbsOf(t target) []string {
 	switch t.subresource {
 	case "":
 		if t.name == "" {
-			return []string{"list", "watch", "create", "deletecollection"}
+			verbs := []string{"list", "watch", "create"}
+			if deletesCollection(t) {
+				verbs = append(verbs, "deletecollection")
+			}
+			return verbs
 		}
 		return []string{"get", "watch", "update", "patch", "delete"}
 	case "binding", "eviction":
@@ -90,6 +94,13 @@ func verbsOf(t target) []string {
 		return []string{"get"}
 	}
 	return []string{"get", "update", "patch"}
+}
+
+// deletesCollection tells whether all objects that a path names can be deleted at once. Those of a namespace can, never those
+// of all namespaces.
+func deletesCollection(t target) bool {
+	info, ok := resource.For(t.GroupVersionResource)
+	return ok && info.DeletesCollection() && (!info.Namespaced || t.namespace != "")
 }
 
 // methodsOf gives verbs as HTTP methods.

@@ -241,6 +241,29 @@ func TestTaintsFollowTheState(t *testing.T) {
 	}
 }
 
+// A taint that says no time, as kubectl's, put the end of a bounded stay off with every look.
+func TestStayEndsUnderATaintWithoutATime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		cluster := clienttest.New()
+		addNode(t, cluster, "a")
+		bounded := corev1.Toleration{Key: "foo", Operator: corev1.TolerationOpExists, Effect: corev1.TaintEffectNoExecute, TolerationSeconds: ptr.To[int64](15)}
+		addPod(t, cluster, "pod", "a", bounded)
+		start(t, cluster)
+		beat(t, cluster, 10*time.Second, "a")
+		looptest.Change(t, cluster, "", "a", func(n *corev1.Node) {
+			n.Spec.Taints = append(n.Spec.Taints, corev1.Taint{Key: "foo", Value: "x", Effect: corev1.TaintEffectNoExecute})
+		})
+		beat(t, cluster, 10*time.Second, "a")
+		if gone(t, cluster, "pod") || looptest.Get[*corev1.Pod](t, cluster, "default", "pod").DeletionTimestamp != nil {
+			t.Fatal("the pod was evicted before its time")
+		}
+		beat(t, cluster, 10*time.Second, "a")
+		if !gone(t, cluster, "pod") && looptest.Get[*corev1.Pod](t, cluster, "default", "pod").DeletionTimestamp == nil {
+			t.Error("the pod stays longer than it tolerates the taint")
+		}
+	})
+}
+
 // A node that never reported has no condition with a time of the year 1.
 func TestNodeThatNeverReportedHasTimes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

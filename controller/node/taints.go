@@ -27,29 +27,34 @@ var pressures = map[corev1.NodeConditionType]string{
 }
 
 // nextTaints is the taints that a node should have, and whether it has others. A taint that stays keeps the
-// time at which it was added: evictions count from there.
+// time at which it was added: evictions count from there. One that somebody added without saying when, as kubectl
+// does, gets the time at which it is first seen.
 func nextTaints(node *corev1.Node, now time.Time) ([]corev1.Taint, bool) {
 	wanted := stateTaints(node)
 	var next []corev1.Taint
 	changed := false
+	add := func(taint corev1.Taint) {
+		if taint.Effect == corev1.TaintEffectNoExecute && taint.TimeAdded == nil {
+			added := metav1.NewTime(now)
+			taint.TimeAdded = &added
+			changed = true
+		}
+		next = append(next, taint)
+	}
 	for _, taint := range node.Spec.Taints {
 		if !ours[taint.Key] {
-			next = append(next, taint)
+			add(taint)
 			continue
 		}
 		if i := indexOf(wanted, taint); i >= 0 {
-			next = append(next, taint)
+			add(taint)
 			wanted = append(wanted[:i], wanted[i+1:]...)
 			continue
 		}
 		changed = true
 	}
 	for _, taint := range wanted {
-		if taint.Effect == corev1.TaintEffectNoExecute {
-			added := metav1.NewTime(now)
-			taint.TimeAdded = &added
-		}
-		next = append(next, taint)
+		add(taint)
 		changed = true
 	}
 	return next, changed
