@@ -110,11 +110,8 @@ func New(cfg Config) (*Runtime, error) {
 		listeners: map[chan *runtimeapi.ContainerEventResponse]bool{}, awaitProcess: awaitByKernel,
 	}
 	r.closing, r.stop = context.WithCancel(context.Background())
-	if r.images, err = image.Open(filepath.Join(cfg.Dir, "images"), cfg.Logger); err != nil {
+	if r.images, err = OpenImages(cfg.Dir, cfg.Logger); err != nil {
 		return nil, fmt.Errorf("image store: %w", err)
-	}
-	if err := r.addDemo(); err != nil {
-		r.log.Warn("the demo image is not available", "error", err)
 	}
 	if err := errors.Join(r.loadSandboxes(), r.loadContainers()); err != nil {
 		r.stop()
@@ -124,8 +121,20 @@ func New(cfg Config) (*Runtime, error) {
 	return r, nil
 }
 
+// OpenImages opens the images of the runtime whose directory is dir, the built-in one among them.
+func OpenImages(dir string, log *slog.Logger) (*image.Store, error) {
+	images, err := image.Open(filepath.Join(dir, "images"), log)
+	if err != nil {
+		return nil, err
+	}
+	if err := addDemo(images); err != nil {
+		log.Warn("the demo image is not available", "error", err)
+	}
+	return images, nil
+}
+
 // addDemo makes the built-in image out of the program that runs.
-func (r *Runtime) addDemo() error {
+func addDemo(images *image.Store) error {
 	program, err := os.Executable()
 	if err != nil {
 		return err
@@ -134,7 +143,7 @@ func (r *Runtime) addDemo() error {
 	if err != nil {
 		return err
 	}
-	r.images.AddBuiltin(demo.Repository, img)
+	images.AddBuiltin(demo.Repository, img)
 	return nil
 }
 

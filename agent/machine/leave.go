@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,16 +25,8 @@ var ErrNoNode = errors.New("no node's data is here")
 //  2. It may be called again when it has failed.
 //  3. It removes nothing that is mounted: a mount that it can't take away is an error.
 func Leave(ctx context.Context, dataDir string, log *slog.Logger) error {
-	found := false
-	for _, dir := range []string{agentDir(dataDir), runtimeDir(dataDir), networkDir(dataDir)} {
-		if _, err := os.Stat(dir); err == nil {
-			found = true
-		} else if !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
-	if !found {
-		return ErrNoNode
+	if found, err := holdsNode(dataDir); err != nil || !found {
+		return cmp.Or(err, ErrNoNode)
 	}
 	release, err := agent.Lock(agentDir(dataDir))
 	if err != nil {
@@ -49,6 +42,19 @@ func Leave(ctx context.Context, dataDir string, log *slog.Logger) error {
 		}
 	}
 	return nil
+}
+
+// holdsNode tells whether a node has, or had, its data in a directory.
+func holdsNode(dataDir string) (bool, error) {
+	found := false
+	for _, dir := range []string{agentDir(dataDir), runtimeDir(dataDir), networkDir(dataDir)} {
+		if _, err := os.Stat(dir); err == nil {
+			found = true
+		} else if !errors.Is(err, fs.ErrNotExist) {
+			return false, err
+		}
+	}
+	return found, nil
 }
 
 // removeUnmounted removes a directory with all that is in it, if nothing is mounted there.

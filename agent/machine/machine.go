@@ -3,6 +3,7 @@
 package machine
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -130,7 +131,11 @@ func Destroy(ctx context.Context, dataDir string, log *slog.Logger) error {
 	)
 }
 
-// Images opens the images of a node, whether it runs or not: the store is shared through its files.
+// Images opens the images of a node, whether it runs or not: the store is shared through its files. It makes nothing, and
+// answers ErrNoNode, where no node's data is.
 func Images(dataDir string, log *slog.Logger) (*image.Store, error) {
-	return image.Open(filepath.Join(runtimeDir(dataDir), "images"), log)
+	if found, err := holdsNode(dataDir); err != nil || !found {
+		return nil, cmp.Or(err, ErrNoNode)
+	}
+	return embedded.OpenImages(runtimeDir(dataDir), log)
 }

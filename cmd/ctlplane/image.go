@@ -2,10 +2,12 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 
@@ -44,7 +46,7 @@ compressed with gzip or not. - reads it from standard input. The node may be run
 				defer file.Close()
 				archive = file
 			}
-			images, err := machine.Images(dataDir(cmd), slog.Default())
+			images, err := nodeImages(cmd)
 			if err != nil {
 				return err
 			}
@@ -64,7 +66,7 @@ func newImageList() *cobra.Command {
 		Short: "List the images that this machine's node has",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			images, err := machine.Images(dataDir(cmd), slog.Default())
+			images, err := nodeImages(cmd)
 			if err != nil {
 				return err
 			}
@@ -73,6 +75,17 @@ func newImageList() *cobra.Command {
 	}
 	command.Flags().StringVarP(&output, "output", "o", "", "json or yaml")
 	return command
+}
+
+// nodeImages opens the images of the node that a command means.
+func nodeImages(cmd *cobra.Command) (*image.Store, error) {
+	dir := dataDir(cmd)
+	images, err := machine.Images(dir, slog.Default())
+	if errors.Is(err, machine.ErrNoNode) {
+		return nil, fmt.Errorf("this machine is no node: %[1]s holds no node's data; make it one with `%[2]s join`, or name the node's directory with --data-dir; a node of `%[2]s dev` has its own, such as %[3]s",
+			dir, cmd.Root().Name(), filepath.Join(devDir(cmd), "n1"))
+	}
+	return images, err
 }
 
 func printImages(out io.Writer, images []image.Image, format string) error {
