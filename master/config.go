@@ -150,6 +150,16 @@ func (c *Config) validate() error {
 	if err := pki.CheckLeafLife(c.CertLifetime); err != nil {
 		return err
 	}
+	if c.Token != "" {
+		if _, err := pki.ParseToken(c.Token); err != nil {
+			return err
+		}
+	}
+	if store := c.member().LogStore; store != "" {
+		if err := raftstore.CheckLogStore(store); err != nil {
+			return err
+		}
+	}
 	for what, cidr := range map[string]netip.Prefix{"cluster": c.ClusterCIDR, "service": c.ServiceCIDR} {
 		if cidr.IsValid() && !cidr.Addr().Is4() {
 			return fmt.Errorf("the %s CIDR %s is not an IPv4 range", what, cidr)

@@ -43,6 +43,9 @@ type settlement struct {
 // errSettings says that this master was started with other settings than its cluster has.
 var errSettings = errors.New("this master's settings are not its cluster's")
 
+// errFlags says that no cluster can have what this master was told.
+var errFlags = errors.New("this master's flags can't be used")
+
 // settleQuietly is how long the store may be away, since a leader is elected, before it is told.
 const settleQuietly = 15 * time.Second
 
@@ -56,7 +59,7 @@ func (m *Master) settle(ctx context.Context) error {
 			close(m.settled.done)
 			return nil
 		}
-		if errors.Is(err, errSettings) {
+		if errors.Is(err, errSettings) || errors.Is(err, errFlags) {
 			return err
 		}
 		if now := time.Now(); now.After(told) && ctx.Err() == nil {
@@ -124,16 +127,18 @@ func (c *Config) goOn(kept raftstore.Settings) (raftstore.Settings, error) {
 	return next, checkSettings(next)
 }
 
+// checkSettings refuses what no cluster can have.
 func checkSettings(s raftstore.Settings) error {
 	switch {
 	case s.ClusterCIDR.Overlaps(s.ServiceCIDR):
-		return fmt.Errorf("%w: the cluster CIDR %s and the service CIDR %s overlap: pods and services need addresses of their own",
-			errSettings, s.ClusterCIDR, s.ServiceCIDR)
+		return fmt.Errorf("%w: the cluster CIDR %s and the service CIDR %s overlap: pods and services need addresses of their own: choose others with --cluster-cidr and --service-cidr",
+			errFlags, s.ClusterCIDR, s.ServiceCIDR)
 	case s.NodeRangeBits > maxNodeRangeBits:
-		return fmt.Errorf("%w: a /%d has no room for the 110 pods that a node runs: give each node a /%d or larger, and the cluster a range that holds it",
-			errSettings, s.NodeRangeBits, maxNodeRangeBits)
+		return fmt.Errorf("%w: a node's part of %s would be a /%d, which has no room for the 110 pods that a node runs: give each node a /%d or larger with --node-cidr-mask-size, and a --cluster-cidr that holds it",
+			errFlags, s.ClusterCIDR, s.NodeRangeBits, maxNodeRangeBits)
 	case s.NodeRangeBits < s.ClusterCIDR.Bits():
-		return fmt.Errorf("%w: a node's range of /%d does not fit into the cluster's, %s", errSettings, s.NodeRangeBits, s.ClusterCIDR)
+		return fmt.Errorf("%w: a node's range of /%d does not fit into the cluster's, %s: give a --node-cidr-mask-size from %d to %d, or a larger --cluster-cidr",
+			errFlags, s.NodeRangeBits, s.ClusterCIDR, s.ClusterCIDR.Bits(), maxNodeRangeBits)
 	}
 	return nil
 }

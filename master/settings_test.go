@@ -60,7 +60,11 @@ func TestSettingsAreTheClusters(t *testing.T) {
 				got, err = c.goOn(*test.kept)
 			}
 			if test.refused != "" {
-				if !errors.Is(err, errSettings) || !strings.Contains(err.Error(), test.refused) {
+				kind := errSettings
+				if test.kept == nil {
+					kind = errFlags // there is nothing yet that they could differ from
+				}
+				if !errors.Is(err, kind) || !strings.Contains(err.Error(), test.refused) {
 					t.Errorf("want a refusal that says %q, got %+v, %v", test.refused, got, err)
 				}
 				return
@@ -106,5 +110,20 @@ func TestClusterCIDRTravelsWithTheEnrolment(t *testing.T) {
 	defer cancel()
 	if err := Run(ctx, other); !errors.Is(err, errSettings) {
 		t.Errorf("a master with another range runs: %v", err)
+	}
+}
+
+// TestUnusableFlagsAreToldBeforePortsAreTaken starts masters whose ports could not be listened on.
+func TestUnusableFlagsAreToldBeforePortsAreTaken(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"the token has 5 characters":   func(c *Config) { c.Token = "short" },
+		`unknown log store "tape"`:     func(c *Config) { c.LogStore = "tape" },
+		"this master's flags can't be": func(c *Config) { c.NodeRangeBits = 30 },
+	} {
+		config := Config{DataDir: t.TempDir(), PeerAddr: "nowhere", ClientAddr: "nowhere", APIAddr: "nowhere"}
+		change(&config)
+		if err := Run(t.Context(), config); err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
 	}
 }

@@ -140,11 +140,19 @@ func (c *Config) validate() error {
 		return errors.New("raftstore: no peer listener")
 	case c.Source == nil || c.CA == nil:
 		return errors.New("raftstore: no certificates")
-	case c.LogStore != LogStoreWAL && c.LogStore != LogStoreBoltDB:
-		return fmt.Errorf("unknown log store %q: choose %q or %q", c.LogStore, LogStoreWAL, LogStoreBoltDB)
+	case CheckLogStore(c.LogStore) != nil:
+		return CheckLogStore(c.LogStore)
 	}
 	if err := c.AutoCompaction.validate(); err != nil {
 		return err
 	}
 	return pki.ValidateMemberName(c.Identity.Name)
+}
+
+// CheckLogStore tells whether there is a log store of a name.
+func CheckLogStore(name string) error {
+	if name != LogStoreWAL && name != LogStoreBoltDB {
+		return fmt.Errorf("unknown log store %q: choose %q or %q", name, LogStoreWAL, LogStoreBoltDB)
+	}
+	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"k8s.io/klog/v2"
 
 	"github.com/ctlplane/ctlplane/logging"
@@ -70,6 +71,9 @@ func (f *masterFlags) addCommon(command *cobra.Command) {
 }
 
 func (f *masterFlags) run(cmd *cobra.Command, _ []string) error {
+	if err := checkDurations(cmd); err != nil {
+		return err
+	}
 	if err := f.complete(cmd); err != nil {
 		return err
 	}
@@ -102,6 +106,19 @@ func (f *masterFlags) complete(cmd *cobra.Command) (err error) {
 	f.config.Logger, err = f.log.logger(cmd.ErrOrStderr())
 	out := cmd.OutOrStdout()
 	f.config.Ready = func(r master.Ready) { printReady(out, cmd.Root().Name(), r) }
+	return err
+}
+
+// checkDurations refuses a negative duration in any flag of a daemon: none of them means anything.
+func checkDurations(cmd *cobra.Command) (err error) {
+	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
+		if flag.Value.Type() != "duration" || err != nil {
+			return
+		}
+		if given, _ := cmd.Flags().GetDuration(flag.Name); given < 0 {
+			err = fmt.Errorf("--%s %s is negative: give a duration such as %s", flag.Name, given, flag.DefValue)
+		}
+	})
 	return err
 }
 

@@ -46,6 +46,9 @@ its data stay. "ctlplane leave" takes a node off its machine.`,
 		GroupID: groupCluster,
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkDurations(cmd); err != nil {
+				return err
+			}
 			if f.master {
 				return f.runMaster(cmd, args[0])
 			}
