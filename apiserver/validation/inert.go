@@ -24,7 +24,8 @@ const maxInertTold = 16
 type fields struct {
 	honoured, refused string // names, separated by spaces
 	inert             map[string]inertField
-	names             []string // of all fields, in the type's order; set by treat
+	keys              []inertKeys // of the labels and annotations of the type's objects
+	names             []string    // of all fields, in the type's order; set by treat
 }
 
 // inertField is a field that does less than it says.
@@ -96,6 +97,7 @@ func (w *inertWalk) value(value reflect.Value, path *field.Path) {
 }
 
 func (w *inertWalk) object(value reflect.Value, treatment fields, path *field.Path) {
+	w.metadata(value, treatment.keys, path)
 	for i, name := range treatment.names {
 		set := value.Field(i)
 		if set.IsZero() || set.Kind() == reflect.Slice && set.Len() == 0 {

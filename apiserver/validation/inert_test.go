@@ -11,6 +11,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apiresource "k8s.io/apimachinery/pkg/api/resource"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/ptr"
 
 	"github.com/ctlplane/ctlplane/api/resource"
@@ -125,6 +126,9 @@ func fill(value reflect.Value) {
 		}
 	case reflect.String:
 		value.SetString("LoadBalancer")
+		if kind, ok := value.Addr().Interface().(*corev1.SecretType); ok {
+			*kind = corev1.SecretTypeServiceAccountToken
+		}
 	case reflect.Bool:
 		value.SetBool(true)
 	case reflect.Int32, reflect.Int64:
@@ -163,6 +167,57 @@ func TestInertFieldsAreToldOnceAndWithTheirPath(t *testing.T) {
 	}
 }
 
+// Labels and annotations that ask for what is not done are told, in a template as well; those that ask for nothing are not.
+func TestInertLabelsAndAnnotationsAreTold(t *testing.T) {
+	namespace := &corev1.Namespace{}
+	namespace.Labels = map[string]string{
+		"pod-security.kubernetes.io/enforce": "restricted", "pod-security.kubernetes.io/audit": "baseline",
+		"pod-security.kubernetes.io/warn": "privileged", "pod-security.kubernetes.io/enforce-version": "latest", "team": "a",
+	}
+	d := &appsv1.Deployment{}
+	d.Annotations = map[string]string{"kubernetes.io/ingress-bandwidth": "1M"} // is the pods' only in their template
+	d.Spec.Template.Annotations = map[string]string{
+		"container.apparmor.security.beta.kubernetes.io/a": "runtime/default", "container.apparmor.security.beta.kubernetes.io/b": "unconfined",
+		"kubernetes.io/egress-bandwidth": "1M", "kubernetes.io/change-cause": "none",
+	}
+	pod := &corev1.Pod{}
+	pod.Annotations = map[string]string{
+		"seccomp.security.alpha.kubernetes.io/pod": "runtime/default", "container.seccomp.security.alpha.kubernetes.io/a": "localhost/x",
+		"kubernetes.io/ingress-bandwidth": "1M",
+	}
+	token := &corev1.Secret{Type: corev1.SecretTypeServiceAccountToken}
+	filled := token.DeepCopy()
+	filled.Data = map[string][]byte{"token": []byte("a")}
+	for _, test := range []struct {
+		obj  runtime.Object
+		want []string
+	}{
+		{namespace, []string{
+			"metadata.labels[pod-security.kubernetes.io/audit]: " + noPodSecurity,
+			"metadata.labels[pod-security.kubernetes.io/enforce]: " + noPodSecurity,
+		}},
+		{d, []string{
+			"spec.template.metadata.annotations[container.apparmor.security.beta.kubernetes.io/a]: " + notApplied,
+			"spec.template.metadata.annotations[kubernetes.io/egress-bandwidth]: " + noBandwidth,
+		}},
+		{pod, []string{
+			"metadata.annotations[container.seccomp.security.alpha.kubernetes.io/a]: " + notApplied,
+			"metadata.annotations[kubernetes.io/ingress-bandwidth]: " + noBandwidth,
+			"metadata.annotations[seccomp.security.alpha.kubernetes.io/pod]: " + notApplied,
+		}},
+		{token, []string{"type: no token is put in it yet: there is no controller for it"}},
+		{filled, nil},
+		{&corev1.Secret{Type: corev1.SecretTypeOpaque}, nil},
+	} {
+		if got := Inert(test.obj, nil); !slices.Equal(got, test.want) {
+			t.Errorf("%T: %q, want %q", test.obj, got, test.want)
+		}
+		if again := Inert(test.obj, test.obj); len(again) > 0 {
+			t.Errorf("%T: told again: %q", test.obj, again)
+		}
+	}
+}
+
 func TestInertLinesAreBounded(t *testing.T) {
 	pod := &corev1.Pod{}
 	source := reflect.ValueOf(&corev1.VolumeSource{}).Elem().Type()
@@ -182,6 +237,7 @@ func FuzzInert(f *testing.F) {
 	f.Add([]byte(`{"spec":{"hostUsers":false,"os":{"name":"windows"},"containers":[{"tty":true,"resources":{"limits":{"ephemeral-storage":"1"}}}]}}`))
 	f.Add([]byte(`{"spec":{"type":"NodePort","externalIPs":["192.0.2.1"],"loadBalancerClass":"a/b"}}`))
 	f.Add([]byte(`{"spec":{"template":{"spec":{"volumes":[{"emptyDir":{"sizeLimit":"1"}},{"csi":{}}],"securityContext":{"seccompProfile":{}}}}}}`))
+	f.Add([]byte(`{"metadata":{"labels":{"pod-security.kubernetes.io/warn":"x"},"annotations":{"seccomp.security.alpha.kubernetes.io/pod":""}}}`))
 	f.Add([]byte(`{"addressType":"IPv6","endpoints":[{"hints":{}}]}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, info := range resource.All() {

@@ -22,7 +22,7 @@ func init() {
 	treat[appsv1.ReplicaSet](fields{honoured: "metadata spec status"})
 	treat[appsv1.ReplicaSetSpec](fields{honoured: "replicas minReadySeconds selector template"})
 
-	treat[corev1.Namespace](fields{honoured: "metadata spec status"})
+	treat[corev1.Namespace](fields{honoured: "metadata spec status", keys: namespaceKeys})
 	treat[corev1.NamespaceSpec](fields{honoured: "finalizers"})
 	treat[corev1.Node](fields{honoured: "metadata spec status"})
 	treat[corev1.NodeSpec](fields{honoured: "podCIDR podCIDRs providerID unschedulable taints", inert: map[string]inertField{
@@ -30,7 +30,12 @@ func init() {
 	}})
 	treat[corev1.Taint](fields{honoured: "key value effect timeAdded"})
 	treat[corev1.ConfigMap](fields{honoured: "metadata immutable data binaryData"})
-	treat[corev1.Secret](fields{honoured: "metadata immutable data stringData type"})
+	treat[corev1.Secret](fields{honoured: "metadata immutable data stringData", inert: map[string]inertField{
+		"type": {"no token is put in it yet: there is no controller for it", func(value, in reflect.Value) bool {
+			secret := in.Interface().(corev1.Secret)
+			return secret.Type != corev1.SecretTypeServiceAccountToken || len(secret.Data[corev1.ServiceAccountTokenKey]) > 0
+		}},
+	}})
 	treat[corev1.ServiceAccount](fields{honoured: "metadata secrets imagePullSecrets", inert: map[string]inertField{
 		"automountServiceAccountToken": {noTokens, equals(false)},
 	}})

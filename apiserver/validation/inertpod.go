@@ -47,8 +47,8 @@ func init() {
 			"evictionResponders":           {alphaInKube, nil},
 		},
 	})
-	treat[corev1.Pod](fields{honoured: "metadata spec status"})
-	treat[corev1.PodTemplateSpec](fields{honoured: "metadata spec"})
+	treat[corev1.Pod](fields{honoured: "metadata spec status", keys: podKeys})
+	treat[corev1.PodTemplateSpec](fields{honoured: "metadata spec", keys: podKeys})
 	treatPlacement()
 	treatContainers()
 	treatSecurity()

@@ -19,6 +19,7 @@ var (
 	internalPolicies = []corev1.ServiceInternalTrafficPolicy{corev1.ServiceInternalTrafficPolicyCluster, corev1.ServiceInternalTrafficPolicyLocal}
 	families         = []corev1.IPFamily{corev1.IPv4Protocol, corev1.IPv6Protocol}
 	familyPolicies   = []corev1.IPFamilyPolicy{corev1.IPFamilyPolicyPreferDualStack, corev1.IPFamilyPolicyRequireDualStack, corev1.IPFamilyPolicySingleStack}
+	distributions    = []string{corev1.ServiceTrafficDistributionPreferClose, corev1.ServiceTrafficDistributionPreferSameNode, corev1.ServiceTrafficDistributionPreferSameZone}
 	externalPolicies = []corev1.ServiceExternalTrafficPolicy{corev1.ServiceExternalTrafficPolicyCluster, corev1.ServiceExternalTrafficPolicyLocal}
 )
 
@@ -193,6 +194,9 @@ func validateTrafficPolicies(spec *corev1.ServiceSpec, path *field.Path) field.E
 	var errs field.ErrorList
 	if policy := spec.InternalTrafficPolicy; policy != nil {
 		errs = append(errs, oneOf(*policy, internalPolicies, path.Child("internalTrafficPolicy"))...)
+	}
+	if spec.TrafficDistribution != nil {
+		errs = append(errs, oneOf(*spec.TrafficDistribution, distributions, path.Child("trafficDistribution"))...)
 	}
 	external := spec.Type == corev1.ServiceTypeNodePort || spec.Type == corev1.ServiceTypeLoadBalancer ||
 		spec.Type == corev1.ServiceTypeClusterIP && len(spec.ExternalIPs) > 0

@@ -66,6 +66,11 @@ func TestService(t *testing.T) {
 			s.InternalTrafficPolicy = ptr.To[corev1.ServiceInternalTrafficPolicy]("Near")
 		},
 			[]string{`spec.internalTrafficPolicy: Unsupported value: "Near": supported values: "Cluster", "Local"`}},
+		{"distribution", func(s *corev1.ServiceSpec) { s.TrafficDistribution = ptr.To("Near") },
+			[]string{`spec.trafficDistribution: Unsupported value: "Near": supported values: "PreferClose", "PreferSameNode", "PreferSameZone"`}},
+		{"distribution to the node", func(s *corev1.ServiceSpec) {
+			s.TrafficDistribution = ptr.To(corev1.ServiceTrafficDistributionPreferSameNode)
+		}, nil},
 		{"families", func(s *corev1.ServiceSpec) {
 			s.IPFamilies, s.IPFamilyPolicy = []corev1.IPFamily{"IPv5"}, ptr.To[corev1.IPFamilyPolicy]("Any")
 		}, []string{
