@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -28,8 +29,9 @@ var allCapabilities = append(slices.Clone(defaultCapabilities),
 	"CAP_SYS_PTRACE", "CAP_SYS_RAWIO", "CAP_SYS_RESOURCE", "CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_SYSLOG", "CAP_WAKE_ALARM",
 )
 
-// capabilities applies what a container adds and drops to the set that it starts from.
-func capabilities(security *runtimeapi.LinuxContainerSecurityContext) *specs.LinuxCapabilities {
+// capabilities applies what a container adds and drops to the set that it starts from. What it adds must exist: it would
+// run without what it asks for. To drop what does not exist is to have it dropped.
+func capabilities(security *runtimeapi.LinuxContainerSecurityContext) (*specs.LinuxCapabilities, error) {
 	set := slices.Clone(defaultCapabilities)
 	change := security.GetCapabilities()
 	if security.GetPrivileged() || slices.ContainsFunc(change.GetAddCapabilities(), isAll) {
@@ -38,15 +40,19 @@ func capabilities(security *runtimeapi.LinuxContainerSecurityContext) *specs.Lin
 	if slices.ContainsFunc(change.GetDropCapabilities(), isAll) {
 		set = nil
 	}
-	for _, name := range change.GetAddCapabilities() {
-		if name = capability(name); !isAll(name) && !slices.Contains(set, name) {
+	for _, given := range change.GetAddCapabilities() {
+		name := capability(given)
+		if !isAll(name) && !slices.Contains(allCapabilities, name) {
+			return nil, fmt.Errorf("unknown capability %q in securityContext.capabilities.add: give one of Linux, such as NET_ADMIN", given)
+		}
+		if !isAll(name) && !slices.Contains(set, name) {
 			set = append(set, name)
 		}
 	}
 	for _, name := range change.GetDropCapabilities() {
 		set = slices.DeleteFunc(set, func(have string) bool { return have == capability(name) })
 	}
-	return &specs.LinuxCapabilities{Bounding: set, Effective: set, Permitted: set}
+	return &specs.LinuxCapabilities{Bounding: set, Effective: set, Permitted: set}, nil
 }
 
 func isAll(name string) bool { return strings.EqualFold(strings.TrimPrefix(name, "CAP_"), "ALL") }

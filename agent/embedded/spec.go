@@ -38,6 +38,10 @@ func (r *Runtime) specification(c *container, s *sandbox, img image.Image) (*spe
 	if err != nil {
 		return nil, err
 	}
+	granted, err := capabilities(security)
+	if err != nil {
+		return nil, err
+	}
 	adj := int(c.config.GetLinux().GetResources().GetOomScoreAdj())
 	spec := &specs.Spec{
 		Version: specs.Version,
@@ -47,7 +51,7 @@ func (r *Runtime) specification(c *container, s *sandbox, img image.Image) (*spe
 			Args:            args,
 			Env:             environment(c.config, s, img),
 			Cwd:             workingDir(c.config, img),
-			Capabilities:    capabilities(security),
+			Capabilities:    granted,
 			Rlimits:         openFiles(),
 			NoNewPrivileges: security.GetNoNewPrivs(),
 			OOMScoreAdj:     &adj,
