@@ -42,7 +42,7 @@ func (r *Runtime) specification(c *container, s *sandbox, img image.Image) (*spe
 	if err != nil {
 		return nil, err
 	}
-	adj := int(c.config.GetLinux().GetResources().GetOomScoreAdj())
+	adj := oomScoreAdj(int(c.config.GetLinux().GetResources().GetOomScoreAdj()))
 	spec := &specs.Spec{
 		Version: specs.Version,
 		Root:    &specs.Root{Path: c.dir.RootFS(), Readonly: security.GetReadonlyRootfs()},

@@ -177,7 +177,7 @@ func (p *publisher) latest(ctx context.Context, pod *corev1.Pod, fresh bool) (*c
 	} else {
 		var err error
 		current, err = p.pods.Get(ctx, pod.Namespace, pod.Name)
-		if apierrors.IsNotFound(err) {
+		if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) && !p.bound(pod) {
 			return nil, nil
 		}
 		if err != nil {
@@ -188,6 +188,13 @@ func (p *publisher) latest(ctx context.Context, pod *corev1.Pod, fresh bool) (*c
 		return nil, nil
 	}
 	return current, nil
+}
+
+// bound tells whether the cluster shows the pod as this node's. One that it doesn't show and that the node may not read is
+// gone, and its name may be that of another node's pod by now.
+func (p *publisher) bound(pod *corev1.Pod) bool {
+	obj, ok, _ := p.cache.GetByKey(pod.Namespace + "/" + pod.Name)
+	return ok && obj.(*corev1.Pod).UID == pod.UID
 }
 
 // merge puts the node's status into the pod and keeps the conditions that others set, and a phase that is final.

@@ -36,7 +36,7 @@ func (c *Controller) reconcileRange(ctx context.Context, key loop.Key) (time.Dur
 	if node.Spec.PodCIDR != "" || node.DeletionTimestamp != nil {
 		return 0, nil
 	}
-	prefix, err := c.assigned.free()
+	prefix, err := c.assigned.free(node.Name)
 	if err != nil {
 		c.ranges.Eventf(node, corev1.EventTypeWarning, "CIDRNotAvailable", "%v", err)
 		return 0, fmt.Errorf("giving node %s a pod range: %w", node.Name, err)
@@ -48,6 +48,7 @@ func (c *Controller) reconcileRange(ctx context.Context, key loop.Key) (time.Dur
 	case err == nil:
 		c.assigned.note(node.Name, prefix)
 	case apierrors.IsInvalid(err):
+		c.assigned.forget(node.Name)
 		c.assigned.rest(after(prefix)) // another node has it, which isn't known here yet: on with the next
 	}
 	return 0, ignoreGone(err)

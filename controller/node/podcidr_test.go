@@ -42,7 +42,7 @@ func TestFreeRanges(t *testing.T) {
 				r.note(name, netip.Prefix{})
 				continue
 			}
-			prefix, err := r.free()
+			prefix, err := r.free("new")
 			full := true
 			for block, n := netip.PrefixFrom(cluster.Addr(), bits), 0; n < 8; block, n = after(block), n+1 {
 				full = full && overlaps(block)
@@ -67,7 +67,7 @@ func TestFreeRanges(t *testing.T) {
 }
 
 func TestRangeThatDoesNotFit(t *testing.T) {
-	if _, err := newRanges(netip.MustParsePrefix("10.0.0.0/26"), 24).free(); err == nil {
+	if _, err := newRanges(netip.MustParsePrefix("10.0.0.0/26"), 24).free("n"); err == nil {
 		t.Error("a /24 was cut from a /26")
 	}
 }
@@ -75,7 +75,7 @@ func TestRangeThatDoesNotFit(t *testing.T) {
 func TestFreedRangeRests(t *testing.T) {
 	r := newRanges(netip.MustParsePrefix("10.0.0.0/22"), 24)
 	give := func(node string) string {
-		prefix, err := r.free()
+		prefix, err := r.free("new")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -95,11 +95,42 @@ func TestFreedRangeRests(t *testing.T) {
 }
 
 // TestFiveThousandNodesFitInASlash12 gives as many nodes their ranges, each with room for the 110 pods that a node runs.
+// TestNodeThatIsRegisteredAgainGetsItsRangeBack: its pods run on, and have their addresses from it.
+func TestNodeThatIsRegisteredAgainGetsItsRangeBack(t *testing.T) {
+	r := newRanges(netip.MustParsePrefix("10.0.0.0/16"), 24)
+	give := func(node string) netip.Prefix {
+		t.Helper()
+		prefix, err := r.free(node)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.note(node, prefix)
+		return prefix
+	}
+	first := give("a")
+	give("b")
+	r.note("a", netip.Prefix{})
+	if got := give("c"); got == first {
+		t.Errorf("a range that was given back did not rest: c has %s", got)
+	}
+	if got := give("a"); got != first {
+		t.Errorf("a is registered again and has %s, it had %s", got, first)
+	}
+	r.note("a", netip.Prefix{})
+	r.note("d", first) // which came with it
+	if got := give("a"); got == first {
+		t.Errorf("a has %s, which is d's", got)
+	}
+	if len(r.last) > 0 || len(r.lastOf) > 0 {
+		t.Errorf("remembered for nobody: %v %v", r.last, r.lastOf)
+	}
+}
+
 func TestFiveThousandNodesFitInASlash12(t *testing.T) {
 	r := newRanges(netip.MustParsePrefix("10.48.0.0/12"), 25)
 	seen := map[netip.Prefix]bool{}
 	for i := range 5000 {
-		prefix, err := r.free()
+		prefix, err := r.free("new")
 		if err != nil {
 			t.Fatalf("after %d nodes: %v", i, err)
 		}

@@ -16,6 +16,10 @@ type ranges struct {
 	bits    int
 	nodes   map[string]netip.Prefix
 	users   map[netip.Prefix]int
+	// last is which range a node had that has gone, until another node gets it, and whose it was the other way round: a node that
+	// is registered again gets it back, for its pods run on with their addresses.
+	last   map[string]netip.Prefix
+	lastOf map[netip.Prefix]string
 	// next is where the search for a free block begins: after the last one that was given out, so that one which was given
 	// back rests before it is used again. Other nodes may still have routes to it.
 	next netip.Prefix
@@ -25,6 +29,7 @@ func newRanges(cluster netip.Prefix, bits int) *ranges {
 	cluster = cluster.Masked()
 	return &ranges{
 		cluster: cluster, bits: bits, nodes: map[string]netip.Prefix{}, users: map[netip.Prefix]int{},
+		last: map[string]netip.Prefix{}, lastOf: map[netip.Prefix]string{},
 		next: netip.PrefixFrom(cluster.Addr(), bits),
 	}
 }
@@ -38,15 +43,25 @@ func (r *ranges) note(node string, prefix netip.Prefix) {
 	if had {
 		r.count(before, -1)
 		delete(r.nodes, node)
+		r.forget(r.lastOf[before])
+		r.last[node], r.lastOf[before] = before, node
 	}
 	if !prefix.IsValid() {
 		return
 	}
 	r.nodes[node] = prefix
 	r.count(prefix, 1)
+	r.forget(node)
+	r.forget(r.lastOf[prefix])
 	if follows := after(netip.PrefixFrom(prefix.Addr(), r.bits).Masked()); r.cluster.Contains(prefix.Addr()) && r.next.Addr().Less(follows.Addr()) {
 		r.rest(follows)
 	}
+}
+
+// forget drops what range a node had that has gone.
+func (r *ranges) forget(node string) {
+	delete(r.lastOf, r.last[node])
+	delete(r.last, node)
 }
 
 // count adds to the users of all blocks that a range touches.
@@ -68,8 +83,11 @@ func (r *ranges) count(prefix netip.Prefix, n int) {
 	}
 }
 
-// free is a block that nobody has.
-func (r *ranges) free() (netip.Prefix, error) {
+// free is a block that nobody has: the one that the node had before, if it is that.
+func (r *ranges) free(node string) (netip.Prefix, error) {
+	if block, ok := r.last[node]; ok && block.Bits() == r.bits && r.users[block] == 0 {
+		return block, nil
+	}
 	if r.bits < r.cluster.Bits() || r.bits > r.cluster.Addr().BitLen() {
 		return netip.Prefix{}, fmt.Errorf("a node's range of /%d doesn't fit into the cluster's pod range %s", r.bits, r.cluster)
 	}
