@@ -14,6 +14,7 @@ import (
 	"time"
 
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
+	testclock "k8s.io/utils/clock/testing"
 	utilexec "k8s.io/utils/exec"
 
 	"github.com/ctlplane/ctlplane/agent/demo"
@@ -348,6 +349,40 @@ func TestLostShimTakesItsContainerAlong(t *testing.T) {
 		t.Errorf("status %v", status)
 	}
 	eventually(t, func() bool { return syscall.Kill(process, 0) == syscall.ESRCH })
+}
+
+// A shim that is stopped kept its container from being removed for ever, and with it the pod and the node.
+func TestContainerOfAStoppedShimEnds(t *testing.T) {
+	dir := t.TempDir()
+	clock := testclock.NewFakeClock(time.Now())
+	r, err := embedded.New(embedded.Config{Dir: dir, Network: loopback{}, Clock: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Destroy(context.WithoutCancel(t.Context())); err != nil {
+			t.Error(err)
+		}
+	})
+	_, id, _ := run(t, r, containerConfig("say", "sleep"))
+	stat := strings.Fields(read(t, fmt.Sprintf("/proc/%s/stat", pid(t, r, id))))
+	shim, err := strconv.Atoi(stat[3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(shim, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	stopped := make(chan error, 1)
+	go func() { stopped <- r.StopContainer(context.WithoutCancel(t.Context()), id, 0) }()
+	eventually(t, clock.HasWaiters)
+	clock.Step(time.Minute)
+	if err := <-stopped; err != nil {
+		t.Fatal(err)
+	}
+	if status := waitExit(t, r, id); status.ExitCode != 137 {
+		t.Errorf("status %v", status)
+	}
 }
 
 func TestExecIsKilledAfterItsTime(t *testing.T) {

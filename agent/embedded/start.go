@@ -98,6 +98,9 @@ func launch(dir shim.Dir) error {
 	return cmd.Process.Release()
 }
 
+// shimPatience is how long a shim may take, once its container was killed, to empty the container's output into the log.
+const shimPatience = 30 * time.Second
+
 // StopContainer asks a container to end, kills it when it has not after timeout seconds, and returns when
 // its end is on record. Stopping one that does not run is no error.
 func (r *Runtime) StopContainer(ctx context.Context, id string, timeout int64) error {
@@ -107,7 +110,7 @@ func (r *Runtime) StopContainer(ctx context.Context, id string, timeout int64) e
 	}
 	r.mu.Lock()
 	running := c.state() == runtimeapi.ContainerState_CONTAINER_RUNNING
-	process := c.started.Container
+	process, keeper := c.started.Container, c.started.Shim
 	r.mu.Unlock()
 	if !running {
 		return nil
@@ -129,11 +132,26 @@ func (r *Runtime) StopContainer(ctx context.Context, id string, timeout int64) e
 	if err := process.Signal(unix.SIGKILL); err != nil {
 		return err
 	}
-	select {
-	case <-c.exited:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	return r.awaitRecord(ctx, c, keeper)
+}
+
+// awaitRecord waits until the end of a container that was killed is on record. A shim that doesn't write it down, for it is stopped
+// or hangs, is killed as well; the runtime then does it.
+func (r *Runtime) awaitRecord(ctx context.Context, c *container, keeper shim.Process) error {
+	timer := r.cfg.Clock.NewTimer(shimPatience)
+	defer timer.Stop()
+	for {
+		select {
+		case <-c.exited:
+			return nil
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-timer.C():
+			r.log.Warn("a container's shim does not record the container's end, and is killed", "container", c.id)
+			if err := keeper.Signal(unix.SIGKILL); err != nil {
+				return err
+			}
+		}
 	}
 }
 
