@@ -183,7 +183,9 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 		down := m.raft.Shutdown()
 		m.transport.closePipelines()
 		m.stream.closeConns() // what Raft is waiting for at members that don't answer
-		return down.Error()
+		err := down.Error()
+		m.transport.heartbeats.close() // before the stores are
+		return err
 	})
 	if m.removed() {
 		return ErrRemoved

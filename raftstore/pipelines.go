@@ -21,6 +21,7 @@ type transport struct {
 	log         *writeBehind
 	instruments *instruments
 	closed      atomic.Bool
+	heartbeats  heartbeats
 
 	mu   sync.Mutex
 	open map[*pipeline]struct{}
