@@ -65,9 +65,11 @@ func (w *worker) endContainers(pod *corev1.Pod, state *runtimeState, why string)
 	for _, run := range running {
 		names[run.GetLabels()[labelContainerName]] = true
 	}
+	grace := graceOf(pod)
+	until := w.m.clock.Now().Add(seconds(grace)) // one period for all
 	for _, run := range running {
 		name := run.GetLabels()[labelContainerName]
-		w.kill(run, killOrder{grace: graceOf(pod), why: why, message: "Stopping container " + name, turn: !needed(pod, name, names)})
+		w.kill(run, killOrder{grace: grace, until: until, why: why, message: "Stopping container " + name, turn: !needed(pod, name, names)})
 	}
 	return len(running) == 0
 }

@@ -65,7 +65,8 @@ func (k *kill) left(now time.Time) int64 {
 
 // killOrder says how a container is to be killed.
 type killOrder struct {
-	grace int64 // seconds
+	grace int64     // seconds
+	until time.Time // when the grace period is over; zero: it begins now
 	// why is for the log; message is what users are told.
 	why, message string
 	// turn says that no container that may need this one runs.
@@ -128,7 +129,10 @@ func (w *worker) forgetKills(over map[string]*kill) {
 // claimKill makes the kill that the order asks for, and gives the one that it replaces. There is none to make
 // when the one under way leaves no more time; that one learns that its turn has come.
 func (w *worker) claimKill(id string, order killOrder) (k, old *kill) {
-	k = &kill{grace: order.grace, until: w.m.clock.Now().Add(seconds(order.grace)), turn: make(chan struct{})}
+	if order.until.IsZero() {
+		order.until = w.m.clock.Now().Add(seconds(order.grace))
+	}
+	k = &kill{grace: order.grace, until: order.until, turn: make(chan struct{})}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if old = w.killing[id]; old != nil {
