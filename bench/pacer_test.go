@@ -25,7 +25,7 @@ func (c leapingClock) NewTimer(d time.Duration) clock.Timer {
 func simulate(o Options, take func(n int) (time.Duration, error)) *Run {
 	c := leapingClock{testclock.NewFakeClock(time.Unix(1000, 0))}
 	o.Clock = c
-	r := &Run{Options: o, main: newSeries("operations"), errors: map[string]int64{}}
+	r := &Run{Options: o, main: newSeries("operations"), errors: map[string]int64{}, begun: make(chan struct{})}
 	r.begin()
 	n := 0
 	r.loop(context.Background(), 0, func(context.Context, time.Time) (*Series, error) {

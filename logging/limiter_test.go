@@ -11,19 +11,44 @@ import (
 	"time"
 )
 
-func newLogger(out *bytes.Buffer) (*slog.Logger, *Limiter) {
+// output is what was logged. Lines that were held back come from timers' goroutines.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(p)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+func newLogger(out *output) (*slog.Logger, *Limiter) {
 	limiter := NewLimiter(slog.NewTextHandler(out, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	return slog.New(limiter), limiter
 }
 
-func lines(out *bytes.Buffer) []string {
+// known is how many kinds of lines are told apart.
+func known(l *Limiter) int {
+	l.shared.mu.Lock()
+	defer l.shared.mu.Unlock()
+	return len(l.shared.of)
+}
+
+func lines(out *output) []string {
 	return strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
 }
 
 // TestALineDoesNotFillTheLog: a loop that spins once wrote 5,000 lines a second.
 func TestALineDoesNotFillTheLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		log, _ := newLogger(&out)
 		for i := range 60 * 5000 {
 			log.Warn("a container can't be stopped", "try", i)
@@ -45,7 +70,7 @@ func TestALineDoesNotFillTheLog(t *testing.T) {
 // TestEveryLineIsCounted: what was written and what was left out is all there was.
 func TestEveryLineIsCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		log, _ := newLogger(&out)
 		const all = 858
 		for range all {
@@ -65,7 +90,7 @@ func TestEveryLineIsCounted(t *testing.T) {
 
 func TestKindsDoNotShareALimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		log, _ := newLogger(&out)
 		for range burst {
 			log.Warn("one")
@@ -81,7 +106,7 @@ func TestKindsDoNotShareALimit(t *testing.T) {
 
 func TestAnAllowanceComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		log, _ := newLogger(&out)
 		write := func(n int) {
 			for range n {
@@ -101,7 +126,7 @@ func TestAnAllowanceComesBack(t *testing.T) {
 }
 
 func TestDebugIsNotLimited(t *testing.T) {
-	var out bytes.Buffer
+	var out output
 	log, _ := newLogger(&out)
 	for range 10 * burst {
 		log.Debug("a request")
@@ -114,7 +139,7 @@ func TestDebugIsNotLimited(t *testing.T) {
 // TestMessagesOfUnboundedVariety: a message that is made anew each time is no way round the limit.
 func TestMessagesOfUnboundedVariety(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		log, limiter := newLogger(&out)
 		for i := range 10 * maxKinds {
 			log.Warn(fmt.Sprintf("request %d has failed", i))
@@ -122,13 +147,13 @@ func TestMessagesOfUnboundedVariety(t *testing.T) {
 		if got := len(lines(&out)); got > maxKinds+burst {
 			t.Errorf("%d lines were written at once, want %d at most", got, maxKinds+burst)
 		}
-		if got := len(limiter.shared.of); got > maxKinds+1 {
+		if got := known(limiter); got > maxKinds+1 {
 			t.Errorf("%d kinds are known, want %d at most", got, maxKinds+1)
 		}
 		time.Sleep(2 * burst * refill)
 		synctest.Wait()
 		log.Warn("another one")
-		if got := len(limiter.shared.of); got > 1 {
+		if got := known(limiter); got > 1 {
 			t.Errorf("%d kinds are known after all have been idle for long, want 1", got)
 		}
 	})
@@ -136,7 +161,7 @@ func TestMessagesOfUnboundedVariety(t *testing.T) {
 
 func TestLinesFromManySides(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var out bytes.Buffer
+		var out output
 		log, _ := newLogger(&out)
 		var sides sync.WaitGroup
 		for range 8 {
