@@ -25,7 +25,7 @@ func TestNoHeartbeatIsHandledAfterTheEnd(t *testing.T) {
 	})
 	beat := func() error {
 		header := raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, Addr: []byte("leader")}
-		return leader.AppendEntries("m", member.LocalAddr(), &raft.AppendEntriesRequest{RPCHeader: header, Term: 2, Leader: []byte("leader")}, &raft.AppendEntriesResponse{})
+		return leader.AppendEntries("m", member.LocalAddr(), &raft.AppendEntriesRequest{RPCHeader: header, Term: 2}, &raft.AppendEntriesResponse{})
 	}
 	if err := beat(); err != nil || handled != 1 {
 		t.Fatalf("a heartbeat: %v, and %d were handled", err, handled)
