@@ -54,12 +54,17 @@ func (w *worker) start(ctx context.Context, pod *corev1.Pod, c *corev1.Container
 	return err
 }
 
-// failed takes note of a container that can't start, and holds its next start up.
+// failed takes note of a container that can't start, and holds its next start up: longer each time after a failed pull, which a
+// registry has to answer.
 func (w *worker) failed(pod *corev1.Pod, c *corev1.Container, reason string, err error) {
 	w.waiting[c.Name] = waiting{reason, err.Error()}
 	w.event(pod, c, corev1.EventTypeWarning, "Failed", "Error: "+err.Error())
 	w.log.Warn("a container can't start", "container", c.Name, "reason", reason, "error", err)
-	w.backoffOf(w.starts, c.Name).failed("", w.m.clock.Now(), 0, false)
+	delays := w.backoffOf(w.starts, c.Name)
+	if reason != reasonErrPull {
+		delays.failures = 0 // it costs the node alone: what was missing may be there soon
+	}
+	delays.failed("", w.m.clock.Now(), 0, false)
 }
 
 // ranToItsEnd says whether the runtime has a container as one that has ended, though its start failed.

@@ -1,9 +1,14 @@
 package pods
 
 import (
+	"errors"
+	"log/slog"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/client-go/tools/record"
+	clocktesting "k8s.io/utils/clock/testing"
 )
 
 // A command that isn't there is a run that ended with a start error, in the pod's phase as in its restarts.
@@ -26,4 +31,23 @@ func TestMissingCommandEndsItsRun(t *testing.T) {
 		return reason == "CrashLoopBackOff" && pod.Status.ContainerStatuses[0].RestartCount == 1 &&
 			startError(pod.Status.ContainerStatuses[0].LastTerminationState.Terminated, message)
 	})
+}
+
+// TestOnlyPullsBackOffMoreAndMore: a container whose image was loaded, or whose ConfigMap was created, after some failed starts
+// waited for up to five minutes.
+func TestOnlyPullsBackOffMoreAndMore(t *testing.T) {
+	for reason, want := range map[string]time.Duration{
+		"ErrImagePull": 80 * time.Second, "ErrImageNeverPull": 10 * time.Second, "CreateContainerConfigError": 10 * time.Second,
+	} {
+		clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+		pod := newPod("p", corev1.RestartPolicyAlways, "main")
+		m := &Manager{clock: clock, log: slog.New(slog.DiscardHandler), cfg: Config{Events: record.NewFakeRecorder(10)}}
+		w := newWorker(t.Context(), m, pod, false)
+		for range 4 {
+			w.failed(pod, &pod.Spec.Containers[0], reason, errors.New("missing"))
+		}
+		if got := w.starts["main"].remaining(clock.Now()); got != want {
+			t.Errorf("%s: the next start waits for %s, want %s", reason, got, want)
+		}
+	}
 }

@@ -48,6 +48,10 @@ func TestCallsAreCounted(t *testing.T) {
 	watching, cancel := context.WithCancel(t.Context())
 	<-c.Watch(watching, "k", clientv3.WithRev(1))
 	cancel()
+	// A message is counted once it is sent, when the client may have it already.
+	until(t, "the event is counted", func() bool {
+		return count(t, metrics.calls["/etcdserverpb.Watch/Watch"].sent) >= 2
+	})
 	for name, want := range map[string]struct{ received, sent float64 }{
 		"KV/Put": {1, 1}, "KV/Range": {1, 0},
 		"Watch/Watch": {1, 2}, // it is asked for; it is there, and has an event
