@@ -91,6 +91,8 @@ type Config struct {
 
 	// wrapLog stands between Raft and its log on disk, so that tests can make the disk slow or full.
 	wrapLog func(raft.LogStore) raft.LogStore
+	// wrapNetwork stands between Raft and the others, so that tests can hold back what comes from them.
+	wrapNetwork func(network) network
 	// lock is held on the data directory already, by Bootstrap; Open takes it over.
 	lock *os.File
 }

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -21,17 +22,19 @@ type Member struct {
 	config Config
 	logger *slog.Logger
 
-	stores    *logStores
-	snapshots *snapshotStore
-	machine   *stateMachine
-	listener  *peerListener
-	stream    *raftStream
-	transport *transport
-	raft      *raft.Raft
-	observer  *raft.Observer
-	observed  chan raft.Observation
-	peers     *peerConns
-	server    *grpc.Server
+	stores     *logStores
+	snapshots  *snapshotStore
+	machine    *stateMachine
+	listener   *peerListener
+	stream     *raftStream
+	transport  *transport
+	heartbeats *heartbeats
+	proof      *proof
+	raft       *raft.Raft
+	observer   *raft.Observer
+	observed   chan raft.Observation
+	peers      *peerConns
+	server     *grpc.Server
 
 	proposer       *proposer
 	leaderRounds   *readRounds // shared by readers here and at followers, when this member leads
@@ -152,6 +155,11 @@ func (m *Member) addressOf(id raft.ServerID) (raft.ServerAddress, bool) {
 	return server.Address, ok
 }
 
+// voterServers are the members that vote.
+func (m *Member) voterServers() []raft.Server {
+	return slices.DeleteFunc(slices.Clone(m.servers()), func(server raft.Server) bool { return server.Suffrage != raft.Voter })
+}
+
 func (m *Member) voters() (n int) {
 	for _, server := range m.servers() {
 		if server.Suffrage == raft.Voter {
@@ -159,15 +167,6 @@ func (m *Member) voters() (n int) {
 		}
 	}
 	return n
-}
-
-func (m *Member) hasLearners() bool {
-	for _, server := range m.servers() {
-		if server.Suffrage != raft.Voter {
-			return true
-		}
-	}
-	return false
 }
 
 // nameOf is a member's name, for people.

@@ -113,7 +113,10 @@ func (m *Member) openLog() error {
 	m.stores = stores
 	m.onUnwind(stores.Close)
 	stores.log.LogStore = patientLog{stores.log.LogStore, m.disk}
-	stores.stable = patientStable{stores.stable, m.disk}
+	if m.heartbeats, err = newHeartbeats(stores.stable); err != nil {
+		return err
+	}
+	stores.stable = terms{patientStable{stores.stable, m.disk}, m.heartbeats}
 	if m.config.wrapLog != nil {
 		stores.log.LogStore = m.config.wrapLog(stores.log.LogStore)
 	}
@@ -129,14 +132,19 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	m.onUnwind(func() error { m.listener.Close(); return nil })
 	m.stream = newRaftStream(m.listener.raft, m.config.Identity.PeerAddress, m.config.PeerSecurity.Client(pki.ProtocolRaft))
 	m.stream.bytesOf = m.bytesOf
-	m.transport = newTransport(raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	var network network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  m.stream,
 		MaxPool: 4,
 		Timeout: 10 * time.Second,
 		Logger:  logger,
 
 		MsgpackUseNewTimeFormat: true,
-	}), m.stores.log)
+	})
+	if m.config.wrapNetwork != nil {
+		network = m.config.wrapNetwork(network)
+	}
+	m.proof = newProof(m.life, serverID(m.config.Identity.MemberID), m.voterServers, m.beat)
+	m.transport = newTransport(network, m.stores.log, m.proof, m.heartbeats)
 	m.transport.instruments = m.instruments
 	m.onUnwind(m.transport.Close)
 	m.peers = newPeerConns(m.config.PeerSecurity, m.addressOf)
@@ -164,7 +172,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	m.proposer.route, m.proposer.changed = m.route, &m.changed
 	m.proposer.apply = func(entry []byte) raft.ApplyFuture { return m.raft.Apply(entry, 0) }
 	m.proposer.dial = m.peers.forward
-	m.leaderRounds, m.followerRounds = newReadRounds(m.life, m.leaderReadIndex), newReadRounds(m.life, m.askLeader)
+	m.leaderRounds, m.followerRounds = newReadRounds(m.life, m.provenIndex), newReadRounds(m.life, m.askLeader)
 	m.leaderRounds.observe, m.followerRounds.observe = m.instruments.readRound, m.instruments.readRound
 
 	newest, err := m.snapshots.newest()
@@ -178,13 +186,16 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("start Raft: %w", err)
 	}
+	m.transport.relaying.Go(m.transport.relay)
 	m.stores.log.serve(m.logRole())
 	m.onUnwind(func() error {
 		down := m.raft.Shutdown()
 		m.transport.closePipelines()
 		m.stream.closeConns() // what Raft is waiting for at members that don't answer
 		err := down.Error()
-		m.transport.heartbeats.close() // before the stores are
+		m.heartbeats.close() // before the stores are
+		m.transport.relaying.Wait()
+		m.proof.wait()
 		return err
 	})
 	if m.removed() {

@@ -101,7 +101,10 @@ func encodeResult(result kv.Result, err error) *peerpb.CommandResult {
 }
 
 // ReadIndex implements peerpb.PeerServer.
-func (s *peerServer) ReadIndex(ctx context.Context, _ *peerpb.ReadIndexRequest) (*peerpb.ReadIndexResponse, error) {
+func (s *peerServer) ReadIndex(ctx context.Context, r *peerpb.ReadIndexRequest) (*peerpb.ReadIndexResponse, error) {
+	if index, ok := s.member.witnessedIndex(r.Id, r.Term); ok {
+		return &peerpb.ReadIndexResponse{Index: index}, nil
+	}
 	index, err := s.member.leaderRounds.join(ctx)
 	if err != nil {
 		return nil, toStatus(err)

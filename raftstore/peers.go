@@ -128,12 +128,12 @@ func (p *peerConns) forward(ctx context.Context, leader raft.ServerID) (forwardS
 	return client.Forward(ctx)
 }
 
-func (p *peerConns) readIndex(ctx context.Context, leader raft.ServerID) (uint64, error) {
+func (p *peerConns) readIndex(ctx context.Context, leader raft.ServerID, self, term uint64) (uint64, error) {
 	client, err := p.client(ctx, leader)
 	if err != nil {
 		return 0, err
 	}
-	response, err := client.ReadIndex(ctx, &peerpb.ReadIndexRequest{})
+	response, err := client.ReadIndex(ctx, &peerpb.ReadIndexRequest{Id: self, Term: term})
 	if err != nil {
 		return 0, fromStatus(err)
 	}

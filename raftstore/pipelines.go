@@ -8,43 +8,63 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// transport is Raft's network transport, with two differences.
+// network is what Raft's network transport does for Raft.
+type network interface {
+	raft.Transport
+	raft.WithPreVote
+	raft.WithClose
+}
+
+// transport is Raft's network transport, with four differences.
 //
 // It keeps a follower's acknowledgement from Raft until what it acknowledges is durable here, too (see
-// writeBehind).
+// writeBehind). What the acknowledgement says of who leads is noted at once (see proof).
+//
+// Heartbeats change nothing behind Raft's back (see heartbeats).
 //
 // And all pipelines of entries to followers can be closed at once. Raft waits at its end for the goroutine
 // that fills a pipeline, and that one may be waiting for room in a pipeline which nobody empties any more:
 // only closing it helps.
 type transport struct {
-	*raft.NetworkTransport
+	network
 	log         *writeBehind
+	proof       *proof
 	instruments *instruments
 	closed      atomic.Bool
-	heartbeats  heartbeats
+	heartbeats  *heartbeats
+	relaying    sync.WaitGroup
 
 	mu   sync.Mutex
 	open map[*pipeline]struct{}
 }
 
-func newTransport(network *raft.NetworkTransport, log *writeBehind) *transport {
-	return &transport{NetworkTransport: network, log: log, open: map[*pipeline]struct{}{}}
+func newTransport(network network, log *writeBehind, proof *proof, heartbeats *heartbeats) *transport {
+	return &transport{network: network, log: log, proof: proof, heartbeats: heartbeats, open: map[*pipeline]struct{}{}}
 }
 
 // AppendEntries sends entries to a follower and waits for its answer.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
-	begun := time.Now()
-	err := t.NetworkTransport.AppendEntries(id, target, request, response)
+	begun, stamp := time.Now(), t.proof.stamp()
+	err := t.network.AppendEntries(id, target, request, response)
 	if len(request.Entries) == 0 {
 		t.instruments.heartbeat(id, time.Since(begun), err)
 	}
 	if err != nil {
 		return err
 	}
+	t.answered(id, request, response, stamp)
 	if !t.log.awaitDurable(lastIndex(request), &t.closed) {
 		return raft.ErrTransportShutdown
 	}
 	return nil
+}
+
+// answered notes what an answer says of who leads. It may be of a request that the follower did not accept: its log is behind,
+// and its term is the same.
+func (t *transport) answered(by raft.ServerID, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse, stamp uint64) {
+	if response.Term == request.Term {
+		t.proof.answered(by, request.Term, stamp)
+	}
 }
 
 // lastIndex is what a follower that accepts the request acknowledges; 0 for nothing.
@@ -59,19 +79,23 @@ func lastIndex(request *raft.AppendEntriesRequest) uint64 {
 type pipeline struct {
 	raft.AppendPipeline
 	transport *transport
+	follower  raft.ServerID
 	answers   chan raft.AppendFuture
 	closed    atomic.Bool
 	done      chan struct{} // closed by Close
 	relay     sync.WaitGroup
+
+	mu     sync.Mutex
+	stamps []uint64 // of the requests that are not answered yet, in their order
 }
 
 // AppendEntriesPipeline opens a pipeline to a follower.
 func (t *transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
-	opened, err := t.NetworkTransport.AppendEntriesPipeline(id, target)
+	opened, err := t.network.AppendEntriesPipeline(id, target)
 	if err != nil {
 		return nil, err
 	}
-	p := &pipeline{AppendPipeline: opened, transport: t, answers: make(chan raft.AppendFuture), done: make(chan struct{})}
+	p := &pipeline{AppendPipeline: opened, transport: t, follower: id, answers: make(chan raft.AppendFuture), done: make(chan struct{})}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed.Load() {
@@ -83,6 +107,23 @@ func (t *transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAd
 	return p, nil
 }
 
+// AppendEntries sends a request; its answer comes to the consumer. After an error the pipeline can't be used.
+func (p *pipeline) AppendEntries(request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	p.mu.Lock()
+	p.stamps = append(p.stamps, p.transport.proof.stamp())
+	p.mu.Unlock()
+	return p.AppendPipeline.AppendEntries(request, response)
+}
+
+// stamp is that of the request whose answer has come.
+func (p *pipeline) stamp() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stamp := p.stamps[0]
+	p.stamps = p.stamps[1:]
+	return stamp
+}
+
 // Consumer returns the channel of the answers, in the order of the requests.
 func (p *pipeline) Consumer() <-chan raft.AppendFuture { return p.answers }
 
@@ -90,6 +131,9 @@ func (p *pipeline) relayAnswers() {
 	for {
 		select {
 		case answer := <-p.AppendPipeline.Consumer():
+			if stamp := p.stamp(); answer.Error() == nil {
+				p.transport.answered(p.follower, answer.Request(), answer.Response(), stamp)
+			}
 			if !p.transport.log.awaitDurable(lastIndex(answer.Request()), &p.closed) {
 				return
 			}
@@ -131,4 +175,30 @@ func (t *transport) closePipelines() {
 	for p := range t.open {
 		_ = p.end()
 	}
+}
+
+// relay brings requests to Raft's goroutine, in the order in which they come, until the transport is closed.
+func (t *transport) relay() {
+	for {
+		var rpc raft.RPC
+		select {
+		case rpc = <-t.network.Consumer():
+		case <-t.heartbeats.done:
+			return
+		}
+		select {
+		case t.heartbeats.others <- rpc:
+		case <-t.heartbeats.done:
+			rpc.Respond(nil, raft.ErrTransportShutdown)
+			return
+		}
+	}
+}
+
+// Consumer implements raft.Transport.
+func (t *transport) Consumer() <-chan raft.RPC { return t.heartbeats.others }
+
+// SetHeartbeatHandler implements raft.Transport.
+func (t *transport) SetHeartbeatHandler(handle func(raft.RPC)) {
+	t.network.SetHeartbeatHandler(t.heartbeats.guard(handle))
 }

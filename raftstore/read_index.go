@@ -122,7 +122,8 @@ func (m *Member) readIndex(ctx context.Context) (uint64, error) {
 	}
 }
 
-// askLeader is a follower's question.
+// askLeader is a follower's question. It carries the follower's term, as of a moment after the readers came: see
+// witnessedIndex.
 func (m *Member) askLeader(ctx context.Context) (uint64, error) {
 	now := m.route()
 	if now.leader == "" || now.here {
@@ -130,42 +131,52 @@ func (m *Member) askLeader(ctx context.Context) (uint64, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, followerReadTimeout)
 	defer cancel()
-	return m.peers.readIndex(ctx, now.leader)
+	return m.peers.readIndex(ctx, now.leader, m.config.Identity.MemberID, now.term)
 }
 
-// leaderReadIndex answers an index, as of a moment after the call, at which this member proves to have led.
+// provenIndex answers an index, as of a moment after the call, at which this member proves to have led.
 //
 // The order matters: the index is taken before leadership is proved. Taken after, another leader might have
 // committed more in between.
-func (m *Member) leaderReadIndex(ctx context.Context) (uint64, error) {
+func (m *Member) provenIndex(ctx context.Context) (uint64, error) {
 	term, err := m.waitForFirstEntry(ctx)
 	if err != nil {
 		return 0, err
 	}
 	index := m.raft.CommitIndex()
-	if m.hasLearners() {
-		return m.commitIndexed()
-	}
-	if err := m.raft.VerifyLeader().Error(); err != nil {
-		return 0, errNotLeader
-	}
-	if m.hasLearners() { // one that came in between may have been counted
-		return m.commitIndexed()
-	}
-	if m.raft.State() != raft.Leader || m.raft.CurrentTerm() != term {
-		return 0, errNotLeader
-	}
-	return index, nil
+	err = m.proof.prove(ctx, term, func() (bool, <-chan struct{}) {
+		changed := m.changed.next()
+		return m.leadsIn(term), changed
+	})
+	return index, err
 }
 
-// commitIndexed proves that this member leads by committing an entry, and answers its index. Raft's own proof counts what
-// learners acknowledge; a commit counts voters alone.
-func (m *Member) commitIndexed() (uint64, error) {
-	future := m.raft.Apply(newEntry(1), 0)
-	if err := future.Error(); err != nil {
-		return 0, errNotLeader
+// witnessedIndex answers an index to a follower whose question tells the term that it was in. Where two voters are a majority the
+// question is the second vote: neither of them has, after the readers came, elected anybody else. Otherwise, false.
+func (m *Member) witnessedIndex(by, term uint64) (uint64, bool) {
+	voters := m.voterServers()
+	_, askerVotes := findServer(voters, serverID(by))
+	_, votes := findServer(voters, serverID(m.config.Identity.MemberID))
+	if !askerVotes || !votes || len(voters) > 3 || m.machine.term.Load() != term {
+		return 0, false
 	}
-	return future.Index(), nil
+	index := m.raft.CommitIndex()
+	return index, m.leadsIn(term)
+}
+
+// leadsIn tells whether this member leads in a term.
+func (m *Member) leadsIn(term uint64) bool {
+	// Terms only grow: if it is the same before and after, the state between is of that term.
+	return m.raft.CurrentTerm() == term && m.raft.State() == raft.Leader && m.raft.CurrentTerm() == term
+}
+
+// beat sends a heartbeat as Raft does, but now.
+func (m *Member) beat(to raft.Server, term uint64) error {
+	self := m.transport.EncodePeer(serverID(m.config.Identity.MemberID), m.transport.LocalAddr())
+	return m.transport.AppendEntries(to.ID, to.Address, &raft.AppendEntriesRequest{
+		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(serverID(m.config.Identity.MemberID)), Addr: self},
+		Term:      term,
+	}, &raft.AppendEntriesResponse{})
 }
 
 // waitForFirstEntry returns once this leader has applied an entry of its own term: before, its commit index

@@ -242,6 +242,8 @@ func (x *CommandResult) GetError() uint32 {
 
 type ReadIndexRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`     // of the member that asks
+	Term          uint64                 `protobuf:"varint,2,opt,name=term,proto3" json:"term,omitempty"` // that it was in when it asked; 0: it does not say
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -274,6 +276,20 @@ func (x *ReadIndexRequest) ProtoReflect() protoreflect.Message {
 // Deprecated: Use ReadIndexRequest.ProtoReflect.Descriptor instead.
 func (*ReadIndexRequest) Descriptor() ([]byte, []int) {
 	return file_api_peerpb_peer_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *ReadIndexRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+func (x *ReadIndexRequest) GetTerm() uint64 {
+	if x != nil {
+		return x.Term
+	}
+	return 0
 }
 
 type ReadIndexResponse struct {
@@ -1116,8 +1132,10 @@ const file_api_peerpb_peer_proto_rawDesc = "" +
 	"\n" +
 	"NOT_LEADER\x10\x01\x12\b\n" +
 	"\x04BUSY\x10\x02\x12\v\n" +
-	"\aUNKNOWN\x10\x03\"\x12\n" +
-	"\x10ReadIndexRequest\")\n" +
+	"\aUNKNOWN\x10\x03\"6\n" +
+	"\x10ReadIndexRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
+	"\x04term\x18\x02 \x01(\x04R\x04term\")\n" +
 	"\x11ReadIndexResponse\x12\x14\n" +
 	"\x05index\x18\x01 \x01(\x04R\x05index\"#\n" +
 	"\x11TimeToLiveRequest\x12\x0e\n" +

@@ -1,0 +1,202 @@
+package raftstore
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// proof shows that this member leads, as of a moment after it was asked: what makes reads linearizable, and renewals of
+// leases true (Ongaro's thesis, 6.4). docs/decisions/0014 says why Raft's own VerifyLeader does not.
+//
+// Every request to append entries is stamped with the number of rounds that have begun before it; heartbeats are such requests
+// too. A voter that answers in the request's own term has, at some moment after the request began, elected nobody of a
+// later term. So once a majority has answered requests that were begun after a round was, any later leader was elected
+// after the round began, and nobody but this member can have acknowledged anything before it did.
+//
+// Invariants:
+//  1. An answer counts for the rounds that were begun before its request was, and for no other.
+//  2. Answers of another term than the request's count for nothing.
+//  3. Voters alone count. This member is one of them if it votes, and its own term is looked at after the round.
+//  4. No clock is used. A process that was stopped proves nothing by what reached it meanwhile.
+type proof struct {
+	self   raft.ServerID
+	life   context.Context
+	voters func() []raft.Server
+	// beat sends a heartbeat of a term and waits for its answer, which comes back by way of answered.
+	beat func(to raft.Server, term uint64) error
+
+	rounds    atomic.Uint64
+	answers   signal                     // notified when an answer may have proved a round
+	witnesses map[raft.ServerID]*witness // of the goroutine that asks for rounds
+
+	mu    sync.Mutex
+	open  lead // the round that is to be proved; zero: none
+	heard map[raft.ServerID]lead
+
+	running sync.WaitGroup
+}
+
+// lead is a term and a round of proof in it.
+type lead struct{ term, round uint64 }
+
+func (l lead) covers(other lead) bool { return l.term == other.term && l.round >= other.round }
+
+// witness is the goroutine that asks one voter.
+type witness struct {
+	server raft.Server
+	asked  chan struct{} // has a token when there is a round that it may not have answered
+	stop   context.CancelFunc
+}
+
+func newProof(life context.Context, self raft.ServerID, voters func() []raft.Server, beat func(raft.Server, uint64) error) *proof {
+	return &proof{self: self, life: life, voters: voters, beat: beat,
+		witnesses: map[raft.ServerID]*witness{}, heard: map[raft.ServerID]lead{}}
+}
+
+// stamp is taken before a request begins, for answered.
+func (p *proof) stamp() uint64 { return p.rounds.Load() }
+
+// answered notes a voter's answer in the term of the request, which was stamped.
+func (p *proof) answered(by raft.ServerID, term, stamp uint64) {
+	now := lead{term, stamp}
+	p.mu.Lock()
+	if before := p.heard[by]; before.term > term || before.covers(now) {
+		p.mu.Unlock()
+		return
+	}
+	p.heard[by] = now
+	waits := p.open.round > 0 && now.covers(p.open)
+	p.mu.Unlock()
+	if waits {
+		p.answers.notify()
+	}
+}
+
+// prove returns once a round that begins now is proved; still tells whether this member leads in the term, and lost is closed
+// when it may not any more. One goroutine at a time may prove.
+func (p *proof) prove(ctx context.Context, term uint64, still func() (bool, <-chan struct{})) error {
+	round := p.begin(term)
+	defer p.end()
+	p.ask()
+	for {
+		answered := p.answers.next()
+		leads, changed := still()
+		switch {
+		case !leads:
+			return errNotLeader
+		case p.proved(round):
+			return nil
+		}
+		select {
+		case <-answered:
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}
+
+func (p *proof) begin(term uint64) lead {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open = lead{term, p.rounds.Add(1)}
+	return p.open
+}
+
+func (p *proof) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.open = lead{}
+}
+
+// proved tells whether a majority has answered. The voters are those of the latest configuration. A later leader may have been
+// elected by the one before it, and two neighbouring ones have no majorities without a voter in common.
+func (p *proof) proved(round lead) bool {
+	voters := p.voters()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	agreed := 0
+	for _, server := range voters {
+		if server.ID == p.self || p.heard[server.ID].covers(round) {
+			agreed++
+		}
+	}
+	return agreed > len(voters)/2
+}
+
+// ask wakes the witnesses, which are the voters of now.
+func (p *proof) ask() {
+	voters := p.voters()
+	for _, server := range voters {
+		if server.ID == p.self {
+			continue
+		}
+		w := p.witnesses[server.ID]
+		if w == nil || w.server.Address != server.Address {
+			if w != nil {
+				w.stop()
+			}
+			w = p.call(server)
+		}
+		select {
+		case w.asked <- struct{}{}:
+		default:
+		}
+	}
+	if len(p.witnesses) < len(voters) {
+		return
+	}
+	for id, w := range p.witnesses {
+		if _, votes := findServer(voters, id); !votes {
+			w.stop()
+			delete(p.witnesses, id)
+		}
+	}
+}
+
+// call begins to ask a voter.
+func (p *proof) call(server raft.Server) *witness {
+	w := &witness{server: server, asked: make(chan struct{}, 1)}
+	ctx, stop := context.WithCancel(p.life)
+	w.stop = stop
+	p.witnesses[server.ID] = w
+	p.running.Go(func() {
+		for {
+			select {
+			case <-w.asked:
+			case <-ctx.Done():
+				return
+			}
+			for round := p.owes(server.ID); round.round > 0; {
+				err := p.beat(server, round.term)
+				again := p.owes(server.ID)
+				if err != nil || again == round { // it can't be reached, or is in another term
+					select {
+					case <-time.After(retryPause):
+					case <-ctx.Done():
+						return
+					}
+				}
+				round = again
+			}
+		}
+	})
+	return w
+}
+
+// owes is the open round, if a voter has not answered it; zero else.
+func (p *proof) owes(id raft.ServerID) lead {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.open.round == 0 || p.heard[id].covers(p.open) {
+		return lead{}
+	}
+	return p.open
+}
+
+// wait waits for the goroutines, after life has ended.
+func (p *proof) wait() { p.running.Wait() }

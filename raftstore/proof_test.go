@@ -1,0 +1,243 @@
+package raftstore
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/raft"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+)
+
+func testVoters(ids ...raft.ServerID) func() []raft.Server {
+	var servers []raft.Server
+	for _, id := range ids {
+		servers = append(servers, raft.Server{ID: id, Address: raft.ServerAddress(id)})
+	}
+	return func() []raft.Server { return servers }
+}
+
+// TestProofCountsAnswersToLaterRequests: an answer counts for the rounds that began before its request, in its own term, and only
+// a voter's.
+func TestProofCountsAnswersToLaterRequests(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		voters []raft.ServerID
+		answer func(p *proof, before, now uint64)
+		want   bool
+	}{
+		{"a majority", []raft.ServerID{"a", "b", "c"}, func(p *proof, _, now uint64) { p.answered("b", 7, now) }, true},
+		{"nobody", []raft.ServerID{"a", "b", "c"}, func(*proof, uint64, uint64) {}, false},
+		{"itself alone", []raft.ServerID{"a"}, func(*proof, uint64, uint64) {}, true},
+		{"two of four", []raft.ServerID{"a", "b", "c", "d"}, func(p *proof, _, now uint64) { p.answered("b", 7, now) }, false},
+		{"a request that had begun before", []raft.ServerID{"a", "b", "c"}, func(p *proof, before, _ uint64) {
+			p.answered("b", 7, before)
+			p.answered("c", 7, before)
+		}, false},
+		{"another term", []raft.ServerID{"a", "b", "c"}, func(p *proof, _, now uint64) {
+			p.answered("b", 6, now)
+			p.answered("c", 8, now)
+		}, false},
+		{"no voter", []raft.ServerID{"a", "b", "c"}, func(p *proof, _, now uint64) { p.answered("d", 7, now) }, false},
+		{"a voter that leads but does not vote", []raft.ServerID{"b", "c"}, func(p *proof, _, now uint64) { p.answered("b", 7, now) }, false},
+		{"late answers to earlier requests", []raft.ServerID{"a", "b", "c"}, func(p *proof, before, now uint64) {
+			p.answered("b", 7, now)
+			p.answered("b", 7, before)
+		}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newProof(t.Context(), "a", testVoters(test.voters...), nil)
+			p.begin(7)
+			before := p.stamp()
+			round := p.begin(7)
+			test.answer(p, before, p.stamp())
+			if got := p.proved(round); got != test.want {
+				t.Errorf("proved: %v", got)
+			}
+		})
+	}
+}
+
+// TestProofAsksUntilItIsAnswered: a voter that can't be reached is asked again; one that has answered is not.
+func TestProofAsksUntilItIsAnswered(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var mu sync.Mutex
+	asked := map[raft.ServerID]int{}
+	var p *proof
+	p = newProof(ctx, "a", testVoters("a", "b", "c"), func(to raft.Server, term uint64) error {
+		mu.Lock()
+		defer mu.Unlock()
+		asked[to.ID]++
+		if to.ID == "c" || asked["b"] < 3 {
+			return errors.New("unreachable")
+		}
+		p.answered(to.ID, term, p.stamp())
+		return nil
+	})
+	leads := func() (bool, <-chan struct{}) { return true, nil }
+	if err := p.prove(ctx, 7, leads); err != nil {
+		t.Fatal(err)
+	}
+	mu.Lock()
+	if asked["b"] != 3 {
+		t.Errorf("asked %d times until there was an answer", asked["b"])
+	}
+	mu.Unlock()
+	lost := make(chan struct{})
+	close(lost)
+	calls := 0
+	err := p.prove(ctx, 8, func() (bool, <-chan struct{}) {
+		calls++
+		return calls < 2, lost
+	})
+	if !errors.Is(err, errNotLeader) {
+		t.Errorf("the lead was lost: %v", err)
+	}
+	cancel()
+	p.wait()
+}
+
+// holding is a leader's network, as it is for a process that is stopped: an answer has come and was not looked at yet, and
+// nothing else goes out or comes in.
+type holding struct {
+	network
+	mu     sync.Mutex
+	active bool
+	caught chan struct{} // closed when an answer is held
+	gate   chan struct{} // closed to let it through
+}
+
+func (h *holding) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
+	if h.holds() {
+		return errors.New("stopped")
+	}
+	err := h.network.AppendEntries(id, target, request, response)
+	if err != nil || !h.holds() {
+		return err
+	}
+	h.mu.Lock()
+	first := h.caught != nil
+	if first {
+		close(h.caught)
+		h.caught = nil
+	}
+	h.mu.Unlock()
+	<-h.gate
+	if first {
+		return nil
+	}
+	return errors.New("stopped")
+}
+
+func (h *holding) holds() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.active
+}
+
+// AppendEntriesPipeline leaves all requests to AppendEntries.
+func (h *holding) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return nil, raft.ErrPipelineReplicationNotSupported
+}
+
+// TestStoppedLeaderReadsNothingOld: a leader that was stopped, and replaced meanwhile, took an answer to a request from before for
+// the proof that it still leads.
+func TestStoppedLeaderReadsNothingOld(t *testing.T) {
+	held := &holding{}
+	c := newTestCluster(t, 3, func(config *Config) {
+		config.HeartbeatTimeout = 300 * time.Millisecond
+		if config.Identity.Name == "m1" { // its clock stands still
+			config.HeartbeatTimeout = testWait
+			config.wrapNetwork = func(n network) network { held.network = n; return held }
+		}
+	})
+	old := c.members[0]
+	if c.leader() != old {
+		if err := c.leader().MoveLeader(testContext(t), old.config.Identity.MemberID); err != nil {
+			t.Fatal(err)
+		}
+		old.eventually("to lead", func() bool { return c.leader() == old })
+	}
+	old.put("key", "old")
+	held.mu.Lock()
+	caught, gate := make(chan struct{}), make(chan struct{})
+	held.active, held.caught, held.gate = true, caught, gate
+	held.mu.Unlock()
+	var asking sync.WaitGroup
+	asking.Go(func() { // has the leader ask its followers
+		ctx, cancel := context.WithTimeout(context.Background(), testWait)
+		defer cancel()
+		_, _ = old.leaderRounds.join(ctx)
+	})
+	<-caught
+	heal := old.partition()
+	eventually(t, "another leader", func() bool {
+		for _, m := range c.members[1:] {
+			if m.raft.State() == raft.Leader {
+				_, err := m.Put(testContext(t), &pb.PutRequest{Key: []byte("key"), Value: []byte("new")})
+				return err == nil
+			}
+		}
+		return false
+	})
+	if old.raft.State() != raft.Leader {
+		t.Fatal("the stopped leader has noticed")
+	}
+	read := make(chan string, 1)
+	begun := old.proof.rounds.Load()
+	go func() {
+		r, err := old.Range(testContext(t), &pb.RangeRequest{Key: []byte("key")})
+		if err != nil {
+			read <- err.Error()
+			return
+		}
+		read <- string(r.Kvs[0].Value)
+	}()
+	old.eventually("to be asked", func() bool {
+		old.leaderRounds.mu.Lock()
+		defer old.leaderRounds.mu.Unlock()
+		return old.leaderRounds.gather != nil || old.proof.rounds.Load() > begun
+	})
+	close(gate)
+	held.mu.Lock()
+	held.active = false
+	held.mu.Unlock()
+	heal()
+	asking.Wait()
+	if got := <-read; got != "new" {
+		t.Errorf("read %q after another leader had acknowledged %q", got, "new")
+	}
+}
+
+// TestFollowersQuestionIsAVote: it proves the lead of the only other voter that is needed, in its own term, and nobody else's.
+func TestFollowersQuestionIsAVote(t *testing.T) {
+	c := newTestCluster(t, 3, nil)
+	leader, follower := c.leader(), c.follower()
+	follower.put("key", "value")
+	id, term := follower.config.Identity.MemberID, leader.raft.CurrentTerm()
+	for _, test := range []struct {
+		name     string
+		id, term uint64
+		want     bool
+	}{
+		{"a voter's", id, term, true},
+		{"of another term", id, term + 1, false},
+		{"of none", id, 0, false},
+		{"a stranger's", id + 1, term, false},
+	} {
+		index, ok := leader.witnessedIndex(test.id, test.term)
+		if ok != test.want || ok && index < leader.machine.store.Load().AppliedIndex() {
+			t.Errorf("%s: %v, index %d", test.name, ok, index)
+		}
+	}
+	if _, ok := follower.witnessedIndex(leader.config.Identity.MemberID, term); ok {
+		t.Error("a follower answered")
+	}
+	rounds := leader.proof.rounds.Load()
+	follower.wantValue("key", "value")
+	if now := leader.proof.rounds.Load(); now != rounds {
+		t.Errorf("the leader took %d rounds for a follower's read", now-rounds)
+	}
+}
