@@ -99,42 +99,35 @@ func TestProofAsksUntilItIsAnswered(t *testing.T) {
 	p.wait()
 }
 
-// holding is a leader's network, as it is for a process that is stopped: an answer has come and was not looked at yet, and
-// nothing else goes out or comes in.
+// holding is a leader's network, as it is for a process that is stopped: an answer to a heartbeat has come and was not looked at
+// yet, and nothing else goes out or comes in.
 type holding struct {
 	network
 	mu     sync.Mutex
-	active bool
-	caught chan struct{} // closed when an answer is held
+	stops  bool          // from now on
+	caught chan struct{} // closed when the answer is there
 	gate   chan struct{} // closed to let it through
+	open   bool          // the process goes on
 }
 
 func (h *holding) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
-	if h.holds() {
-		return errors.New("stopped")
-	}
-	err := h.network.AppendEntries(id, target, request, response)
-	if err != nil || !h.holds() {
-		return err
-	}
 	h.mu.Lock()
-	first := h.caught != nil
+	stopped := h.stops && !h.open
+	first := stopped && h.caught != nil && request.LeaderCommitIndex == 0
+	caught := h.caught
 	if first {
-		close(h.caught)
 		h.caught = nil
 	}
 	h.mu.Unlock()
-	<-h.gate
-	if first {
-		return nil
+	if stopped && !first {
+		return errors.New("stopped")
 	}
-	return errors.New("stopped")
-}
-
-func (h *holding) holds() bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return h.active
+	err := h.network.AppendEntries(id, target, request, response)
+	if first {
+		close(caught)
+		<-h.gate
+	}
+	return err
 }
 
 // AppendEntriesPipeline leaves all requests to AppendEntries.
@@ -161,16 +154,12 @@ func TestStoppedLeaderReadsNothingOld(t *testing.T) {
 		old.eventually("to lead", func() bool { return c.leader() == old })
 	}
 	old.put("key", "old")
-	held.mu.Lock()
 	caught, gate := make(chan struct{}), make(chan struct{})
-	held.active, held.caught, held.gate = true, caught, gate
+	held.mu.Lock()
+	held.stops, held.caught, held.gate = true, caught, gate
 	held.mu.Unlock()
-	var asking sync.WaitGroup
-	asking.Go(func() { // has the leader ask its followers
-		ctx, cancel := context.WithTimeout(context.Background(), testWait)
-		defer cancel()
-		_, _ = old.leaderRounds.join(ctx)
-	})
+	stamp := old.proof.rounds.Add(1)
+	old.raft.VerifyLeader() // sends heartbeats
 	<-caught
 	heal := old.partition()
 	eventually(t, "another leader", func() bool {
@@ -186,7 +175,6 @@ func TestStoppedLeaderReadsNothingOld(t *testing.T) {
 		t.Fatal("the stopped leader has noticed")
 	}
 	read := make(chan string, 1)
-	begun := old.proof.rounds.Load()
 	go func() {
 		r, err := old.Range(testContext(t), &pb.RangeRequest{Key: []byte("key")})
 		if err != nil {
@@ -195,17 +183,22 @@ func TestStoppedLeaderReadsNothingOld(t *testing.T) {
 		}
 		read <- string(r.Kvs[0].Value)
 	}()
-	old.eventually("to be asked", func() bool {
-		old.leaderRounds.mu.Lock()
-		defer old.leaderRounds.mu.Unlock()
-		return old.leaderRounds.gather != nil || old.proof.rounds.Load() > begun
-	})
+	old.eventually("to ask", func() bool { return old.proof.rounds.Load() > stamp })
+	round := lead{old.raft.CurrentTerm(), old.proof.rounds.Load()}
 	close(gate)
+	old.eventually("to see the answer", func() bool {
+		old.proof.mu.Lock()
+		defer old.proof.mu.Unlock()
+		return old.proof.heard[serverID(c.members[1].config.Identity.MemberID)].round >= stamp ||
+			old.proof.heard[serverID(c.members[2].config.Identity.MemberID)].round >= stamp
+	})
+	if old.proof.proved(round) {
+		t.Error("an answer to a request from before proves that it leads")
+	}
 	held.mu.Lock()
-	held.active = false
+	held.open = true
 	held.mu.Unlock()
 	heal()
-	asking.Wait()
 	if got := <-read; got != "new" {
 		t.Errorf("read %q after another leader had acknowledged %q", got, "new")
 	}
