@@ -21,6 +21,8 @@ type Result struct {
 	Response proto.Message
 	// Err is nil or an ErrorCode.
 	Err error
+	// Index is that of the entry, where the owner of the store fills it in.
+	Index uint64
 }
 
 // Apply applies entries in their order, in one batch, and returns the results of their commands. An entry

@@ -83,7 +83,7 @@ func (h *harness) apply(t *rapid.T) {
 			if c.Validate() == nil {
 				e.Commands = append(e.Commands, c)
 				m, err := h.model.apply(c)
-				want = append(want, Result{m, err})
+				want = append(want, Result{Response: m, Err: err})
 			}
 		}
 		batch = append(batch, e)

@@ -35,7 +35,7 @@ func (m *Member) alarms(ctx context.Context, kind pb.AlarmType) (*pb.AlarmRespon
 	if err := m.LinearizableRead(ctx); err != nil {
 		return nil, err
 	}
-	return read(m, func(store *kv.Store) (*pb.AlarmResponse, error) {
+	return read(ctx, m, func(store *kv.Store) (*pb.AlarmResponse, error) {
 		response := &pb.AlarmResponse{}
 		for _, a := range store.Alarms() {
 			if kind == pb.AlarmType_NONE || a.Alarm == kind {

@@ -59,6 +59,9 @@ func (b *Backup) Close() error { return b.close() }
 // file has, until it is closed.
 func (m *Member) Backup(ctx context.Context, format BackupFormat) (*Backup, error) {
 	begun := time.Now()
+	if err := m.show(ctx); err != nil {
+		return nil, err
+	}
 	b, err := m.makeBackup(ctx, format)
 	if err != nil {
 		return nil, err

@@ -24,6 +24,9 @@ var (
 	// ErrUnsafe is returned for a change of members that would endanger the group's majority.
 	ErrUnsafe = errors.New("the change would leave the group without a working majority: bring the other members back first")
 
+	// ErrBehind is returned for a read of a member's own state that has not got what the member has answered before.
+	ErrBehind = errors.New("this member has not caught up with a write that it has answered: it may be cut off from the others; try again, or ask another member")
+
 	// ErrCorrupt is why a member fails whose history differs from the others'.
 	ErrCorrupt = errors.New("the history in the data directory differs from that of the other members")
 

@@ -141,7 +141,9 @@ func (f *forwarding) settle(proposals []*proposal, results []*peerpb.CommandResu
 		}
 		switch result := results[i]; result.Outcome {
 		case peerpb.CommandResult_APPLIED:
-			proposal.done(decodeResult(&proposal.command, result))
+			decoded, err := decodeResult(&proposal.command, result)
+			f.proposer.answered.note(result.Index, revisionOf(decoded))
+			proposal.done(decoded, err)
 		case peerpb.CommandResult_NOT_LEADER:
 			again = append(again, proposal)
 		case peerpb.CommandResult_BUSY:
@@ -158,13 +160,22 @@ func (f *forwarding) settle(proposals []*proposal, results []*peerpb.CommandResu
 // decodeResult is the reverse of encodeResult. The response's type follows from the command.
 func decodeResult(command *kv.Command, result *peerpb.CommandResult) (kv.Result, error) {
 	if result.Error != 0 {
-		return kv.Result{Err: kv.ErrorCode(result.Error)}, nil
+		return kv.Result{Err: kv.ErrorCode(result.Error), Index: result.Index}, nil
 	}
 	response := newResponse(command)
 	if err := proto.Unmarshal(result.Response, response); err != nil {
 		return kv.Result{}, fmt.Errorf("the leader's answer can't be read: %w", err)
 	}
-	return kv.Result{Response: response}, nil
+	return kv.Result{Response: response, Index: result.Index}, nil
+}
+
+// revisionOf is the revision that a result tells, 0 if none.
+func revisionOf(result kv.Result) int64 {
+	response, ok := result.Response.(interface{ GetHeader() *pb.ResponseHeader })
+	if !ok {
+		return 0
+	}
+	return response.GetHeader().GetRevision()
 }
 
 func newResponse(command *kv.Command) proto.Message {

@@ -14,6 +14,9 @@ import (
 // HashKV is the checksum of the history of this member, up to a revision; 0: all that there is. Errors are those of
 // kv.Store.HashKV.
 func (m *Member) HashKV(ctx context.Context, revision int64) (hash kv.Hash, err error) {
+	if err := m.show(ctx); err != nil {
+		return hash, err
+	}
 	begun := time.Now()
 	err = m.machine.withStore(func(store *kv.Store) (err error) {
 		hash, err = store.HashKV(ctx, revision)
@@ -25,6 +28,9 @@ func (m *Member) HashKV(ctx context.Context, revision int64) (hash kv.Hash, err 
 
 // Hash is the checksum of all that this member has of the replicated state.
 func (m *Member) Hash(ctx context.Context) (hash kv.Hash, err error) {
+	if err := m.show(ctx); err != nil {
+		return hash, err
+	}
 	begun := time.Now()
 	err = m.machine.withStore(func(store *kv.Store) (err error) {
 		hash, err = store.Hash(ctx)

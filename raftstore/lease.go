@@ -160,7 +160,7 @@ func (m *Member) LeaseLeases(ctx context.Context) (*pb.LeaseLeasesResponse, erro
 	if err := m.LinearizableRead(ctx); err != nil {
 		return nil, err
 	}
-	return read(m, func(store *kv.Store) (*pb.LeaseLeasesResponse, error) {
+	return read(ctx, m, func(store *kv.Store) (*pb.LeaseLeasesResponse, error) {
 		return &pb.LeaseLeasesResponse{Leases: store.Leases()}, nil
 	})
 }

@@ -49,6 +49,8 @@ type Member struct {
 	overQuota  chan struct{} // has a token when a command did not fit the quota
 	joining    sync.Mutex    // held while the group's members are changed
 
+	answered answered
+
 	leaderChanges atomic.Uint64
 	instruments   *instruments
 

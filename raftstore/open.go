@@ -171,7 +171,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	m.proposer.machine = m.machine
 	m.proposer.route, m.proposer.changed = m.route, &m.changed
 	m.proposer.apply = func(entry []byte) raft.ApplyFuture { return m.raft.Apply(entry, 0) }
-	m.proposer.dial = m.peers.forward
+	m.proposer.answered, m.proposer.dial = &m.answered, m.peers.forward
 	m.leaderRounds, m.followerRounds = newReadRounds(m.life, m.provenIndex), newReadRounds(m.life, m.askLeader)
 	m.leaderRounds.observe, m.followerRounds.observe = m.instruments.readRound, m.instruments.readRound
 

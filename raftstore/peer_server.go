@@ -91,13 +91,13 @@ func encodeResult(result kv.Result, err error) *peerpb.CommandResult {
 	if result.Err != nil {
 		code := kv.ErrInvalidCommand
 		errors.As(result.Err, &code)
-		return &peerpb.CommandResult{Error: uint32(code)}
+		return &peerpb.CommandResult{Error: uint32(code), Index: result.Index}
 	}
 	encoded, err := proto.Marshal(result.Response)
 	if err != nil {
 		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_UNKNOWN}
 	}
-	return &peerpb.CommandResult{Response: encoded}
+	return &peerpb.CommandResult{Response: encoded, Index: result.Index}
 }
 
 // ReadIndex implements peerpb.PeerServer.

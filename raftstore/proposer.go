@@ -43,6 +43,8 @@ type proposer struct {
 	// apply proposes an entry here, expect and forget its commands (see stateMachine).
 	apply   func(entry []byte) raft.ApplyFuture
 	machine *stateMachine
+	// answered is told of what the leader has applied.
+	answered *answered
 	// dial opens a stream to the leader.
 	dial func(context.Context, raft.ServerID) (forwardStream, error)
 
@@ -310,6 +312,7 @@ func (p *proposer) deliver(g *group) {
 		return
 	}
 	for i, proposal := range g.proposals {
+		results[i].Index = g.future.Index()
 		proposal.done(results[i], nil)
 	}
 }

@@ -20,6 +20,9 @@ func (m *Member) RangeStream(ctx context.Context, r *pb.RangeRequest, chunkBytes
 			return err
 		}
 	}
+	if err := m.show(ctx); err != nil {
+		return err
+	}
 	for !chunks.Done() {
 		var chunk *pb.RangeResponse
 		if err := m.machine.withStore(func(store *kv.Store) (err error) {

@@ -119,7 +119,7 @@ func (m *Member) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, er
 			return nil, err
 		}
 	}
-	return read(m, func(store *kv.Store) (*pb.TxnResponse, error) {
+	return read(ctx, m, func(store *kv.Store) (*pb.TxnResponse, error) {
 		if err := store.Readable(); err != nil {
 			return nil, err
 		}
@@ -146,7 +146,7 @@ func (m *Member) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRespon
 			return nil, err
 		}
 	}
-	return read(m, func(store *kv.Store) (*pb.RangeResponse, error) {
+	return read(ctx, m, func(store *kv.Store) (*pb.RangeResponse, error) {
 		if err := store.Readable(); err != nil {
 			return nil, err
 		}
@@ -154,8 +154,11 @@ func (m *Member) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRespon
 	})
 }
 
-// read asks the present store.
-func read[R proto.Message](m *Member, ask func(*kv.Store) (R, error)) (response R, err error) {
+// read asks the present store, which has everything that this member has answered.
+func read[R proto.Message](ctx context.Context, m *Member, ask func(*kv.Store) (R, error)) (response R, err error) {
+	if err := m.show(ctx); err != nil {
+		return response, err
+	}
 	err = m.machine.withStore(func(store *kv.Store) (err error) {
 		response, err = ask(store)
 		return err
@@ -188,6 +191,3 @@ func (m *Member) atLeader(ctx context.Context, ask func(context.Context, route) 
 		}
 	}
 }
-
-// Revision is the revision of this member's state.
-func (m *Member) Revision() int64 { return m.machine.store.Load().Revision() }

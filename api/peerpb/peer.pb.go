@@ -185,6 +185,7 @@ type CommandResult struct {
 	Outcome       CommandResult_Outcome  `protobuf:"varint,1,opt,name=outcome,proto3,enum=ctlplane.peer.v1.CommandResult_Outcome" json:"outcome,omitempty"`
 	Response      []byte                 `protobuf:"bytes,2,opt,name=response,proto3" json:"response,omitempty"` // the etcd response message; its type follows from the command
 	Error         uint32                 `protobuf:"varint,3,opt,name=error,proto3" json:"error,omitempty"`      // kv.ErrorCode; 0 is success
+	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`      // of the entry, if it was applied
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -236,6 +237,13 @@ func (x *CommandResult) GetResponse() []byte {
 func (x *CommandResult) GetError() uint32 {
 	if x != nil {
 		return x.Error
+	}
+	return 0
+}
+
+func (x *CommandResult) GetIndex() uint64 {
+	if x != nil {
+		return x.Index
 	}
 	return 0
 }
@@ -1122,11 +1130,12 @@ const file_api_peerpb_peer_proto_rawDesc = "" +
 	"\bcommands\x18\x02 \x03(\fR\bcommands\"\\\n" +
 	"\x0fForwardResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x129\n" +
-	"\aresults\x18\x02 \x03(\v2\x1f.ctlplane.peer.v1.CommandResultR\aresults\"\xc3\x01\n" +
+	"\aresults\x18\x02 \x03(\v2\x1f.ctlplane.peer.v1.CommandResultR\aresults\"\xd9\x01\n" +
 	"\rCommandResult\x12A\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2'.ctlplane.peer.v1.CommandResult.OutcomeR\aoutcome\x12\x1a\n" +
 	"\bresponse\x18\x02 \x01(\fR\bresponse\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\rR\x05error\"=\n" +
+	"\x05error\x18\x03 \x01(\rR\x05error\x12\x14\n" +
+	"\x05index\x18\x04 \x01(\x04R\x05index\"=\n" +
 	"\aOutcome\x12\v\n" +
 	"\aAPPLIED\x10\x00\x12\x0e\n" +
 	"\n" +

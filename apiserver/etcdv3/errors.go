@@ -62,6 +62,7 @@ var memberErrors = []struct{ from, to error }{
 	{raftstore.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{raftstore.ErrOutcomeUnknown, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
 	{raftstore.ErrTooManyRequests, rpctypes.ErrGRPCRequestTooManyRequests},
+	{raftstore.ErrBehind, status.Error(codes.Unavailable, raftstore.ErrBehind.Error())},
 	{raftstore.ErrTooLarge, rpctypes.ErrGRPCRequestTooLarge},
 	{raftstore.ErrPeerURLExists, rpctypes.ErrGRPCPeerURLExist},
 	{raftstore.ErrBadPeerURLs, rpctypes.ErrGRPCMemberBadURLs},

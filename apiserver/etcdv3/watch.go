@@ -168,7 +168,7 @@ func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
 	// Taken before the watch is there: a client that comes back asks from this revision on, and may rather get an event
 	// twice than miss it.
 	resp := &pb.WatchResponse{Header: ws.store.Header(), Created: true}
-	id, right, err := ws.start(r)
+	id, right, err := ws.start(r, resp.Header.Revision)
 	if errors.Is(err, kv.ErrClosed) {
 		return err
 	}
@@ -183,12 +183,16 @@ func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
 	return ws.grpc.Send(resp)
 }
 
-// start opens the watch that r asks for.
-func (ws *watchStream) start(r *pb.WatchCreateRequest) (int64, *watchRight, error) {
+// start opens the watch that r asks for. One "from now" begins after the revision given, which a follower's state may not have
+// reached yet.
+func (ws *watchStream) start(r *pb.WatchCreateRequest, now int64) (int64, *watchRight, error) {
 	if r.StartRevision < 0 {
 		return 0, nil, kv.ErrCompacted
 	}
 	w := kv.WatchRequest{ID: r.WatchId, Key: r.Key, RangeEnd: r.RangeEnd, StartRevision: r.StartRevision, PrevKV: r.PrevKv}
+	if w.StartRevision == 0 {
+		w.StartRevision = now + 1
+	}
 	if len(w.Key) == 0 {
 		w.Key = []byte{0} // the smallest key
 	}
