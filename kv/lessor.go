@@ -1,6 +1,7 @@
 package kv
 
 import (
+	"container/heap"
 	"context"
 	"errors"
 	"sync"
@@ -139,6 +140,11 @@ func (l *Lessor) Renew(ctx context.Context, id int64, clear func(Checkpoint) err
 		}
 	}
 	e.renewed = l.now()
+	if next := e.next(); e.place >= 0 && next < e.due { // a promotion had given it more than its full time
+		e.due = next
+		heap.Fix(&l.heap, int(e.place))
+		l.rouse()
+	}
 	return e.ttl, nil
 }
 

@@ -136,3 +136,20 @@ func TestLessorBatches(t *testing.T) {
 	}
 	expectLiving(t, l)
 }
+
+// TestRenewalAfterAPromotionEndsInTime: a lease that was renewed right after an election lived for as long as the promotion had
+// given it, which is more than its time.
+func TestRenewalAfterAPromotionEndsInTime(t *testing.T) {
+	s, l, clock := newTestLessor(t)
+	stopRunning(l)
+	apply(t, s, grant(1, 10))
+	l.Promote(3 * time.Second)
+	if _, err := l.Renew(t.Context(), 1, nil); err != nil {
+		t.Fatal(err)
+	}
+	clock.Step(10 * time.Second)
+	var offer expiredLeases
+	if l.take(&offer); len(offer.ids) != 1 {
+		t.Errorf("%v expired 10 s after its renewal", offer.ids)
+	}
+}

@@ -304,13 +304,14 @@ func TestLeaderThatDiesBeforeItHasWrittenLosesNothing(t *testing.T) {
 	acknowledged := map[string]string{}
 	for round := range 6 {
 		leader := c.leader()
+		member := leader.Member // which is another one after the restart
 		disk := disks[leader.config.Identity.Name]
 		var writers sync.WaitGroup
 		for writer := range 8 {
 			writers.Go(func() {
 				for i := 0; ; i++ {
 					key, value := fmt.Sprintf("%d-%d-%d", round, writer, i), fmt.Sprint(i)
-					if _, err := leader.Put(testContext(t), &pb.PutRequest{Key: []byte(key), Value: []byte(value)}); err != nil {
+					if _, err := member.Put(testContext(t), &pb.PutRequest{Key: []byte(key), Value: []byte(value)}); err != nil {
 						return // the leader is gone
 					}
 					mu.Lock()
