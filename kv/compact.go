@@ -38,10 +38,8 @@ const (
 
 // compactor removes, in the background and in small steps, the versions that no readable revision needs.
 //
-// It walks the history from where the last compaction ended up to the compaction revision C. Each change
-// there names the version that it replaced, which is then needed by no revision from C on; a tombstone is
-// needed by none itself, since all that it hides is removed with it or before it. The history below C goes
-// too. That of C stays, because a watch may begin there and has to see a delete at C as well; so each walk
+// It walks the history from where the last compaction ended up to the compaction revision C (see walk). The history
+// below C goes too. That of C stays, because a watch may begin there and has to see all that C did; so each walk
 // begins at the revision at which the last one ended, not after it.
 //
 // Invariants:
@@ -180,64 +178,6 @@ func (c *compactor) step() error {
 	close(c.changed)
 	c.changed = make(chan struct{})
 	return nil
-}
-
-// collect adds the removals that the changes from revision from on ask for, and returns the revision up to
-// which it came: every revision below it is done, and it itself is looked at by the next walk again.
-func (c *compactor) collect(b *pebble.Batch, from, target int64) (reached int64, err error) {
-	it, err := c.store.db.NewIter(&pebble.IterOptions{
-		LowerBound: appendHistoryKey(nil, from, 0),
-		UpperBound: appendHistoryKey(nil, target+1, 0),
-	})
-	if err != nil {
-		return 0, err
-	}
-	defer it.Close()
-	var scratch []byte
-	seen := 0
-	for ok := it.First(); ok; ok = it.Next() {
-		rev, sub, valid := decodeHistoryKey(it.Key())
-		if !valid {
-			return 0, errCorruptRecord
-		}
-		if seen++; seen > compactionChunk {
-			if sub == 0 {
-				return rev, nil
-			}
-			// A revision of very many changes: its removals may go in parts, they can be done twice.
-			if err := c.flushPart(b); err != nil {
-				return 0, err
-			}
-			seen = 0
-		}
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return 0, err
-		}
-		ch, err := decodeChange(v)
-		if err != nil {
-			return 0, err
-		}
-		if ch.prev == target {
-			// Put and then deleted by one transaction, at the target itself: a watch from there still has to see both. The
-			// next walk removes them, together: without its tombstone the value would come back to life.
-			continue
-		}
-		if ch.prev != 0 {
-			scratch = appendVersionKey(scratch[:0], ch.key, ch.prev, markValue)
-			if err := b.Delete(scratch, nil); err != nil {
-				return 0, err
-			}
-			c.store.counters.compacted.Add(1)
-		}
-		if ch.deleted {
-			scratch = appendVersionKey(scratch[:0], ch.key, rev, markTombstone)
-			if err := b.Delete(scratch, nil); err != nil {
-				return 0, err
-			}
-		}
-	}
-	return target, it.Error()
 }
 
 // flushPart writes what b holds, and waits as between two steps.

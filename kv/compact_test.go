@@ -133,3 +133,88 @@ func TestReadersDuringCompaction(t *testing.T) {
 		}
 	}
 }
+
+// TestCompactionKeepsDeletedWhatWasPutBetween: a transaction deletes a key, puts it and deletes it again. It stays deleted
+// when the store is compacted at that very revision, for readers and for writes at a member that remembers no headers.
+func TestCompactionKeepsDeletedWhatWasPutBetween(t *testing.T) {
+	s := open(t, Options{})
+	apply(t, s, put("b", "1"))
+	from := delOp("a", "\x00")
+	must[*pb.TxnResponse](t, s, Command{Txn: success(from, putOp("b"), from)})
+	compactTo := func(revision int64) {
+		t.Helper()
+		must[*pb.CompactionResponse](t, s, compact(revision))
+		if err := s.WaitCompacted(testContext(t), revision); err != nil {
+			t.Fatal(err)
+		}
+	}
+	compactTo(s.Revision())
+	r, err := s.Range(testContext(t), &pb.RangeRequest{Key: []byte("b")})
+	if err != nil || len(r.Kvs) != 0 {
+		t.Errorf("after the compaction: %v, %v", r, err)
+	}
+	expect(t, watch(t, s, WatchRequest{Key: []byte("b"), StartRevision: s.Revision()}), "3 DELETE b=; 3 PUT b=v; 3 DELETE b=; ")
+	s.apply.headers = newHeaderCache(s.options.CachedHeaders, s.AppliedIndex())
+	again := must[*pb.PutResponse](t, s, Command{Put: &pb.PutRequest{Key: []byte("b"), Value: []byte("3"), PrevKv: true}})
+	if again.PrevKv != nil {
+		t.Errorf("a write finds %v", again.PrevKv)
+	}
+	compactTo(s.Revision())
+	if left := storedVersions(t, s); left != 1 {
+		t.Errorf("%d versions are left, want that of the last put", left)
+	}
+}
+
+// TestCompactionInPartsKeepsDeleted: the same of a revision so large that it is removed in parts, in each pause between them.
+func TestCompactionInPartsKeepsDeleted(t *testing.T) {
+	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
+	s := open(t, Options{Clock: clock})
+	apply(t, s, put("!first", "1"))
+	apply(t, s, benchCommands(3*compactionChunk, 0, true)...)
+	from := delOp("\x00", "\x00")
+	must[*pb.TxnResponse](t, s, Command{Txn: success(from, putOp("!first"), from)})
+	apply(t, s, put("last", ""))
+	// What is compacted first is all before the revision, so that the next step begins with it.
+	revision := s.Revision() - 1
+	must[*pb.CompactionResponse](t, s, compact(revision-1))
+	waitStepping(t, s, clock, revision-1)
+	must[*pb.CompactionResponse](t, s, compact(s.Revision()))
+	pauses := 0
+	waitFor(t, func() bool {
+		if clock.HasWaiters() {
+			r, err := s.Range(testContext(t), &pb.RangeRequest{Key: []byte("!first"), RangeEnd: []byte("z")})
+			if err != nil || r.Count != 1 || string(r.Kvs[0].Key) != "last" {
+				t.Fatalf("in pause %d: %v, %v", pauses, r, err)
+			}
+			pauses++
+			clock.Step(longestPause)
+		}
+		return s.Metrics().CompactedRevision == s.Revision()
+	})
+	if pauses < 6 {
+		t.Errorf("%d pauses: it was not removed in parts", pauses)
+	}
+	if left := storedVersions(t, s); left != 1 {
+		t.Errorf("%d versions are left", left)
+	}
+}
+
+// waitStepping lets the compaction's pauses pass until it has come to revision.
+func waitStepping(t *testing.T, s *Store, clock *clocktesting.FakeClock, revision int64) {
+	t.Helper()
+	waitFor(t, func() bool {
+		if clock.HasWaiters() {
+			clock.Step(longestPause)
+		}
+		return s.Metrics().CompactedRevision >= revision
+	})
+}
+
+// storedVersions counts the versions and tombstones in the database.
+func storedVersions(t *testing.T, s *Store) (n int) {
+	t.Helper()
+	if err := eachMeta(s.db, sectionVersion, func(_, _ []byte) error { n++; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

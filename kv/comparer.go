@@ -7,8 +7,8 @@ import (
 )
 
 // The last byte of a storage key tells what its suffix is. A tombstone sorts before a value of the same
-// revision, because a transaction may put a key and then delete it (never the other way round): the
-// newest comes first.
+// revision, because a transaction may put a key and then delete it: the newest comes first. Where it
+// deletes and then puts, there is no tombstone (see writer).
 const (
 	markNone      = 0x00 // no suffix: the terminator of the prefix
 	markTombstone = 0x08 // 8 bytes of inverted revision; the key was deleted

@@ -129,8 +129,34 @@ func genTxn(t *rapid.T, rev int64, depth int) *pb.TxnRequest {
 	return txn
 }
 
+// genChurn makes a transaction that deletes and puts one key, in whatever order: alone or by a range, at the top or
+// nested. Those that put it twice, or put what they delete by a bounded range, are refused by Validate.
+func genChurn(t *rapid.T, key []byte) *pb.TxnRequest {
+	txn := &pb.TxnRequest{}
+	for range rapid.IntRange(2, 5).Draw(t, "churn") {
+		op := delOp(string(key), rapid.SampledFrom([]string{"\x00", "\x00", "\x00", ""}).Draw(t, "churn end"))
+		if rapid.Bool().Draw(t, "churn put") {
+			put := &pb.PutRequest{Key: key, Value: genValue(t), PrevKv: rapid.Bool().Draw(t, "prev")}
+			op = &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}}
+		}
+		if rapid.IntRange(0, 3).Draw(t, "churn nested") == 0 {
+			op = &pb.RequestOp{Request: &pb.RequestOp_RequestTxn{RequestTxn: success(op)}}
+		}
+		txn.Success = append(txn.Success, op)
+	}
+	return txn
+}
+
+// genCompaction asks for every revision, and for the present one more than for any other.
+func genCompaction(t *rapid.T, rev int64) *pb.CompactionRequest {
+	if rapid.Bool().Draw(t, "compact all") {
+		return &pb.CompactionRequest{Revision: rev}
+	}
+	return &pb.CompactionRequest{Revision: rapid.Int64Range(0, rev+1).Draw(t, "compact")}
+}
+
 func genCommand(t *rapid.T, rev int64) Command {
-	switch kind := rapid.IntRange(0, 19).Draw(t, "command kind"); {
+	switch kind := rapid.IntRange(0, 21).Draw(t, "command kind"); {
 	case kind < 8:
 		return Command{Put: genPut(t)}
 	case kind < 11:
@@ -138,9 +164,11 @@ func genCommand(t *rapid.T, rev int64) Command {
 	case kind < 15:
 		return Command{Txn: genTxn(t, rev, 2)}
 	case kind < 16:
-		return Command{Compact: &pb.CompactionRequest{Revision: rapid.Int64Range(0, rev+1).Draw(t, "compact")}}
+		return Command{Compact: genCompaction(t, rev)}
 	case kind < 18:
 		return Command{LeaseGrant: &pb.LeaseGrantRequest{ID: genLease(t), TTL: rapid.Int64Range(0, 5).Draw(t, "ttl")}}
+	case kind < 21:
+		return Command{Txn: genChurn(t, genKey(t))}
 	}
 	return Command{LeaseRevoke: &pb.LeaseRevokeRequest{ID: genLease(t)}}
 }

@@ -38,6 +38,14 @@ func (h *harness) open(t *rapid.T) {
 	h.store = s
 }
 
+// forgetHeaders makes the next writes look at the database for what they replace, as after a restart.
+func (h *harness) forgetHeaders() {
+	s := h.store
+	s.apply.Lock()
+	defer s.apply.Unlock()
+	s.apply.headers = newHeaderCache(s.options.CachedHeaders, s.AppliedIndex())
+}
+
 func (h *harness) close(t *rapid.T) {
 	if err := h.store.Close(); err != nil {
 		t.Fatal(err)
@@ -74,12 +82,46 @@ func (h *harness) crash(t *rapid.T) {
 }
 
 func (h *harness) apply(t *rapid.T) {
-	var batch []Entry
+	var batch [][]Command
 	for range rapid.IntRange(1, 3).Draw(t, "entries") {
+		entry := make([]Command, 0, 5)
+		for range rapid.IntRange(0, 5).Draw(t, "commands") {
+			entry = append(entry, genCommand(t, h.model.rev()))
+		}
+		batch = append(batch, entry)
+	}
+	h.applyBatch(t, batch...)
+}
+
+// applyChurn deletes and puts one key in one revision, compacts at that very revision, and looks at what is left.
+func (h *harness) applyChurn(t *rapid.T) {
+	key := genKey(t)
+	if rapid.Bool().Draw(t, "exists") {
+		h.applyBatch(t, []Command{{Put: &pb.PutRequest{Key: key, Value: genValue(t)}}})
+	}
+	h.applyBatch(t, []Command{{Txn: genChurn(t, key)}})
+	h.applyBatch(t, []Command{{Compact: &pb.CompactionRequest{Revision: h.model.rev()}}})
+	h.compacted(t)
+	if rapid.Bool().Draw(t, "cold") {
+		h.forgetHeaders()
+	}
+}
+
+// compacted waits until all that the compaction made superfluous is removed.
+func (h *harness) compacted(t *rapid.T) {
+	if err := h.store.WaitCompacted(context.Background(), h.store.CompactRevision()); err != nil {
+		t.Fatal(err)
+	}
+	h.check(t)
+}
+
+// applyBatch applies the valid ones of commands, of which each list is an entry, and compares their results.
+func (h *harness) applyBatch(t *rapid.T, commands ...[]Command) {
+	var batch []Entry
+	for _, list := range commands {
 		e := Entry{Index: uint64(len(h.entries)) + 1, Term: 1}
 		var want []Result
-		for range rapid.IntRange(0, 5).Draw(t, "commands") {
-			c := genCommand(t, h.model.rev())
+		for _, c := range list {
 			if c.Validate() == nil {
 				e.Commands = append(e.Commands, c)
 				m, err := h.model.apply(c)
@@ -223,11 +265,9 @@ func TestStoreBehavesAsModel(t *testing.T) {
 				h.close(t)
 				h.open(t)
 			},
-			"compacted": func(t *rapid.T) {
-				if err := h.store.WaitCompacted(context.Background(), h.store.CompactRevision()); err != nil {
-					t.Fatal(err)
-				}
-			},
+			"churn":     h.applyChurn,
+			"compacted": h.compacted,
+			"cold":      func(*rapid.T) { h.forgetHeaders() },
 		})
 		h.check(t)
 		h.checkHistory(t)

@@ -1,0 +1,143 @@
+package kv
+
+import "github.com/cockroachdb/pebble/v2"
+
+// walk goes through a part of the history, and gathers the removals that its changes ask for.
+//
+// Each change names the version that it replaced, which is then needed by no revision from the target on; a tombstone is
+// needed by none itself once all that it hides is gone.
+//
+// Invariants:
+//  1. A tombstone is removed in one batch with the values that it hides, or after them: those of before its revision, and
+//     the one that its own transaction may have put in between. Without it that one would live again.
+//  2. What the target itself has put and deleted stays, as a watch from there still has to see both. The next walk, which
+//     begins there, removes it.
+type walk struct {
+	compactor *compactor
+	target    int64
+	history   *pebble.Iterator
+	batch     *pebble.Batch // what the step removes
+	scratch   []byte
+
+	// Of the revision that is being walked through: the removals of its tombstones, unless those need a turn of their own.
+	tombstones *pebble.Batch
+	twice      bool
+	kept       map[string]struct{} // keys of which the target's version and tombstone stay: at most MaxTxnOps
+}
+
+// collect adds the removals that the changes from revision from on ask for, and returns the revision up to
+// which it came: every revision below it is done, and it itself is looked at by the next walk again.
+func (c *compactor) collect(b *pebble.Batch, from, target int64) (reached int64, err error) {
+	it, err := c.store.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendHistoryKey(nil, from, 0),
+		UpperBound: appendHistoryKey(nil, target+1, 0),
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer it.Close()
+	w := &walk{compactor: c, target: target, history: it, batch: b, tombstones: c.store.db.NewBatch()}
+	defer w.tombstones.Close()
+	seen := 0
+	for ok := it.First(); ok; ok = it.Valid() {
+		rev, _, valid := decodeHistoryKey(it.Key())
+		if !valid {
+			return 0, errCorruptRecord
+		}
+		if seen >= compactionChunk {
+			return rev, nil
+		}
+		changes, err := w.revision(rev)
+		if err != nil {
+			return 0, err
+		}
+		seen += changes
+	}
+	return target, it.Error()
+}
+
+// revision goes through the changes of one revision, on the first of which the iterator stands, and returns their number.
+func (w *walk) revision(rev int64) (changes int, err error) {
+	w.twice, w.kept = false, nil
+	w.tombstones.Reset()
+	changes, err = w.each(rev, func(ch change) error {
+		if ch.prev == w.target {
+			w.keep(ch.key)
+			return nil
+		}
+		if err := w.removeValue(ch); err != nil || !ch.deleted || w.twice {
+			return err
+		}
+		return w.removeTombstone(w.tombstones, ch.key, rev)
+	})
+	switch {
+	case err != nil:
+		return changes, err
+	case w.twice:
+		w.history.SeekGE(appendHistoryKey(nil, rev, 0))
+		return w.each(rev, func(ch change) error {
+			if _, kept := w.kept[string(ch.key)]; kept || !ch.deleted {
+				return nil
+			}
+			return w.removeTombstone(w.batch, ch.key, rev)
+		})
+	case w.tombstones.Empty():
+		return changes, nil
+	}
+	return changes, w.batch.Apply(w.tombstones, nil)
+}
+
+func (w *walk) keep(key []byte) {
+	w.twice = true
+	if w.kept == nil {
+		w.kept = map[string]struct{}{}
+	}
+	w.kept[string(key)] = struct{}{}
+}
+
+// each visits the changes of rev from where the iterator stands. What a revision of very many changes removes is written in
+// parts, which can be done twice.
+func (w *walk) each(rev int64, visit func(change) error) (n int, err error) {
+	for ; w.history.Valid(); w.history.Next() {
+		at, _, valid := decodeHistoryKey(w.history.Key())
+		if !valid {
+			return n, errCorruptRecord
+		}
+		if at != rev {
+			return n, nil
+		}
+		v, err := w.history.ValueAndErr()
+		if err != nil {
+			return n, err
+		}
+		ch, err := decodeChange(v)
+		if err != nil {
+			return n, err
+		}
+		if n > 0 && n%compactionChunk == 0 {
+			w.twice = true
+			if err := w.compactor.flushPart(w.batch); err != nil {
+				return n, err
+			}
+		}
+		if err := visit(ch); err != nil {
+			return n, err
+		}
+		n++
+	}
+	return n, w.history.Error()
+}
+
+func (w *walk) removeValue(ch change) error {
+	if ch.prev == 0 {
+		return nil
+	}
+	w.scratch = appendVersionKey(w.scratch[:0], ch.key, ch.prev, markValue)
+	w.compactor.store.counters.compacted.Add(1)
+	return w.batch.Delete(w.scratch, nil)
+}
+
+func (w *walk) removeTombstone(b *pebble.Batch, key []byte, rev int64) error {
+	w.scratch = appendVersionKey(w.scratch[:0], key, rev, markTombstone)
+	return b.Delete(w.scratch, nil)
+}
