@@ -7,13 +7,11 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// Bounds of one step of catching up: what it looks at, so that the watches of a stream get their turn, and
-// what it may gather within one revision before even that is split.
+// Bounds of one step of catching up, so that the watches of a stream get their turn. A revision is looked at whole,
+// however large it is: a part of one can't be told from all of it, and who comes back after it would miss the rest.
 const (
 	catchUpChanges   = 20_000
 	catchUpRevisions = 1024
-	hugeResultEvents = 16 * resultEvents
-	hugeResultBytes  = 16 * resultBytes
 )
 
 // catchUp goes one step on from w's cursor, and makes w live once it has reached the present. The events are in
@@ -36,7 +34,7 @@ func (s *WatchStream) catchUp(ctx context.Context, w *watcher) (turnResult, erro
 	if !s.advance(w, next) {
 		s.reader.taken = s.reader.taken[:0]
 	}
-	return turnResult{watcher: w, revision: next.revision - 1}, nil
+	return turnResult{watcher: w, revision: next - 1}, nil
 }
 
 // again puts w back on the ready list after a failed step.
@@ -50,7 +48,7 @@ func (s *WatchStream) again(w *watcher) {
 
 // advance moves w's cursor to next, and makes w live if that is beyond what the dispatcher handed out. It
 // returns false if w was cancelled.
-func (s *WatchStream) advance(w *watcher, next cursor) bool {
+func (s *WatchStream) advance(w *watcher, next int64) bool {
 	h := s.hub
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -60,8 +58,8 @@ func (s *WatchStream) advance(w *watcher, next cursor) bool {
 		return false
 	}
 	w.cursor, w.begun = next, true
-	if next.revision > h.dispatched && next.sub == 0 {
-		w.state, w.start = watcherLive, next.revision
+	if next > h.dispatched {
+		w.state, w.start = watcherLive, next
 		h.index.insert(w)
 	} else {
 		s.makeReady(w)
@@ -96,31 +94,27 @@ func (g *gathering) add(e *event) {
 	}
 }
 
-// enough tells whether to stop before the next revision, huge whether to stop within one.
+// enough tells whether to stop before the next revision.
 func (g *gathering) enough() bool {
 	return len(g.reader.taken) >= resultEvents || g.bytes >= resultBytes
-}
-
-func (g *gathering) huge() bool {
-	return len(g.reader.taken) >= hugeResultEvents || g.bytes >= hugeResultBytes
 }
 
 // gather collects what g's watcher wants of some revisions from c on, and tells where to go on. compacted is not 0
 // if the history at c is gone. The watch's first step is refused below the compaction revision even if the
 // events are still in memory, so that clients see the same whatever a member remembers.
-func (s *Store) gather(g *gathering, c cursor) (next cursor, compacted int64, err error) {
+func (s *Store) gather(g *gathering, c int64) (next, compacted int64, err error) {
 	compact := s.CompactRevision()
-	if !g.w.begun && c.revision < compact {
+	if !g.w.begun && c < compact {
 		return c, compact, nil
 	}
-	revisions, ok := s.hub.tail.from(g.reader.tail[:0], c.revision, catchUpRevisions)
+	revisions, ok := s.hub.tail.from(g.reader.tail[:0], c, catchUpRevisions)
 	if ok {
 		g.reader.tail = revisions
 		next = g.fromTail(revisions, c)
 		clear(revisions)
 		return next, 0, nil
 	}
-	if g.w.keys.point && c.sub == 0 && c.revision > compact {
+	if g.w.keys.point && c > compact {
 		next, ok, err := s.fromVersions(g, c)
 		if ok || err != nil {
 			return next, 0, err
@@ -130,26 +124,23 @@ func (s *Store) gather(g *gathering, c cursor) (next cursor, compacted int64, er
 }
 
 // fromTail gathers from revisions, of which the first is that of c.
-func (g *gathering) fromTail(revisions []revisionEvents, c cursor) cursor {
+func (g *gathering) fromTail(revisions []revisionEvents, c int64) int64 {
 	looked := 0
 	for _, r := range revisions {
 		if looked > 0 && (g.enough() || looked >= catchUpChanges) {
 			return c
 		}
-		for i, e := range r.events[c.sub:] {
-			if g.huge() {
-				return cursor{r.revision, c.sub + i}
-			}
+		for _, e := range r.events {
 			g.add(e)
 		}
 		looked += len(r.events)
-		c = cursor{revision: r.revision + 1}
+		c = r.revision + 1
 	}
 	return c
 }
 
 // fromHistory gathers from the history section of the database.
-func (s *Store) fromHistory(g *gathering, c cursor) (next cursor, compacted int64, err error) {
+func (s *Store) fromHistory(g *gathering, c int64) (next, compacted int64, err error) {
 	release, err := s.use()
 	if err != nil {
 		return c, 0, err
@@ -157,7 +148,7 @@ func (s *Store) fromHistory(g *gathering, c cursor) (next cursor, compacted int6
 	defer release()
 	last := s.Revision()
 	history, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: appendHistoryKey(nil, c.revision, uint32(c.sub)),
+		LowerBound: appendHistoryKey(nil, c, 0),
 		UpperBound: appendHistoryKey(nil, last+1, 0),
 	})
 	if err != nil {
@@ -170,22 +161,22 @@ func (s *Store) fromHistory(g *gathering, c cursor) (next cursor, compacted int6
 		return c, 0, err
 	}
 	defer versions.Close()
-	if at := s.CompactRevision(); c.revision < at {
+	if at := s.CompactRevision(); c < at {
 		return c, at, nil
 	}
 	return g.scan(history, versions, c, last)
 }
 
 // scan walks the history iterator to its end, or until enough is gathered.
-func (g *gathering) scan(history, versions *pebble.Iterator, c cursor, last int64) (next cursor, compacted int64, err error) {
+func (g *gathering) scan(history, versions *pebble.Iterator, c, last int64) (next, compacted int64, err error) {
 	looked := 0
 	for ok := history.First(); ok; ok = history.Next() {
 		rev, sub, valid := decodeHistoryKey(history.Key())
 		if !valid {
 			return c, 0, errCorruptRecord
 		}
-		if here := (cursor{rev, int(sub)}); g.huge() || (sub == 0 && (g.enough() || looked >= catchUpChanges)) {
-			return here, 0, nil
+		if sub == 0 && (g.enough() || looked >= catchUpChanges) {
+			return rev, 0, nil
 		}
 		looked++
 		v, err := history.ValueAndErr()
@@ -205,7 +196,7 @@ func (g *gathering) scan(history, versions *pebble.Iterator, c cursor, last int6
 		}
 		g.add(e)
 	}
-	return cursor{revision: last + 1}, 0, history.Error()
+	return last + 1, 0, history.Error()
 }
 
 // readEvent makes the event of a change of revision rev.

@@ -8,7 +8,7 @@ import "github.com/cockroachdb/pebble/v2"
 //
 // Above the compaction revision every version and tombstone of a key is there, and each is an event. At the
 // compaction revision itself a tombstone may be gone: there only the history knows of it.
-func (s *Store) fromVersions(g *gathering, c cursor) (next cursor, ok bool, err error) {
+func (s *Store) fromVersions(g *gathering, c int64) (next int64, ok bool, err error) {
 	release, err := s.use()
 	if err != nil {
 		return c, false, err
@@ -21,7 +21,7 @@ func (s *Store) fromVersions(g *gathering, c cursor) (next cursor, ok bool, err 
 		return c, false, err
 	}
 	defer it.Close()
-	if c.revision <= s.CompactRevision() {
+	if c <= s.CompactRevision() {
 		return c, false, nil
 	}
 	next, err = g.versions(it, c, last)
@@ -29,9 +29,9 @@ func (s *Store) fromVersions(g *gathering, c cursor) (next cursor, ok bool, err 
 }
 
 // versions goes through the versions that it holds from c to last, from old to new: backwards, as they are stored.
-func (g *gathering) versions(it *pebble.Iterator, c cursor, last int64) (cursor, error) {
+func (g *gathering) versions(it *pebble.Iterator, c, last int64) (next int64, err error) {
 	var prev, rev int64
-	valid := it.SeekGE(appendVersionKey(nil, g.w.keys.lo, c.revision-1, markTombstone))
+	valid := it.SeekGE(appendVersionKey(nil, g.w.keys.lo, c-1, markTombstone))
 	if valid { // the last version before c
 		_, before, tombstone, ok := decodeVersionKey(it.Key())
 		if !ok {
@@ -53,7 +53,7 @@ func (g *gathering) versions(it *pebble.Iterator, c cursor, last int64) (cursor,
 			break
 		}
 		if at != rev && g.enough() {
-			return cursor{revision: at}, nil
+			return at, nil
 		}
 		rev = at
 		var record []byte
@@ -83,7 +83,7 @@ func (g *gathering) versions(it *pebble.Iterator, c cursor, last int64) (cursor,
 			prev = 0
 		}
 	}
-	return cursor{revision: last + 1}, it.Error()
+	return last + 1, it.Error()
 }
 
 // startsAgain tells whether a record is that of a new life of a key whose last one, of version prev, has no tombstone.

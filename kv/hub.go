@@ -40,7 +40,7 @@ const (
 	dispatchBatch  = 64
 	dispatchEvents = 4096
 	// hugeRevision is the number of events from which on a revision is not put on queues: its watchers
-	// catch up with it in parts.
+	// catch up with it, each when its reader asks for more.
 	hugeRevision = 4096
 )
 

@@ -238,39 +238,82 @@ func cancelled() context.Context {
 	return ctx
 }
 
-// TestWatchHugeRevision splits only a revision of tens of thousands of events, and none that is smaller.
-func TestWatchHugeRevision(t *testing.T) {
-	for _, fromDisk := range []bool{false, true} {
-		s := open(t, Options{})
-		live := watch(t, s, WatchRequest{RangeEnd: []byte{0}, NoPut: true})
-		for i := 0; i < 20_000; i += 5000 {
-			apply(t, s, benchCommands(5000, i, true)...)
-		}
-		apply(t, s, del("/registry/bench/0", "/registry/bench/1"), del("\x00", "\x00"), put("z", ""))
-		if fromDisk {
-			s.hub.tail.limit = 0
-			apply(t, s, put("z", ""))
-		}
-		for _, ws := range []*WatchStream{live, watch(t, s, WatchRequest{RangeEnd: []byte{0}, NoPut: true, StartRevision: 2})} {
-			results := map[int64]int{}
-			seen := map[string]bool{}
-			for len(seen) < 20_000 {
-				r, err := ws.Next(testContext(t))
-				if err != nil {
-					t.Fatal(err)
-				}
-				for i, e := range r.Events {
-					if i == 0 || e.Kv.ModRevision != r.Events[i-1].Kv.ModRevision {
-						results[e.Kv.ModRevision]++
-					}
-					seen[string(e.Kv.Key)] = true
-				}
+// TestWatchNeverSplitsARevision: a revision of tens of thousands of events is one result, and that is the first to claim
+// the revision; whether the watch is live, catches up from memory or from the disk, or goes on in another store.
+func TestWatchNeverSplitsARevision(t *testing.T) {
+	const keys = 20_000
+	s := open(t, Options{})
+	all := WatchRequest{RangeEnd: []byte{0}, NoPut: true}
+	live := watch(t, s, all)
+	prev := watch(t, s, WatchRequest{RangeEnd: []byte{0}, NoPut: true, PrevKV: true})
+	resumed := watch(t, s, all)
+	if _, err := live.Watch(WatchRequest{Key: []byte("z"), NoPut: true}); err != nil { // must not come in between
+		t.Fatal(err)
+	}
+	for i := 0; i < keys; i += 5000 {
+		apply(t, s, benchCommands(5000, i, true)...)
+	}
+	first, second := s.Revision()+1, s.Revision()+2
+	apply(t, s, del("/registry/bench/0", "/registry/bench/1"), del("\x00", "\x00"), put("z", ""), put("z", ""))
+	from := func(start int64) *WatchStream {
+		return watch(t, s, WatchRequest{RangeEnd: []byte{0}, NoPut: true, StartRevision: start})
+	}
+	check := func(how string, next func() (revision int64, events int, kinds map[int64]int)) {
+		t.Helper()
+		claimed, seen := int64(0), map[int64]int{}
+		for claimed < second {
+			revision, events, byRevision := next()
+			if events == 0 {
+				t.Fatalf("%s: a result without events claims revision %d", how, revision)
 			}
-			if results[20_002] != 1 || results[20_003] < 2 || len(results) != 2 {
-				t.Errorf("from disk %v: parts by revision: %v", fromDisk, results)
+			for rev, n := range byRevision {
+				if rev <= claimed || rev > revision {
+					t.Errorf("%s: %d events of revision %d in a result that claims %d, after one that claimed %d", how, n, rev, revision, claimed)
+				}
+				seen[rev] += n
 			}
+			claimed = revision
+		}
+		if len(seen) != 2 || seen[first]+seen[second] != keys {
+			t.Errorf("%s: events by revision: %v", how, seen)
 		}
 	}
+	results := func(ws *WatchStream) func() (int64, int, map[int64]int) {
+		return func() (int64, int, map[int64]int) {
+			r, err := ws.Next(testContext(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.Revision, len(r.Events), eventsByRevision(r.Events)
+		}
+	}
+	encoded := func(ws *WatchStream) func() (int64, int, map[int64]int) {
+		return func() (int64, int, map[int64]int) {
+			r, events := decoded(t, ws)
+			return r.Revision, len(events), eventsByRevision(events)
+		}
+	}
+	check("live", results(live))
+	check("live, with what was replaced", encoded(prev))
+	check("from memory", encoded(from(2)))
+	check("from memory, from the revision on", results(from(first)))
+	s.hub.tail.limit = 0
+	apply(t, s, put("z", ""))
+	check("from the disk", encoded(from(2)))
+	check("from the disk, from the revision on", results(from(first)))
+	if _, synced := resumed.Progress(); synced {
+		t.Error("progress is told before the revision is")
+	}
+	next := replace(t, s)
+	check("in another store", results(next.ResumeWatchStream(resumed)))
+}
+
+func eventsByRevision(events []*mvccpb.Event) map[int64]int {
+	n := map[int64]int{}
+	for _, e := range events {
+		n[e.Kv.ModRevision]++
+	}
+	return n
 }
 
 // TestWatchUnderWrites watches random ranges from random revisions, on shared streams some of which

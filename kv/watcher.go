@@ -21,19 +21,13 @@ type watcher struct {
 	noPut, noDelete bool
 
 	state  watcherState
-	begun  bool // it was live or has caught up with something
-	ready  bool // it is in the stream's ready list
-	cursor cursor
+	begun  bool  // it was live or has caught up with something
+	ready  bool  // it is in the stream's ready list
+	cursor int64 // the revision that comes next, where it has to catch up
 	queue  []*event
 
 	// pending is the dispatcher's: the events of the revision that it is handing out. Guarded by hub.mu.
 	pending []*event
-}
-
-// cursor is a place in the history: the sub-th change of a revision.
-type cursor struct {
-	revision int64
-	sub      int
 }
 
 func (w *watcher) wants(e *event) bool {

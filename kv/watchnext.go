@@ -42,8 +42,15 @@ type streamReader struct {
 	leftOf turnResult
 }
 
+// keptResult is the room for a result that is kept for the next ones.
+const keptResult = 4 * resultEvents
+
 // rest lets go of what an idle stream need not hold.
 func (r *streamReader) rest() {
+	if max(cap(r.taken), cap(r.last), cap(r.encoded)) > keptResult {
+		r.taken, r.last, r.encoded = nil, nil, nil
+		return
+	}
 	clear(r.taken[:cap(r.taken)])
 	clear(r.last[:cap(r.last)])
 	clear(r.encoded[:cap(r.encoded)])
@@ -57,8 +64,8 @@ type turnResult struct {
 }
 
 // Next returns the next events of one of the watches; the watches take turns. It blocks until there are
-// some, or until ctx or the stream ends. A revision's events of a watch come in one result, unless there
-// are thousands of them. Errors are ctx's, ErrStreamClosed, ErrClosed, or a disk failure.
+// some, or until ctx or the stream ends. A revision's events of a watch come in one result, however many
+// there are. Errors are ctx's, ErrStreamClosed, ErrClosed, or a disk failure.
 func (s *WatchStream) Next(ctx context.Context) (result WatchEvents, err error) {
 	t, err := s.next(ctx)
 	if err != nil {

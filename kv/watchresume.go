@@ -34,7 +34,7 @@ func (h *hub) suspend(s *WatchStream) {
 		if w.state == watcherLive {
 			h.index.remove(w)
 			w.state = watcherCatching
-			w.cursor = cursor{revision: max(h.dispatched+1, w.start)}
+			w.cursor = max(h.dispatched+1, w.start)
 		}
 	}
 }

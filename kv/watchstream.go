@@ -23,7 +23,7 @@ type WatchRequest struct {
 // Invariants:
 //  1. A watcher is in the ready list exactly if it has queued events or has to catch up.
 //  2. What is queued for a watcher lies before its cursor: it is returned before the watcher catches up.
-//  3. The queues hold whole revisions.
+//  3. The queues, and all results, hold whole revisions.
 type WatchStream struct {
 	hub  *hub
 	wake chan struct{} // has an element when the ready list may have become non-empty
@@ -84,7 +84,7 @@ func (s *WatchStream) Watch(r WatchRequest) (int64, error) {
 	if w.start == 0 {
 		w.start = h.store.Revision() + 1
 	}
-	w.cursor = cursor{revision: w.start}
+	w.cursor = w.start
 	if w.start > h.dispatched && w.start >= h.store.CompactRevision() {
 		w.state, w.begun = watcherLive, true
 		h.index.insert(w)
@@ -255,7 +255,7 @@ func (s *WatchStream) demote(w *watcher, revision int64) bool {
 		return false
 	}
 	w.state = watcherCatching
-	w.cursor = cursor{revision: max(revision, w.start)}
+	w.cursor = max(revision, w.start)
 	s.makeReady(w)
 	return true
 }

@@ -45,6 +45,16 @@ func (m *watchMessage) sameFor(id mem.Buffer) {
 	copy(m.parts[1:], m.common)
 }
 
+// keptParts is how many parts are kept for the next message: more hold on to the events of a very large revision.
+const keptParts = 4096
+
+// sent lets go of the parts of a message that was larger than most.
+func (m *watchMessage) sent() {
+	if len(m.common) > keptParts {
+		*m = watchMessage{}
+	}
+}
+
 // forget keeps the common part from being taken for that of the last events.
 func (m *watchMessage) forget() { m.common = m.common[:0] }
 

@@ -73,6 +73,7 @@ func (ws *watchStream) sendEvents(e kv.EncodedEvents) error {
 		ws.message.set(ws.headerAt(e.Revision), false, e.Events)
 	}
 	ws.message.sameFor(w.id)
+	defer ws.message.sent()
 	return ws.grpc.SendMsg(&ws.message)
 }
 
@@ -83,7 +84,8 @@ func (ws *watchStream) headerAt(revision int64) *pb.ResponseHeader {
 	return header
 }
 
-// sendFragments sends events in messages of at most fragmentBytes, as far as single events allow.
+// sendFragments sends events in messages of at most fragmentBytes, as far as single events allow. All but the last are
+// marked, and nothing may come in between: etcd's client puts together what follows each other on the stream.
 func (ws *watchStream) sendFragments(w *watchState, e kv.EncodedEvents) error {
 	header := ws.headerAt(e.Revision)
 	for rest := e.Events; len(rest) > 0; {

@@ -13,6 +13,9 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	testclock "k8s.io/utils/clock/testing"
 )
 
@@ -261,6 +264,101 @@ func TestWatchFragments(t *testing.T) {
 	}
 	if events != 3 || parts != 3 {
 		t.Errorf("%d events in %d parts", events, parts)
+	}
+}
+
+// TestWatchOfHugeRevision: what tens of thousands of events of one revision come as. One message, unless the client asked for
+// fragments; those follow each other, and all claim the revision. A client that takes no message of that size, and has
+// asked for no fragments, is told so by its own gRPC, as with etcd.
+func TestWatchOfHugeRevision(t *testing.T) {
+	const keys = 20_000
+	b := newLocalBackend(t)
+	address := serve(t, b, ServerConfig{}, Options{MaxRequestBytes: 64 << 10})
+	c := connect(t, address)
+	live, liveFragments := openRawWatch(t, c), openRawWatch(t, c)
+	request := func(start int64, fragment bool) *pb.WatchCreateRequest {
+		return &pb.WatchCreateRequest{
+			Key: []byte("k"), RangeEnd: []byte("l"), StartRevision: start, Fragment: fragment, PrevKv: fragment, ProgressNotify: true,
+			Filters: []pb.WatchCreateRequest_FilterType{pb.WatchCreateRequest_NOPUT},
+		}
+	}
+	live.create(request(0, false))
+	liveFragments.create(request(0, true))
+	liveFragments.create(&pb.WatchCreateRequest{Key: []byte("k"), RangeEnd: []byte("l"), Filters: request(0, false).Filters})
+	for i := range 4 {
+		txn := &pb.TxnRequest{}
+		for j := range keys / 4 {
+			put := &pb.PutRequest{Key: fmt.Appendf(nil, "k%d/%05d", i, j), Value: []byte("value")}
+			txn.Success = append(txn.Success, &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: put}})
+		}
+		if _, err := b.Txn(t.Context(), txn); err != nil {
+			t.Fatal(err)
+		}
+	}
+	deleted, err := c.Delete(t.Context(), "k", clientv3.WithPrefix())
+	if err != nil || deleted.Deleted != keys {
+		t.Fatal(deleted, err)
+	}
+	progress := &pb.WatchRequest{RequestUnion: &pb.WatchRequest_ProgressRequest{ProgressRequest: &pb.WatchProgressRequest{}}}
+	expect := func(how string, w rawWatch, id int64, fragments bool) {
+		t.Helper()
+		for events := 0; events < keys; {
+			r := w.next()
+			events += len(r.Events)
+			if r.WatchId != id || len(r.Events) == 0 || r.Header.Revision != deleted.Header.Revision {
+				t.Fatalf("%s: after %d events one of watch %d with %d events that claims revision %d of %d",
+					how, events, r.WatchId, len(r.Events), r.Header.Revision, deleted.Header.Revision)
+			}
+			if r.Fragment != (fragments && events < keys) || !fragments && events < keys {
+				t.Fatalf("%s: marked %v with %d of %d events", how, r.Fragment, events, keys)
+			}
+		}
+	}
+	expect("live", live, 0, false)
+	if err := liveFragments.Send(progress); err != nil {
+		t.Fatal(err)
+	}
+	first := liveFragments.next() // which of its watches has the first turn is open
+	if fragments := first.WatchId == 0; fragments {
+		if !first.Fragment {
+			t.Fatalf("live: the first of many parts is not marked")
+		}
+		events := len(first.Events)
+		for first.Fragment {
+			if first = liveFragments.next(); first.WatchId != 0 || first.Header.Revision != deleted.Header.Revision {
+				t.Fatalf("live: between fragments one of watch %d at revision %d", first.WatchId, first.Header.Revision)
+			}
+			events += len(first.Events)
+		}
+		if events != keys {
+			t.Errorf("live: %d events in fragments", events)
+		}
+		expect("live, beside fragments", liveFragments, 1, false)
+	} else {
+		if len(first.Events) != keys || first.Fragment {
+			t.Errorf("live: %d events, marked %v", len(first.Events), first.Fragment)
+		}
+		expect("live, in fragments", liveFragments, 0, true)
+	}
+	for _, fragments := range []bool{false, true} {
+		w := openRawWatch(t, c)
+		w.create(request(1, fragments))
+		expect(fmt.Sprintf("from before, fragments %v", fragments), w, 0, fragments)
+	}
+	for _, c := range []struct {
+		options []clientv3.OpOption
+		want    codes.Code
+		events  int
+	}{{nil, codes.ResourceExhausted, 0}, {[]clientv3.OpOption{clientv3.WithFragment()}, codes.OK, keys}} {
+		small, err := clientv3.New(clientv3.Config{Endpoints: []string{address}, Logger: zap.NewNop(), MaxCallSendMsgSize: 64 << 10, MaxCallRecvMsgSize: 256 << 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer small.Close()
+		options := append(c.options, clientv3.WithPrefix(), clientv3.WithRev(deleted.Header.Revision), clientv3.WithFilterPut())
+		if r := <-small.Watch(t.Context(), "k", options...); status.Code(r.Err()) != c.want || len(r.Events) != c.events {
+			t.Errorf("a client with a limit: %d events, %v; want %d, %v", len(r.Events), r.Err(), c.events, c.want)
+		}
 	}
 }
 
