@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"syscall"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -93,6 +94,9 @@ type Config struct {
 	wrapLog func(raft.LogStore) raft.LogStore
 	// wrapNetwork stands between Raft and the others, so that tests can hold back what comes from them.
 	wrapNetwork func(network) network
+	// dialControl comes before every connection of Raft's to another member, and every look at its port, so that tests
+	// can have links reject them.
+	dialControl func(network, address string, _ syscall.RawConn) error
 	// lock is held on the data directory already, by Bootstrap; Open takes it over.
 	lock *os.File
 }

@@ -43,6 +43,7 @@ type Member struct {
 	// changed is notified when there is another leader, and when a new one is ready for reads.
 	changed    signal
 	leadership leadership
+	agreement  agreement                 // with who stands for election since the leader's process has ended
 	lessor     atomic.Pointer[kv.Lessor] // nil unless this member leads
 	renewals   *renewals                 // at the leader, when another member is it
 	disk       *disk

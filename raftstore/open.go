@@ -131,7 +131,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	m.listener = newPeerListener(m.config.Listener, m.config.PeerSecurity.Server, join, m.logger)
 	m.onUnwind(func() error { m.listener.Close(); return nil })
 	m.stream = newRaftStream(m.listener.raft, m.config.Identity.PeerAddress, m.config.PeerSecurity.Client(pki.ProtocolRaft))
-	m.stream.bytesOf = m.bytesOf
+	m.stream.bytesOf, m.stream.dialer.Control = m.bytesOf, m.config.dialControl
 	var network network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  m.stream,
 		MaxPool: 4,
@@ -304,6 +304,7 @@ func (m *Member) run() {
 	)...)
 	peerpb.RegisterPeerServer(m.server, &peerServer{member: m})
 	peerpb.RegisterLeasesServer(m.server, &leaseServer{member: m})
+	peerpb.RegisterLivenessServer(m.server, &livenessServer{member: m})
 	m.onUnwind(func() error { m.server.Stop(); return nil })
 	m.wg.Go(func() {
 		// Serve ends when the listener, or the server, is closed.

@@ -15,6 +15,7 @@ type raftStream struct {
 	*connListener
 	advertised net.Addr
 	dial       *tls.Config
+	dialer     net.Dialer
 	// broken has a token when a connection from another member has ended.
 	broken chan struct{}
 	// bytesOf counts the bytes of a connection, dialled or, without an address, accepted; nil: nobody counts.
@@ -32,7 +33,9 @@ func newRaftStream(listener *connListener, advertised string, dial *tls.Config) 
 
 // Dial implements raft.StreamLayer.
 func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	conn, err := tls.DialWithDialer(&net.Dialer{Timeout: timeout}, "tcp", string(address), s.dial)
+	dialer := s.dialer
+	dialer.Timeout = timeout
+	conn, err := tls.DialWithDialer(&dialer, "tcp", string(address), s.dial)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,32 @@
+package raftstore
+
+import (
+	"context"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/api/peerpb"
+)
+
+// livenessServer answers what other members ask about who is alive. The port let in nobody else.
+type livenessServer struct {
+	peerpb.UnimplementedLivenessServer
+	member *Member
+}
+
+// LeaderGone implements peerpb.LivenessServer.
+func (s *livenessServer) LeaderGone(_ context.Context, r *peerpb.LeaderGoneRequest) (*peerpb.LeaderGoneResponse, error) {
+	return &peerpb.LeaderGoneResponse{Agreed: s.member.agrees(serverID(r.Leader), serverID(r.Candidate))}, nil
+}
+
+// liveness returns a client over a connection that stands.
+func (p *peerConns) liveness(ctx context.Context, id raft.ServerID) (peerpb.LivenessClient, error) {
+	if _, err := p.client(ctx, id); err != nil { // waits for the connection
+		return nil, err
+	}
+	conn, err := p.conn(id)
+	if err != nil {
+		return nil, err
+	}
+	return peerpb.NewLivenessClient(conn), nil
+}
