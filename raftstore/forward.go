@@ -2,16 +2,12 @@ package raftstore
 
 import (
 	"context"
-	"fmt"
 	"sync"
 
 	"github.com/hashicorp/raft"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
-	"github.com/ctlplane/ctlplane/kv"
 )
 
 // forwardStream is a stream of groups to the leader.
@@ -19,8 +15,8 @@ type forwardStream = grpc.BidiStreamingClient[peerpb.ForwardRequest, peerpb.Forw
 
 // forwarding is one stream to one leader, with what is in flight on it.
 //
-// Invariant: a group is in flight from before it is sent until it is answered or the stream has ended; each
-// is settled once, by whoever removes it.
+// Invariant: a group is in flight from before it is sent until it is answered whole or the stream has ended; each
+// is settled once, by whoever removes it. Its answer is the receiver's alone.
 type forwarding struct {
 	proposer *proposer
 	leader   raft.ServerID
@@ -31,7 +27,7 @@ type forwarding struct {
 	mu       sync.Mutex
 	broken   bool
 	next     uint64
-	inFlight map[uint64][]*proposal
+	inFlight map[uint64]*groupAnswer
 }
 
 // forward sends a group to the leader. A slot was acquired for it.
@@ -60,7 +56,7 @@ func (p *proposer) openForwarding(leader raft.ServerID) (*forwarding, error) {
 	}
 	f := &forwarding{
 		proposer: p, leader: leader, stream: stream, cancel: cancel,
-		ended: make(chan struct{}), inFlight: map[uint64][]*proposal{},
+		ended: make(chan struct{}), inFlight: map[uint64]*groupAnswer{},
 	}
 	p.wg.Go(f.receive)
 	return f, nil
@@ -90,9 +86,9 @@ func (f *forwarding) send(proposals []*proposal) {
 		f.proposer.release()
 		return
 	}
-	f.inFlight[id] = proposals
+	f.inFlight[id] = &groupAnswer{answered: f.proposer.answered, proposals: proposals}
 	f.mu.Unlock()
-	request := &peerpb.ForwardRequest{Id: id, Commands: make([][]byte, len(proposals))}
+	request := &peerpb.ForwardRequest{Id: id, Commands: make([][]byte, len(proposals)), InParts: true}
 	for i, proposal := range proposals {
 		request.Commands[i] = proposal.encoded
 	}
@@ -111,12 +107,17 @@ func (f *forwarding) receive() {
 			break
 		}
 		f.mu.Lock()
-		proposals := f.inFlight[response.Id]
-		delete(f.inFlight, response.Id)
+		group := f.inFlight[response.Id]
+		if !response.More {
+			delete(f.inFlight, response.Id)
+		}
 		f.mu.Unlock()
-		if proposals != nil {
-			f.settle(proposals, response.Results)
-			f.proposer.release()
+		if group == nil {
+			continue
+		}
+		group.take(response)
+		if !response.More {
+			f.settled(group)
 		}
 	}
 	f.mu.Lock()
@@ -124,83 +125,15 @@ func (f *forwarding) receive() {
 	lost := f.inFlight
 	f.inFlight = nil
 	f.mu.Unlock()
-	for _, proposals := range lost {
-		for _, proposal := range proposals {
-			proposal.fail(ErrOutcomeUnknown)
-		}
-		f.proposer.release()
+	for _, group := range lost {
+		f.settled(group)
 	}
 }
 
-func (f *forwarding) settle(proposals []*proposal, results []*peerpb.CommandResult) {
-	var again []*proposal
-	for i, proposal := range proposals {
-		if i >= len(results) {
-			proposal.fail(ErrOutcomeUnknown)
-			continue
-		}
-		switch result := results[i]; result.Outcome {
-		case peerpb.CommandResult_APPLIED:
-			decoded, err := decodeResult(&proposal.command, result)
-			f.proposer.answered.note(result.Index, revisionOf(decoded))
-			proposal.done(decoded, err)
-		case peerpb.CommandResult_NOT_LEADER:
-			again = append(again, proposal)
-		case peerpb.CommandResult_BUSY:
-			proposal.fail(ErrTooManyRequests)
-		default:
-			proposal.fail(ErrOutcomeUnknown)
-		}
-	}
-	if len(again) > 0 {
+// settled lets go of a group of which nothing comes any more.
+func (f *forwarding) settled(group *groupAnswer) {
+	if again := group.end(); len(again) > 0 {
 		f.proposer.retry(again)
 	}
-}
-
-// decodeResult is the reverse of encodeResult. The response's type follows from the command.
-func decodeResult(command *kv.Command, result *peerpb.CommandResult) (kv.Result, error) {
-	if result.Error != 0 {
-		return kv.Result{Err: kv.ErrorCode(result.Error), Index: result.Index}, nil
-	}
-	response := newResponse(command)
-	if err := proto.Unmarshal(result.Response, response); err != nil {
-		return kv.Result{}, fmt.Errorf("the leader's answer can't be read: %w", err)
-	}
-	return kv.Result{Response: response, Index: result.Index}, nil
-}
-
-// revisionOf is the revision that a result tells, 0 if none.
-func revisionOf(result kv.Result) int64 {
-	response, ok := result.Response.(interface{ GetHeader() *pb.ResponseHeader })
-	if !ok {
-		return 0
-	}
-	return response.GetHeader().GetRevision()
-}
-
-func newResponse(command *kv.Command) proto.Message {
-	switch {
-	case command.Put != nil:
-		return new(pb.PutResponse)
-	case command.DeleteRange != nil:
-		return new(pb.DeleteRangeResponse)
-	case command.Txn != nil:
-		return new(pb.TxnResponse)
-	case command.Compact != nil:
-		return new(pb.CompactionResponse)
-	case command.LeaseGrant != nil:
-		return new(pb.LeaseGrantResponse)
-	case command.LeaseCheckpoint != nil:
-		return new(pb.LeaseCheckpointResponse)
-	case command.Alarm != nil:
-		return new(pb.AlarmResponse)
-	case command.LeaseRevoke != nil:
-		return new(pb.LeaseRevokeResponse)
-	case command.Downgrade != nil:
-		return new(pb.DowngradeResponse)
-	case command.Auth != nil:
-		return newAuthResponse(command.Auth)
-	default:
-		return new(pb.MemberUpdateResponse)
-	}
+	f.proposer.release()
 }

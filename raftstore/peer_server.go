@@ -9,7 +9,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
@@ -31,6 +30,12 @@ func (s *peerServer) Forward(stream grpc.BidiStreamingServer[peerpb.ForwardReque
 	var sending sync.Mutex
 	var groups sync.WaitGroup
 	defer groups.Wait() // the stream ends with this call
+	// Each message is sent for itself: those of other groups don't wait for the last of a large answer.
+	send := func(message *peerpb.ForwardResponse) error {
+		sending.Lock()
+		defer sending.Unlock()
+		return stream.Send(message)
+	}
 	slots := make(chan struct{}, groupsInFlight)
 	for {
 		request, err := stream.Recv()
@@ -41,28 +46,33 @@ func (s *peerServer) Forward(stream grpc.BidiStreamingServer[peerpb.ForwardReque
 			return err
 		}
 		slots <- struct{}{}
-		answer := s.member.proposeGroup(stream.Context(), request)
+		outcomes := s.member.proposeGroup(stream.Context(), request)
 		groups.Go(func() {
 			defer func() { <-slots }()
-			supervise.Do("peer", s.member.config.Logger, func() {
-				response := answer()
-				sending.Lock()
-				defer sending.Unlock()
-				// A failure to send ends the stream, which Recv sees too.
-				_ = stream.Send(response)
-			})
+			if supervise.Call("peer", s.member.config.Logger, func() error {
+				return sendOutcomes(request, outcomes(), send)
+			}) != nil {
+				// Nobody shall wait for the rest. A failure to send ends the stream, which Recv sees too.
+				_ = send(&peerpb.ForwardResponse{Id: request.Id})
+			}
 		})
 	}
 }
 
-// proposeGroup queues a follower's commands. answer waits until all have their outcome.
-func (m *Member) proposeGroup(ctx context.Context, request *peerpb.ForwardRequest) (answer func() *peerpb.ForwardResponse) {
-	response := &peerpb.ForwardResponse{Id: request.Id, Results: make([]*peerpb.CommandResult, len(request.Commands))}
+// outcome is what became of a command.
+type outcome struct {
+	result kv.Result
+	err    error
+}
+
+// proposeGroup queues a follower's commands. outcomes waits until all have theirs.
+func (m *Member) proposeGroup(ctx context.Context, request *peerpb.ForwardRequest) (outcomes func() []outcome) {
+	of := make([]outcome, len(request.Commands))
 	var left sync.WaitGroup
 	left.Add(len(request.Commands))
 	for i, encoded := range request.Commands {
 		done := func(result kv.Result, err error) {
-			response.Results[i] = encodeResult(result, err)
+			of[i] = outcome{result, err}
 			left.Done()
 		}
 		command, err := kv.DecodeCommand(encoded)
@@ -72,32 +82,10 @@ func (m *Member) proposeGroup(ctx context.Context, request *peerpb.ForwardReques
 		}
 		m.enqueue(ctx, command, encoded, true, done)
 	}
-	return func() *peerpb.ForwardResponse {
+	return func() []outcome {
 		left.Wait()
-		return response
+		return of
 	}
-}
-
-// encodeResult prepares one command's outcome for its way to the follower.
-func encodeResult(result kv.Result, err error) *peerpb.CommandResult {
-	switch {
-	case errors.Is(err, errNotLeader), errors.Is(err, ErrClosed):
-		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_NOT_LEADER}
-	case errors.Is(err, ErrTooManyRequests):
-		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_BUSY}
-	case err != nil:
-		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_UNKNOWN}
-	}
-	if result.Err != nil {
-		code := kv.ErrInvalidCommand
-		errors.As(result.Err, &code)
-		return &peerpb.CommandResult{Error: uint32(code), Index: result.Index}
-	}
-	encoded, err := proto.Marshal(result.Response)
-	if err != nil {
-		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_UNKNOWN}
-	}
-	return &peerpb.CommandResult{Response: encoded, Index: result.Index}
 }
 
 // ReadIndex implements peerpb.PeerServer.

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"fmt"
+	"math"
 	"sync"
 	"time"
 
@@ -21,8 +22,10 @@ import (
 const (
 	// connectTimeout bounds the wait for a connection to a peer, after which it counts as not reachable.
 	connectTimeout = time.Second
-	// maxPeerMessage bounds one message between members: a group of commands and their results.
-	maxPeerMessage = 64 << 20
+	// maxPeerMessage bounds one message between members, which can't be larger than gRPC has room for. What a member sends
+	// it bounds itself: a group of commands by MaxEntryBytes, or by MaxCommandBytes where it is one alone, and answers by
+	// answerPart. Breaking the stream at a lower bound would fail all that is in flight on it.
+	maxPeerMessage = math.MaxInt32
 )
 
 // peerConns are the connections to other members, one each, kept for as long as they are used.

@@ -103,6 +103,13 @@ func TestQueueIsBounded(t *testing.T) {
 	if length, bytes := q.size(); length != 1 || bytes != 1 {
 		t.Errorf("%d of %d bytes are left", length, bytes)
 	}
+	if err := add(200); !errors.Is(err, ErrTooManyRequests) {
+		t.Errorf("more than all room, behind another: %v", err)
+	}
+	q.take(1)
+	if err := add(200); err != nil {
+		t.Errorf("more than all room, alone: %v", err)
+	}
 }
 
 func TestQueueKeepsItsOrder(t *testing.T) {

@@ -49,7 +49,7 @@ func (q *queue) add(p *proposal) error {
 	switch {
 	case q.closed:
 		return ErrClosed
-	case len(q.waiting) >= q.maxLength || q.bytes+len(p.encoded) > q.maxBytes:
+	case !q.hasRoom(1, len(p.encoded)):
 		return ErrTooManyRequests
 	}
 	q.sequence++
@@ -71,7 +71,7 @@ func (q *queue) addAll(proposals []*proposal) error {
 	switch {
 	case q.closed:
 		return ErrClosed
-	case len(q.waiting)+len(proposals) > q.maxLength || q.bytes+bytes > q.maxBytes:
+	case !q.hasRoom(len(proposals), bytes):
 		return ErrTooManyRequests
 	}
 	for _, p := range proposals {
@@ -82,6 +82,11 @@ func (q *queue) addAll(proposals []*proposal) error {
 	q.bytes += bytes
 	q.wake()
 	return nil
+}
+
+// hasRoom tells whether the queue takes so much more. What is larger than all its room it takes alone. mu is held.
+func (q *queue) hasRoom(proposals, bytes int) bool {
+	return len(q.waiting)+proposals <= q.maxLength && (len(q.waiting) == 0 || q.bytes+bytes <= q.maxBytes)
 }
 
 // putBack returns proposals that were taken but not proposed to their places.

@@ -31,6 +31,7 @@ const (
 	CommandResult_NOT_LEADER CommandResult_Outcome = 1 // not proposed: ask the leader
 	CommandResult_BUSY       CommandResult_Outcome = 2 // not proposed: the leader has too much waiting
 	CommandResult_UNKNOWN    CommandResult_Outcome = 3 // proposed, but leadership was lost before the outcome was known
+	CommandResult_TOO_LARGE  CommandResult_Outcome = 4 // not proposed: larger than the leader takes
 )
 
 // Enum value maps for CommandResult_Outcome.
@@ -40,12 +41,14 @@ var (
 		1: "NOT_LEADER",
 		2: "BUSY",
 		3: "UNKNOWN",
+		4: "TOO_LARGE",
 	}
 	CommandResult_Outcome_value = map[string]int32{
 		"APPLIED":    0,
 		"NOT_LEADER": 1,
 		"BUSY":       2,
 		"UNKNOWN":    3,
+		"TOO_LARGE":  4,
 	}
 )
 
@@ -78,8 +81,9 @@ func (CommandResult_Outcome) EnumDescriptor() ([]byte, []int) {
 
 type ForwardRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`            // chosen by the sender, unique on its stream
-	Commands      [][]byte               `protobuf:"bytes,2,rep,name=commands,proto3" json:"commands,omitempty"` // each a kv command as it stands in the log
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`                          // chosen by the sender, unique on its stream
+	Commands      [][]byte               `protobuf:"bytes,2,rep,name=commands,proto3" json:"commands,omitempty"`               // each a kv command as it stands in the log
+	InParts       bool                   `protobuf:"varint,3,opt,name=in_parts,json=inParts,proto3" json:"in_parts,omitempty"` // the sender takes an answer in several messages
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -128,10 +132,18 @@ func (x *ForwardRequest) GetCommands() [][]byte {
 	return nil
 }
 
+func (x *ForwardRequest) GetInParts() bool {
+	if x != nil {
+		return x.InParts
+	}
+	return false
+}
+
 type ForwardResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"`
 	Results       []*CommandResult       `protobuf:"bytes,2,rep,name=results,proto3" json:"results,omitempty"` // in the order of the commands
+	More          bool                   `protobuf:"varint,3,opt,name=more,proto3" json:"more,omitempty"`      // another message of this group follows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -180,12 +192,20 @@ func (x *ForwardResponse) GetResults() []*CommandResult {
 	return nil
 }
 
+func (x *ForwardResponse) GetMore() bool {
+	if x != nil {
+		return x.More
+	}
+	return false
+}
+
 type CommandResult struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Outcome       CommandResult_Outcome  `protobuf:"varint,1,opt,name=outcome,proto3,enum=ctlplane.peer.v1.CommandResult_Outcome" json:"outcome,omitempty"`
 	Response      []byte                 `protobuf:"bytes,2,opt,name=response,proto3" json:"response,omitempty"` // the etcd response message; its type follows from the command
 	Error         uint32                 `protobuf:"varint,3,opt,name=error,proto3" json:"error,omitempty"`      // kv.ErrorCode; 0 is success
-	Index         uint64                 `protobuf:"varint,4,opt,name=index,proto3" json:"index,omitempty"`      // of the entry, if it was applied
+	Left          uint64                 `protobuf:"varint,4,opt,name=left,proto3" json:"left,omitempty"`        // bytes of the response that are still to come; the group's next message begins with them
+	Index         uint64                 `protobuf:"varint,5,opt,name=index,proto3" json:"index,omitempty"`      // of the entry, if it was applied
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -237,6 +257,13 @@ func (x *CommandResult) GetResponse() []byte {
 func (x *CommandResult) GetError() uint32 {
 	if x != nil {
 		return x.Error
+	}
+	return 0
+}
+
+func (x *CommandResult) GetLeft() uint64 {
+	if x != nil {
+		return x.Left
 	}
 	return 0
 }
@@ -1124,24 +1151,28 @@ var File_api_peerpb_peer_proto protoreflect.FileDescriptor
 
 const file_api_peerpb_peer_proto_rawDesc = "" +
 	"\n" +
-	"\x15api/peerpb/peer.proto\x12\x10ctlplane.peer.v1\"<\n" +
+	"\x15api/peerpb/peer.proto\x12\x10ctlplane.peer.v1\"W\n" +
 	"\x0eForwardRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1a\n" +
-	"\bcommands\x18\x02 \x03(\fR\bcommands\"\\\n" +
+	"\bcommands\x18\x02 \x03(\fR\bcommands\x12\x19\n" +
+	"\bin_parts\x18\x03 \x01(\bR\ainParts\"p\n" +
 	"\x0fForwardResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x129\n" +
-	"\aresults\x18\x02 \x03(\v2\x1f.ctlplane.peer.v1.CommandResultR\aresults\"\xd9\x01\n" +
+	"\aresults\x18\x02 \x03(\v2\x1f.ctlplane.peer.v1.CommandResultR\aresults\x12\x12\n" +
+	"\x04more\x18\x03 \x01(\bR\x04more\"\xfc\x01\n" +
 	"\rCommandResult\x12A\n" +
 	"\aoutcome\x18\x01 \x01(\x0e2'.ctlplane.peer.v1.CommandResult.OutcomeR\aoutcome\x12\x1a\n" +
 	"\bresponse\x18\x02 \x01(\fR\bresponse\x12\x14\n" +
-	"\x05error\x18\x03 \x01(\rR\x05error\x12\x14\n" +
-	"\x05index\x18\x04 \x01(\x04R\x05index\"=\n" +
+	"\x05error\x18\x03 \x01(\rR\x05error\x12\x12\n" +
+	"\x04left\x18\x04 \x01(\x04R\x04left\x12\x14\n" +
+	"\x05index\x18\x05 \x01(\x04R\x05index\"L\n" +
 	"\aOutcome\x12\v\n" +
 	"\aAPPLIED\x10\x00\x12\x0e\n" +
 	"\n" +
 	"NOT_LEADER\x10\x01\x12\b\n" +
 	"\x04BUSY\x10\x02\x12\v\n" +
-	"\aUNKNOWN\x10\x03\"6\n" +
+	"\aUNKNOWN\x10\x03\x12\r\n" +
+	"\tTOO_LARGE\x10\x04\"6\n" +
 	"\x10ReadIndexRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x12\n" +
 	"\x04term\x18\x02 \x01(\x04R\x04term\")\n" +

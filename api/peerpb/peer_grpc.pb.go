@@ -40,6 +40,7 @@ const (
 type PeerClient interface {
 	// Forward proposes groups of commands on the leader, in the order sent. Each group is answered once it
 	// is applied, under the id that it was sent with; the groups of one stream may be answered in any order.
+	// The answer to a group may come in several messages, with those of other groups in between.
 	Forward(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[ForwardRequest, ForwardResponse], error)
 	// ReadIndex answers the index that a reader must have applied for its read to be linearizable.
 	ReadIndex(ctx context.Context, in *ReadIndexRequest, opts ...grpc.CallOption) (*ReadIndexResponse, error)
@@ -178,6 +179,7 @@ func (c *peerClient) HashKV(ctx context.Context, in *HashKVRequest, opts ...grpc
 type PeerServer interface {
 	// Forward proposes groups of commands on the leader, in the order sent. Each group is answered once it
 	// is applied, under the id that it was sent with; the groups of one stream may be answered in any order.
+	// The answer to a group may come in several messages, with those of other groups in between.
 	Forward(grpc.BidiStreamingServer[ForwardRequest, ForwardResponse]) error
 	// ReadIndex answers the index that a reader must have applied for its read to be linearizable.
 	ReadIndex(context.Context, *ReadIndexRequest) (*ReadIndexResponse, error)
