@@ -12,8 +12,8 @@ import (
 // member's background compaction has come, nor on anything else but the commands that were applied.
 type Hash struct {
 	Sum uint32
-	// Revision is up to where the history is in the sum. CompactRevision is that of the member when it made the sum: sums
-	// of the same content compare only where both are the same. It is 0 if nothing was compacted yet.
+	// Revision is the one that the sum is of. CompactRevision is that of the member when it made the sum: those of HashHistory
+	// compare only where both are the same. It is 0 if nothing was compacted yet.
 	Revision, CompactRevision int64
 	// Current is the member's revision.
 	Current int64
@@ -24,18 +24,25 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // hashed are the sections that Hash sums up beside the versions. The rest follows from them, or is of this member alone.
 var hashed = []byte{sectionAttachment, sectionLease}
 
-// HashKV sums up all versions up to a revision that a reader may ask for; 0 is the current one. The time that it takes is
-// in proportion to the data; nothing waits for it. Errors: ErrCompacted and ErrFutureRevision, ctx's error, ErrClosed, or
-// a disk failure.
+// HashKV sums up what can be read at a revision; 0 is the current one. A compaction doesn't change it, so it compares between
+// members that have compacted otherwise. The time that it takes is in proportion to the data; nothing waits for it. Errors:
+// ErrCompacted and ErrFutureRevision, ctx's error, ErrClosed, or a disk failure.
 func (s *Store) HashKV(ctx context.Context, revision int64) (Hash, error) {
-	return s.hash(ctx, revision, nil)
+	return s.hash(ctx, revision, (*versionHasher).contents)
 }
 
-// Hash is HashKV of all there is, with the leases and what hangs on them. It compares only between members that have
-// applied the same entries.
-func (s *Store) Hash(ctx context.Context) (Hash, error) { return s.hash(ctx, 0, hashed) }
+// HashHistory is HashKV with the history before the revision, as far as it is not compacted.
+func (s *Store) HashHistory(ctx context.Context, revision int64) (Hash, error) {
+	return s.hash(ctx, revision, (*versionHasher).versions)
+}
 
-func (s *Store) hash(ctx context.Context, revision int64, sections []byte) (Hash, error) {
+// Hash is HashHistory of all there is, with the leases and what hangs on them. It compares only between members that have
+// applied the same entries.
+func (s *Store) Hash(ctx context.Context) (Hash, error) {
+	return s.hash(ctx, 0, (*versionHasher).everything)
+}
+
+func (s *Store) hash(ctx context.Context, revision int64, sum func(*versionHasher, context.Context, pebble.Reader) error) (Hash, error) {
 	release, err := s.use()
 	if err != nil {
 		return Hash{}, err
@@ -58,13 +65,8 @@ func (s *Store) hash(ctx context.Context, revision int64, sections []byte) (Hash
 		return Hash{}, ErrFutureRevision
 	}
 	h := versionHasher{upto: revision, compact: at.compact}
-	if err := h.versions(ctx, snapshot); err != nil {
+	if err := sum(&h, ctx, snapshot); err != nil {
 		return Hash{}, err
-	}
-	for _, section := range sections {
-		if err := eachMeta(snapshot, section, h.write); err != nil {
-			return Hash{}, err
-		}
 	}
 	return Hash{Sum: h.sum, Revision: revision, CompactRevision: at.compact, Current: at.revision}, nil
 }
@@ -91,8 +93,8 @@ func (s *Store) untilClosed(ctx context.Context) (context.Context, context.Cance
 
 // versionHasher sums up versions as they come from the database: key by key, the newest first.
 //
-// Invariant: what it leaves out is exactly what the compaction at compact removes sooner or later, so that the sum is the
-// same before, during and after that.
+// Invariant: what versions leaves out is exactly what the compaction at compact removes sooner or later, so that the sum is
+// the same before, during and after that.
 type versionHasher struct {
 	upto, compact int64
 	sum           uint32
@@ -101,6 +103,36 @@ type versionHasher struct {
 	hidden bool // the versions of key that follow are needed by no revision that can be read
 }
 
+// contents sums up the version of each key that can be read at upto. The sum of none is not that of a sum never made.
+func (h *versionHasher) contents(ctx context.Context, reader pebble.Reader) error {
+	h.sum = crc32.Update(h.sum, castagnoli, []byte{sectionVersion})
+	err := each(ctx, reader, keyRange{}, h.upto, func(s *scanner) (bool, error) {
+		v, err := s.it.ValueAndErr()
+		if err != nil {
+			return false, err
+		}
+		return true, h.write(s.it.Key(), v)
+	})
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return err
+}
+
+// everything sums up versions and the other sections.
+func (h *versionHasher) everything(ctx context.Context, reader pebble.Reader) error {
+	if err := h.versions(ctx, reader); err != nil {
+		return err
+	}
+	for _, section := range hashed {
+		if err := eachMeta(reader, section, h.write); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// versions sums up those up to upto that can be read at some revision.
 func (h *versionHasher) versions(ctx context.Context, reader pebble.Reader) error {
 	seen := 0
 	return eachMeta(reader, sectionVersion, func(k, v []byte) error {

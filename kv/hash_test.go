@@ -90,8 +90,42 @@ func TestHashIgnoresTheCompactionsProgress(t *testing.T) {
 			if a, b := hashAt(t, idle, upto), hashAt(t, done, upto); a != b {
 				rt.Fatalf("before the removal %+v, after it %+v", a, b)
 			}
+			a, err := idle.HashHistory(context.Background(), upto)
+			b, err2 := done.HashHistory(context.Background(), upto)
+			if a != b || err != nil || err2 != nil {
+				rt.Fatalf("the history: before the removal %+v, after it %+v: %v, %v", a, b, err, err2)
+			}
 		}
 	})
+}
+
+// TestHashKVStaysWhatItWas: the sum of a revision is the same before and after a compaction to it or below, one that leaves
+// nothing included.
+func TestHashKVStaysWhatItWas(t *testing.T) {
+	s := open(t, Options{})
+	apply(t, s, put("a", "1"), put("b", "1"), put("a", "2"), del("b", ""), del("a", ""), put("a", "3"), del("a", ""))
+	last := s.Revision()
+	sums := map[int64]uint32{}
+	for revision := int64(1); revision <= last; revision++ {
+		sums[revision] = hashAt(t, s, revision).Sum
+		if sums[revision] == 0 {
+			t.Errorf("the sum of revision %d is 0", revision)
+		}
+	}
+	if sums[1] != sums[6] || sums[2] == sums[4] || sums[2] == sums[3] {
+		t.Errorf("sums by revision: %v", sums)
+	}
+	for compacted := int64(2); compacted <= last; compacted++ {
+		must[*pb.CompactionResponse](t, s, compact(compacted))
+		if err := s.WaitCompacted(testContext(t), compacted); err != nil {
+			t.Fatal(err)
+		}
+		for revision := compacted; revision <= last; revision++ {
+			if h := hashAt(t, s, revision); h.Sum != sums[revision] || h.CompactRevision != compacted {
+				t.Errorf("of revision %d, compacted at %d: %+v, want the sum %d", revision, compacted, h, sums[revision])
+			}
+		}
+	}
 }
 
 func TestHashOfAllSeesLeases(t *testing.T) {

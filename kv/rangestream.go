@@ -30,14 +30,15 @@ type RangeChunks struct {
 }
 
 // NewRangeChunks begins to read what r asks for, in chunks of about chunkBytes. As in etcd it is refused with
-// ErrUnsupportedSort or ErrUnsupportedFilter where the order or a filter would need all of it at once.
+// ErrUnsupportedSort or ErrUnsupportedFilter where the order or a filter would need all of it at once; and a sort target
+// without an order is no order: the chunks come in the order of the keys, each sorted by the target.
 func NewRangeChunks(r *pb.RangeRequest, chunkBytes int) (*RangeChunks, error) {
 	if err := ValidateRange(r); err != nil {
 		return nil, err
 	}
-	q := rangeQuery{request: r}
+	byKey := r.SortTarget == pb.RangeRequest_KEY && r.SortOrder == pb.RangeRequest_ASCEND
 	switch {
-	case q.sortOrder() != pb.RangeRequest_NONE:
+	case r.SortOrder != pb.RangeRequest_NONE && !byKey:
 		return nil, ErrUnsupportedSort
 	case r.MinModRevision != 0 || r.MaxModRevision != 0 || r.MinCreateRevision != 0 || r.MaxCreateRevision != 0:
 		return nil, ErrUnsupportedFilter
@@ -45,6 +46,7 @@ func NewRangeChunks(r *pb.RangeRequest, chunkBytes int) (*RangeChunks, error) {
 	return &RangeChunks{
 		request: &pb.RangeRequest{
 			Key: r.Key, RangeEnd: r.RangeEnd, Revision: r.Revision, Limit: r.Limit, KeysOnly: r.KeysOnly, CountOnly: r.CountOnly,
+			SortTarget: r.SortTarget,
 		},
 		chunkBytes: chunkBytes, chunkKeys: firstChunkKeys,
 	}, nil
@@ -119,7 +121,7 @@ func (k *rangeChunk) visit(s *scanner) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if r.KeysOnly {
+	if r.KeysOnly && r.SortTarget != pb.RangeRequest_VALUE {
 		value = nil
 	}
 	kv := keyValueCopy(h, s.key, value)
@@ -135,14 +137,18 @@ const keyValueOverhead = 32
 func (k *rangeChunk) finish() *pb.RangeResponse {
 	c := k.of
 	c.sent += int64(len(k.kvs))
-	resp := &pb.RangeResponse{Kvs: k.kvs}
+	var last []byte
+	if len(k.kvs) > 0 {
+		last = k.kvs[len(k.kvs)-1].Key
+	}
+	sorted := rangeQuery{request: &pb.RangeRequest{SortTarget: c.request.SortTarget, KeysOnly: c.request.KeysOnly}, kvs: k.kvs}
+	resp := &pb.RangeResponse{Kvs: sorted.response().Kvs}
 	if !k.cut {
 		c.done = true
 		resp.Header = header64(c.header)
 		resp.More, resp.Count = k.limited, c.sent+k.rest
 		return resp
 	}
-	last := k.kvs[len(k.kvs)-1].Key
 	c.request.Key = append(append(make([]byte, 0, len(last)+1), last...), 0)
 	if k.bytes < c.chunkBytes {
 		c.chunkKeys *= 2

@@ -1,6 +1,8 @@
 package kv
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -46,10 +48,19 @@ func TestRangeChunksAreTheRange(t *testing.T) {
 			h.apply(rt)
 		}
 		r := genRange(rt, h.model.rev())
-		want, wantErr := h.store.Range(t.Context(), r)
-		got, _, err := chunksOf(t.Context(), h.store, r, rapid.IntRange(1, 300).Draw(rt, "chunk"))
+		got, lengths, err := chunksOf(t.Context(), h.store, r, rapid.IntRange(1, 300).Draw(rt, "chunk"))
 		if errors.Is(err, ErrUnsupportedSort) || errors.Is(err, ErrUnsupportedFilter) {
+			if r.SortOrder == pb.RangeRequest_NONE && errors.Is(err, ErrUnsupportedSort) {
+				rt.Fatalf("%v: %v", r, err)
+			}
 			return
+		}
+		asked := proto.CloneOf(r)
+		asked.SortTarget = pb.RangeRequest_KEY
+		want, wantErr := h.store.Range(t.Context(), asked)
+		if r.SortTarget != pb.RangeRequest_KEY && err == nil {
+			checkChunksSorted(rt, got.Kvs, lengths, r)
+			slices.SortFunc(got.Kvs, func(a, b *mvccpb.KeyValue) int { return bytes.Compare(a.Key, b.Key) })
 		}
 		if !errors.Is(err, wantErr) {
 			rt.Fatalf("got %v, want %v", err, wantErr)
@@ -58,6 +69,62 @@ func TestRangeChunksAreTheRange(t *testing.T) {
 			rt.Fatalf("%v: got %v, want %v", r, got, want)
 		}
 	})
+}
+
+// checkChunksSorted wants the chunks in the order of the keys, and each sorted by what was asked for.
+func checkChunksSorted(t *rapid.T, all []*mvccpb.KeyValue, lengths []int, r *pb.RangeRequest) {
+	by := map[pb.RangeRequest_SortTarget]func(a, b *mvccpb.KeyValue) int{
+		pb.RangeRequest_VERSION: func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.Version, b.Version) },
+		pb.RangeRequest_CREATE:  func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.CreateRevision, b.CreateRevision) },
+		pb.RangeRequest_MOD:     func(a, b *mvccpb.KeyValue) int { return cmp.Compare(a.ModRevision, b.ModRevision) },
+		pb.RangeRequest_VALUE:   func(a, b *mvccpb.KeyValue) int { return bytes.Compare(a.Value, b.Value) },
+	}[r.SortTarget]
+	var before []byte // the largest key of the chunks before
+	for _, n := range lengths {
+		chunk := all[:n]
+		all = all[n:]
+		if !slices.IsSortedFunc(chunk, by) {
+			t.Fatalf("%v: a chunk is %v", r, chunk)
+		}
+		largest := before
+		for _, kv := range chunk {
+			if before != nil && bytes.Compare(kv.Key, before) <= 0 {
+				t.Fatalf("%v: key %q comes after %q", r, kv.Key, before)
+			}
+			if bytes.Compare(kv.Key, largest) > 0 {
+				largest = kv.Key
+			}
+		}
+		before = largest
+	}
+}
+
+// TestRangeChunksTakeASortTargetWithoutAnOrder: a range that fits in a chunk comes as Range gives it; a longer one has
+// every key once.
+func TestRangeChunksTakeASortTargetWithoutAnOrder(t *testing.T) {
+	s := open(t, Options{})
+	for i := range 30 {
+		apply(t, s, put(fmt.Sprintf("k%02d", 29-i), fmt.Sprint(i)))
+	}
+	for end, chunks := range map[string]int{"k10": 1, "l": 2} {
+		r := &pb.RangeRequest{Key: []byte("k"), RangeEnd: []byte(end), SortTarget: pb.RangeRequest_MOD, KeysOnly: true}
+		want, err := s.Range(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, lengths, err := chunksOf(t.Context(), s, r, 1<<20)
+		if err != nil || len(lengths) != chunks {
+			t.Fatalf("to %s: %d chunks, %v", end, len(lengths), err)
+		}
+		if chunks > 1 {
+			for _, kvs := range [][]*mvccpb.KeyValue{got.Kvs, want.Kvs} {
+				slices.SortFunc(kvs, func(a, b *mvccpb.KeyValue) int { return bytes.Compare(a.Key, b.Key) })
+			}
+		}
+		if !proto.Equal(got, want) {
+			t.Errorf("to %s: got %v, want %v", end, got, want)
+		}
+	}
 }
 
 func TestRangeChunks(t *testing.T) {

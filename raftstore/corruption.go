@@ -31,7 +31,7 @@ func (m *Member) compareHashes(ctx context.Context) ([]memberHash, error) {
 	ctx, cancel := context.WithTimeout(ctx, hashTimeout)
 	defer cancel()
 	index := m.machine.store.Load().AppliedIndex()
-	own, err := m.HashKV(ctx, 0)
+	own, err := m.hashHistory(ctx, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -11,15 +11,24 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 )
 
-// HashKV is the checksum of the history of this member, up to a revision; 0: all that there is. Errors are those of
+// HashKV is the checksum of what can be read on this member at a revision; 0: the present one. Errors are those of
 // kv.Store.HashKV.
-func (m *Member) HashKV(ctx context.Context, revision int64) (hash kv.Hash, err error) {
+func (m *Member) HashKV(ctx context.Context, revision int64) (kv.Hash, error) {
 	if err := m.show(ctx); err != nil {
-		return hash, err
+		return kv.Hash{}, err
 	}
+	return m.hashKV(func(store *kv.Store) (kv.Hash, error) { return store.HashKV(ctx, revision) })
+}
+
+// hashHistory is HashKV with the history, which members compare with each other.
+func (m *Member) hashHistory(ctx context.Context, revision int64) (kv.Hash, error) {
+	return m.hashKV(func(store *kv.Store) (kv.Hash, error) { return store.HashHistory(ctx, revision) })
+}
+
+func (m *Member) hashKV(sum func(*kv.Store) (kv.Hash, error)) (hash kv.Hash, err error) {
 	begun := time.Now()
 	err = m.machine.withStore(func(store *kv.Store) (err error) {
-		hash, err = store.HashKV(ctx, revision)
+		hash, err = sum(store)
 		return err
 	})
 	m.instruments.hashedKV(begun, err)
@@ -58,7 +67,7 @@ func (s *peerServer) HashKV(ctx context.Context, r *peerpb.HashKVRequest) (*peer
 		return nil, toStatus(err)
 	}
 	response := &peerpb.HashKVResponse{Id: s.member.config.Identity.MemberID}
-	hash, err := s.member.HashKV(ctx, r.Revision)
+	hash, err := s.member.hashHistory(ctx, r.Revision)
 	var code kv.ErrorCode
 	switch {
 	case errors.As(err, &code):
