@@ -44,7 +44,10 @@ var ErrPipelineClosed = errors.New("the pipeline is closed; open another with Cl
 type Pipeline struct {
 	stream writepb.Pipeline_WriteClient
 	cancel context.CancelFunc
-	loops  sync.WaitGroup // send and receive
+	// largest is what a write may have; 0: the server will tell. A larger one must not be sent: a server that can't receive it
+	// ends the stream, and leaves the others on it without an answer.
+	largest int
+	loops   sync.WaitGroup // send and receive
 
 	mu      sync.Mutex
 	room    sync.Cond // signalled when used falls, and at the end
@@ -78,30 +81,32 @@ func (c *Client) Pipeline(ctx context.Context) (*Pipeline, error) {
 	}
 	p := &Pipeline{stream: stream, cancel: cancel, wake: make(chan struct{}, 1)}
 	p.room.L, p.idle.L = &p.mu, &p.mu
-	if err := refusedAtOpen(stream); err != nil {
+	header, err := headerOf(stream)
+	if err != nil {
 		cancel()
 		return nil, err
 	}
+	p.largest = header.MaxWriteBytes
 	p.loops.Add(2)
 	go p.send()
 	go p.receive()
 	return p, nil
 }
 
-// refusedAtOpen waits for the server's header, which it sends as soon as the stream is open. A server that refuses the
+// headerOf waits for the server's header, which it sends as soon as the stream is open. A server that refuses the
 // stream, or that lacks the service, ends it without one.
-func refusedAtOpen(stream writepb.Pipeline_WriteClient) error {
-	header, err := stream.Header()
-	if err == nil && header != nil {
-		return nil
+func headerOf(stream writepb.Pipeline_WriteClient) (writepb.Header, error) {
+	md, err := stream.Header()
+	if err == nil && md != nil {
+		return writepb.HeaderOf(md), nil
 	}
 	if err == nil {
 		_, err = stream.Recv()
 	}
 	if status.Code(err) == codes.Unimplemented {
-		return fmt.Errorf("open a write stream: the server has none (only a ctlplane master does): %w", err)
+		return writepb.Header{}, fmt.Errorf("open a write stream: the server has none (only a ctlplane master does): %w", err)
 	}
-	return fmt.Errorf("open a write stream: %w", err)
+	return writepb.Header{}, fmt.Errorf("open a write stream: %w", err)
 }
 
 // Put writes value under key. It blocks only while too many bytes are in flight. key and value belong to
@@ -120,8 +125,8 @@ func (p *Pipeline) Delete(key []byte) *Pending {
 }
 
 // PutFunc is Put with a call in place of a future: done is called once with the store's revision after the write, or
-// with its error. It is called on the goroutine that reads the answers (or, when the pipeline has ended,
-// on the caller's): it must not block. It may write again as long as all writes in flight together stay well below
+// with its error. It is called on the goroutine that reads the answers (or, when the pipeline has ended or the write is
+// too large, on the caller's): it must not block. It may write again as long as all writes in flight together stay well below
 // 16 MiB; above that the write would wait for answers that nobody reads.
 func (p *Pipeline) PutFunc(key, value []byte, done func(revision int64, err error)) {
 	p.write(key, value, 0, false, done)
@@ -136,6 +141,10 @@ func (p *Pipeline) PutLease(key, value []byte, lease int64) *Pending {
 
 func (p *Pipeline) write(key, value []byte, lease int64, remove bool, done func(int64, error)) {
 	size := len(key) + len(value)
+	if p.largest > 0 && size > p.largest {
+		done(0, rpctypes.ErrGRPCRequestTooLarge)
+		return
+	}
 	p.mu.Lock()
 	for p.used+size > pipelineBytes && p.live > 0 && p.err == nil && !p.closing {
 		p.waiting++

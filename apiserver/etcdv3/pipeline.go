@@ -8,10 +8,8 @@ import (
 	"sync"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"golang.org/x/sync/semaphore"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/ctlplane/ctlplane/api/writepb"
@@ -34,11 +32,12 @@ const (
 type pipelineServer struct {
 	writepb.UnimplementedPipelineServer
 	store    Proposer
+	maxBytes int                 // of one write
 	proposed *semaphore.Weighted // in bytes, of all streams
 }
 
-func newPipelineServer(store Proposer) *pipelineServer {
-	return &pipelineServer{store: store, proposed: semaphore.NewWeighted(proposedBytes)}
+func newPipelineServer(store Proposer, maxBytes int) *pipelineServer {
+	return &pipelineServer{store: store, maxBytes: maxBytes, proposed: semaphore.NewWeighted(proposedBytes)}
 }
 
 // writeStream is one client's stream. The goroutine of the handler reads writes and proposes them, another one
@@ -69,7 +68,9 @@ type write struct {
 
 // Write serves one stream until the client closes it and all its writes are answered, or until it breaks.
 func (s *pipelineServer) Write(stream writepb.Pipeline_WriteServer) error {
-	if err := stream.SendHeader(metadata.MD{}); err != nil { // tells the client that the service is there
+	// It tells the client that the service is there, and what is too large to be sent at all.
+	header := writepb.Header{MaxWriteBytes: max(s.maxBytes-envelope, 0)}
+	if err := stream.SendHeader(header.Metadata()); err != nil {
 		return err
 	}
 	ws := s.newStream(stream)
@@ -125,8 +126,12 @@ func (ws *writeStream) admit(bytes int) error {
 	return ws.broken
 }
 
-// opBytes is what a write counts for.
+// opBytes is what a write counts for in its stream.
 func opBytes(op *writepb.WriteOp) int { return len(op.Key) + len(op.Value) + writeOverhead }
+
+// proposedBytes is what the write counts for among all that the store works on. A write may be larger than all the room there is:
+// it then has it alone.
+func (w *write) proposedBytes() int64 { return int64(min(w.bytes, proposedBytes)) }
 
 // propose hands the write to the store.
 func (w *write) propose(ctx context.Context, op *writepb.WriteOp) {
@@ -138,11 +143,11 @@ func (w *write) propose(ctx context.Context, op *writepb.WriteOp) {
 		w.put.Key, w.put.Value, w.put.Lease = op.Key, op.Value, op.Lease
 		c.Put = &w.put
 	}
-	if len(op.Key)+len(op.Value) > DefaultMaxRequestBytes {
-		w.fail(rpctypes.ErrGRPCRequestTooLarge)
+	if err := checkSize(len(op.Key)+len(op.Value), w.stream.maxBytes); err != nil {
+		w.fail(err)
 	} else if err := c.Validate(); err != nil {
 		w.fail(toStatus(err))
-	} else if err := w.stream.proposed.Acquire(ctx, int64(w.bytes)); err != nil {
+	} else if err := w.stream.proposed.Acquire(ctx, w.proposedBytes()); err != nil {
 		w.fail(toStatus(err))
 	} else {
 		w.stream.store.ProposeAsync(ctx, c, w.done)
@@ -151,7 +156,7 @@ func (w *write) propose(ctx context.Context, op *writepb.WriteOp) {
 
 // done takes the outcome from the store.
 func (w *write) done(r kv.Result, err error) {
-	w.stream.proposed.Release(int64(w.bytes))
+	w.stream.proposed.Release(w.proposedBytes())
 	if err == nil {
 		err = r.Err
 	}
