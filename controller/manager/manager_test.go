@@ -159,8 +159,17 @@ func TestKilledNodesPodsRunElsewhere(t *testing.T) {
 		}
 		looptest.Settle(time.Minute)
 		for _, pod := range looptest.List[*corev1.Pod](t, cluster, "default") {
+			if pod.Spec.NodeName == "a" && pod.DeletionTimestamp == nil {
+				t.Errorf("pod %s is not on its way out", pod.Name)
+			}
+		}
+		if err := client.For[*corev1.Node](cluster).Delete(t.Context(), "", "a", metav1.DeleteOptions{}); err != nil {
+			t.Fatal(err)
+		}
+		looptest.Settle(2 * time.Minute)
+		for _, pod := range looptest.List[*corev1.Pod](t, cluster, "default") {
 			if pod.Spec.NodeName == "a" {
-				t.Errorf("pod %s is still there", pod.Name)
+				t.Errorf("pod %s is still there, its node is not", pod.Name)
 			}
 		}
 	})

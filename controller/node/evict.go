@@ -5,16 +5,16 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/ptr"
 
 	"github.com/ctlplane/ctlplane/controller/cached"
 	"github.com/ctlplane/ctlplane/controller/podstate"
 )
 
-// evict deletes the pods whose time on a tainted node is over, and returns when the next one's is.
+// evict deletes the pods whose time on a tainted node is over, and returns when the next one's is. It removes none: a node that
+// is silent may still run them, so they are on their way out until it says that they have ended, or the pod garbage controller
+// learns that they have.
 func (c *Controller) evict(ctx context.Context, node *corev1.Node, h health) (time.Duration, error) {
 	taints := evicting(node)
 	if len(taints) == 0 {
@@ -27,16 +27,10 @@ func (c *Controller) evict(ctx context.Context, node *corev1.Node, h health) (ti
 	}
 	var next time.Duration
 	for _, pod := range c.pods.By(cached.ByNode, node.Name) {
-		if podstate.Ended(pod) {
+		if !podstate.Active(pod) {
 			continue
 		}
-		var wait time.Duration
-		var err error
-		if pod.DeletionTimestamp == nil {
-			wait, err = c.evictPod(ctx, node, pod, taints, h.now)
-		} else if unreachable && !held {
-			wait, err = c.forceOff(ctx, pod, h.now)
-		}
+		wait, err := c.evictPod(ctx, node, pod, taints, h.now)
 		if err != nil {
 			return 0, err
 		}
@@ -64,25 +58,7 @@ func (c *Controller) evictPod(ctx context.Context, node *corev1.Node, pod *corev
 	}
 	c.loop.Options().Logger.Info("evicted a pod", "pod", klog.KObj(pod).String(), "node", node.Name)
 	c.loop.Eventf(pod, corev1.EventTypeNormal, "TaintManagerEviction", "Marking for deletion Pod %s/%s", pod.Namespace, pod.Name)
-	return c.options.Grace / 4, nil // to see it off, should its node be unable to
-}
-
-// forceOff removes a pod that is being deleted and whose node can't say when it has ended, once it has had
-// its time to end. A pod of a StatefulSet stays, for its successor would have its name and its data while it may
-// still be running; there the user has to decide.
-func (c *Controller) forceOff(ctx context.Context, pod *corev1.Pod, now time.Time) (time.Duration, error) {
-	if owner := metav1.GetControllerOfNoCopy(pod); owner != nil && owner.Kind == "StatefulSet" {
-		return 0, nil
-	}
-	// Time stamps are stored in whole seconds.
-	if wait := pod.DeletionTimestamp.Add(time.Second).Sub(now); wait > 0 {
-		return wait, nil
-	}
-	err := c.pods.Delete(ctx, pod, metav1.DeleteOptions{GracePeriodSeconds: ptr.To[int64](0)})
-	if apierrors.IsNotFound(err) {
-		return 0, nil
-	}
-	return 0, err
+	return 0, nil
 }
 
 // endOfStay is when a pod has to leave a node with the given taints; false if it may stay.

@@ -122,15 +122,18 @@ func TestSilentNodeLosesItsPodsAndRecovers(t *testing.T) {
 			t.Error("the pod wasn't evicted")
 		}
 		beat(t, cluster, 40*time.Second, "b")
-		if !gone(t, cluster, "plain") {
-			t.Error("the pod is still there though nobody can see it off")
+		if gone(t, cluster, "plain") {
+			t.Error("the pod is gone though its node may still be running it")
 		}
 		if looptest.Get[*corev1.Pod](t, cluster, "default", "patient").DeletionTimestamp != nil {
 			t.Error("the pod that tolerates ten minutes was evicted early")
 		}
 		beat(t, cluster, 11*time.Minute, "b")
-		if !gone(t, cluster, "patient") || gone(t, cluster, "faithful") {
-			t.Error("after ten minutes only the pod that tolerates everything should be left")
+		leaves := func(name string) bool {
+			return looptest.Get[*corev1.Pod](t, cluster, "default", name).DeletionTimestamp != nil
+		}
+		if !leaves("patient") || leaves("faithful") {
+			t.Error("after ten minutes only the pod that tolerates everything should stay")
 		}
 		looptest.Change(t, cluster, "", "a", func(n *corev1.Node) {
 			n.Status.Conditions[0].Status = corev1.ConditionTrue

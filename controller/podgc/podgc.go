@@ -1,5 +1,5 @@
-// Package podgc removes the pods that nobody else will: those of nodes that are no more, those that are being
-// deleted and never got a node, and the oldest of too many that have ended.
+// Package podgc removes the pods that nobody else will: those of nodes that are no more, those that are being deleted on nodes that
+// are out of service or that never got a node, and the oldest of too many that have ended.
 package podgc
 
 import (
@@ -93,7 +93,9 @@ func (c *Controller) collect(ctx context.Context) error {
 		}
 		switch {
 		case lost:
-			err = c.remove(ctx, pod, "its node is no more")
+			err = c.removeFailed(ctx, pod, "its node is no more")
+		case pod.DeletionTimestamp != nil && c.outOfService(pod.Spec.NodeName):
+			err = c.removeFailed(ctx, pod, "its node is out of service")
 		case pod.DeletionTimestamp != nil && pod.Spec.NodeName == "":
 			err = c.remove(ctx, pod, "it was deleted before it had a node")
 		case podstate.Ended(pod) && pod.DeletionTimestamp == nil:
@@ -142,6 +144,18 @@ func (c *Controller) lost(ctx context.Context, pod *corev1.Pod) (bool, error) {
 	return false, err
 }
 
+// outOfService tells whether a node is not ready and bears the taint by which somebody vouches that it is off. Without that,
+// what a silent node was told to end may still be running, and hold what its successor needs.
+func (c *Controller) outOfService(name string) bool {
+	node, ok := c.nodes.Get("", name)
+	if !ok {
+		return false
+	}
+	isReady := func(c corev1.NodeCondition) bool { return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue }
+	isOff := func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService }
+	return !slices.ContainsFunc(node.Status.Conditions, isReady) && slices.ContainsFunc(node.Spec.Taints, isOff)
+}
+
 func (c *Controller) removeOldest(ctx context.Context, ended []*corev1.Pod) error {
 	excess := len(ended) - c.options.KeepEnded
 	if excess <= 0 {
@@ -156,6 +170,23 @@ func (c *Controller) removeOldest(ctx context.Context, ended []*corev1.Pod) erro
 		}
 	}
 	return nil
+}
+
+// removeFailed removes a pod of which nobody will tell how it ended: the last that is seen of it is that it has failed.
+func (c *Controller) removeFailed(ctx context.Context, pod *corev1.Pod, why string) error {
+	if !podstate.Ended(pod) {
+		failed := pod.DeepCopy()
+		failed.Status.Phase = corev1.PodFailed
+		var err error
+		pod, err = c.pods.UpdateStatus(ctx, failed)
+		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return c.remove(ctx, pod, why)
 }
 
 // remove removes a pod at once. That it has changed or gone meanwhile is no failure: it is looked at again.
