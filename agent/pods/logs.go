@@ -42,7 +42,19 @@ func (m *Manager) Logs(ctx context.Context, namespace, name, container string, o
 			return err
 		}
 	}
-	return logs.ReadLogs(ctx, run.GetLogPath(), run.GetId(), read, statusOnly{runtime: m.runtime}, out, out)
+	stdout, stderr := streams(opts.Stream, out)
+	return logs.ReadLogs(ctx, run.GetLogPath(), run.GetId(), read, statusOnly{runtime: m.runtime}, stdout, stderr)
+}
+
+// streams are where the lines of each stream go: to out, or nowhere when only the other stream is asked for.
+func streams(wanted *string, out io.Writer) (stdout, stderr io.Writer) {
+	switch {
+	case wanted != nil && *wanted == corev1.LogStreamStdout:
+		return out, nil
+	case wanted != nil && *wanted == corev1.LogStreamStderr:
+		return nil, out
+	}
+	return out, out
 }
 
 // logged is the run whose log is asked for.

@@ -43,6 +43,25 @@ func TestLogsEndAsTheProgramEnded(t *testing.T) {
 	}
 }
 
+// TestLogOfOneStream asks for what a container wrote to one of its streams: it got both.
+func TestLogOfOneStream(t *testing.T) {
+	b := newBench(t)
+	b.create(newPod("p", corev1.RestartPolicyAlways, "main"))
+	b.runtime.until(t, "a run", func() bool { return b.runtime.runs("main", 0) })
+	path := b.writeLog("main")
+	const log = "2026-01-01T00:00:00Z stdout F out\n2026-01-01T00:00:00Z stderr F err\n2026-01-01T00:00:00Z stdout F more\n"
+	if err := os.WriteFile(path, []byte(log), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for stream, want := range map[string]string{corev1.LogStreamAll: "out\nerr\nmore\n", corev1.LogStreamStdout: "out\nmore\n", corev1.LogStreamStderr: "err\n"} {
+		var out bytes.Buffer
+		opts := &corev1.PodLogOptions{Stream: &stream}
+		if err := b.manager.Logs(t.Context(), "default", "p", "main", opts, &out); err != nil || out.String() != want {
+			t.Errorf("%s: %q, %v; want %q", stream, out.String(), err, want)
+		}
+	}
+}
+
 // writeLog writes entries, each a tag and a text, as the log of a container's newest run, and gives its path.
 func (b *bench) writeLog(name string, entries ...string) string {
 	b.t.Helper()

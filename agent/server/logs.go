@@ -68,6 +68,9 @@ func logOptions(query url.Values) (*corev1.PodLogOptions, error) {
 			*into = &value
 		}
 	}
+	if text := query.Get("stream"); text != "" {
+		opts.Stream = &text
+	}
 	if text := query.Get("sinceTime"); text != "" {
 		at, err := time.Parse(time.RFC3339, text)
 		if err != nil {
@@ -78,6 +81,9 @@ func logOptions(query url.Values) (*corev1.PodLogOptions, error) {
 	}
 	if opts.SinceTime != nil && opts.SinceSeconds != nil {
 		return nil, errors.New("only one of sinceTime and sinceSeconds can be given")
+	}
+	if s := opts.Stream; s != nil && *s != corev1.LogStreamAll && *s != corev1.LogStreamStdout && *s != corev1.LogStreamStderr {
+		return nil, fmt.Errorf("stream=%q is none of All, Stdout and Stderr", *s)
 	}
 	return opts, nil
 }

@@ -8,6 +8,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/rand"
@@ -42,10 +43,10 @@ func (r *Registry) Create(ctx context.Context, gvr schema.GroupVersionResource, 
 	if err := q.needNamespace(); err != nil {
 		return nil, err
 	}
-	dryRun, err := isDryRun(opts.DryRun)
-	if err != nil {
+	if err := refused("CreateOptions", metav1validation.ValidateCreateOptions(&opts)); err != nil {
 		return nil, err
 	}
+	dryRun := isDryRun(opts.DryRun)
 	switch subresource {
 	case "":
 		return r.create(ctx, q, obj, dryRun, opts.FieldManager)

@@ -32,7 +32,8 @@ var (
 
 // DecodeObject reads an object that a client sent, in the content type that it states. An object that
 // doesn't say of which kind it is, is of kind expected. Fields that the kind doesn't have, or that are
-// there twice, are an error, a warning or ignored, as fieldValidation says; empty means a warning.
+// there twice, are an error, a warning or ignored, as fieldValidation says; empty means a warning. A word that it doesn't know
+// means a warning too: the write that the object is for refuses such options.
 func DecodeObject(data []byte, contentType string, expected schema.GroupVersionKind, fieldValidation string, warn func(string)) (runtime.Object, error) {
 	decoder, err := decoderFor(contentType)
 	if err != nil {
@@ -89,15 +90,13 @@ func lenient(err error, fieldValidation string, warn func(string)) error {
 		return apierrors.NewBadRequest(err.Error())
 	case metav1.FieldValidationIgnore:
 		return nil
-	case metav1.FieldValidationWarn, "":
-		if strict, ok := runtime.AsStrictDecodingError(err); ok && warn != nil {
-			for _, e := range strict.Errors() {
-				warn(e.Error())
-			}
-		}
-		return nil
 	}
-	return apierrors.NewBadRequest(fmt.Sprintf("fieldValidation %q is not supported: use Ignore, Warn or Strict", fieldValidation))
+	if strict, ok := runtime.AsStrictDecodingError(err); ok && warn != nil {
+		for _, e := range strict.Errors() {
+			warn(e.Error())
+		}
+	}
+	return nil
 }
 
 // unmarshal reads the JSON of a patched object into a typed one, with the same leniency.

@@ -32,13 +32,10 @@ func (r *Registry) Delete(ctx context.Context, gvr schema.GroupVersionResource, 
 }
 
 func (r *Registry) delete(ctx context.Context, q *request, opts *metav1.DeleteOptions) (runtime.Object, error) {
-	if errs := validation.ValidateDeleteOptions(opts); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "DeleteOptions"}, "", errs)
-	}
-	dryRun, err := isDryRun(opts.DryRun)
-	if err != nil {
+	if err := checkDeleteOptions(opts); err != nil {
 		return nil, err
 	}
+	dryRun := isDryRun(opts.DryRun)
 	if q.kind.immortal != nil {
 		if reason := q.kind.immortal(q.name()); reason != "" {
 			return nil, forbidden(q, reason)
@@ -47,6 +44,7 @@ func (r *Registry) delete(ctx context.Context, q *request, opts *metav1.DeleteOp
 	pre := deletePreconditions(opts)
 	var announced Object
 	if !dryRun && r.mustAnnounce(q, opts) {
+		var err error
 		if announced, err = r.announceEnd(ctx, q, pre, opts); err != nil {
 			return nil, err
 		}
@@ -102,6 +100,10 @@ func (r *Registry) announceEnd(ctx context.Context, q *request, pre precondition
 		}
 		return marked, err
 	})
+}
+
+func checkDeleteOptions(opts *metav1.DeleteOptions) error {
+	return refused("DeleteOptions", validation.ValidateDeleteOptions(opts))
 }
 
 func deletePreconditions(opts *metav1.DeleteOptions) preconditions {
@@ -202,6 +204,9 @@ func (r *Registry) DeleteCollection(ctx context.Context, gvr schema.GroupVersion
 	}
 	if q.kind.Namespaced && namespace == "" || !q.kind.DeletesCollection() {
 		return nil, apierrors.NewMethodNotSupported(gvr.GroupResource(), "deletecollection")
+	}
+	if err := checkDeleteOptions(&opts); err != nil { // even where there is nothing to delete
+		return nil, err
 	}
 	page, err := r.list(ctx, q, &listOpts)
 	if err != nil {

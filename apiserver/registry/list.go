@@ -3,7 +3,6 @@ package registry
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -71,7 +70,7 @@ func (p *page) object(k *kind) runtime.Object {
 
 // list finds the version of the collection that opts asks for, and reads it.
 func (r *Registry) list(ctx context.Context, q *selectionRequest, opts *metav1.ListOptions) (*page, error) {
-	if err := checkListOptions(q.kind, opts); err != nil {
+	if err := checkListOptions(opts); err != nil {
 		return nil, err
 	}
 	if opts.Continue != "" {
@@ -195,28 +194,4 @@ func (r *Registry) tooLarge(ctx context.Context, revision int64) error {
 		return err
 	}
 	return tooLarge(revision, current)
-}
-
-// checkListOptions refuses combinations of options that have no meaning, as Kubernetes does.
-func checkListOptions(k *kind, opts *metav1.ListOptions) error {
-	match := opts.ResourceVersionMatch
-	var why string
-	switch {
-	case opts.Limit < 0:
-		return apierrors.NewBadRequest("limit must not be negative")
-	case match == "":
-		return nil
-	case opts.Continue != "":
-		why = "resourceVersionMatch is forbidden when continue is provided"
-	case opts.ResourceVersion == "":
-		why = "resourceVersionMatch is forbidden unless resourceVersion is provided"
-	case match != metav1.ResourceVersionMatchExact && match != metav1.ResourceVersionMatchNotOlderThan:
-		why = fmt.Sprintf("resourceVersionMatch %q is not supported: use Exact or NotOlderThan", match)
-	case match == metav1.ResourceVersionMatchExact && opts.ResourceVersion == "0":
-		why = `resourceVersionMatch "Exact" is forbidden for resourceVersion "0"`
-	}
-	if why == "" {
-		return nil
-	}
-	return invalidOptions("resourceVersionMatch", match, why)
 }

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/ctlplane/ctlplane/apiserver/registry"
 	"github.com/ctlplane/ctlplane/client"
@@ -102,7 +103,8 @@ func (f *fixture) fill2(t *testing.T) {
 
 func TestListOptionsThatMakeNoSense(t *testing.T) {
 	f := newFixture(t, registry.Options{})
-	f.fill(t, 1)
+	f.fill(t, 2)
+	page := f.list(t, metav1.ListOptions{Limit: 1}).Continue
 	future := fmt.Sprint(f.storage.Revision() + 100)
 	for _, c := range []struct {
 		opts metav1.ListOptions
@@ -119,6 +121,11 @@ func TestListOptionsThatMakeNoSense(t *testing.T) {
 		{metav1.ListOptions{LabelSelector: "a in ("}, apierrors.IsBadRequest},
 		{metav1.ListOptions{FieldSelector: "data.key=value"}, apierrors.IsBadRequest},
 		{metav1.ListOptions{Limit: -1}, apierrors.IsBadRequest},
+		{metav1.ListOptions{TimeoutSeconds: ptr.To[int64](-1)}, apierrors.IsBadRequest},
+		{metav1.ListOptions{SendInitialEvents: ptr.To(true)}, apierrors.IsInvalid},
+		{metav1.ListOptions{SendInitialEvents: ptr.To(false)}, apierrors.IsInvalid},
+		{metav1.ListOptions{Continue: page, ResourceVersion: "1"}, apierrors.IsBadRequest},
+		{metav1.ListOptions{Continue: page, ResourceVersion: "1", ResourceVersionMatch: "Exact"}, apierrors.IsInvalid},
 	} {
 		if _, err := f.List(f.ctx, configMaps, "default", c.opts); !c.want(err) {
 			t.Errorf("%+v: %v", c.opts, err)

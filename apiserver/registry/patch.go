@@ -37,13 +37,10 @@ func (r *Registry) Patch(ctx context.Context, gvr schema.GroupVersionResource, n
 	if err := q.needNamespace(); err != nil {
 		return nil, err
 	}
-	dryRun, err := isDryRun(opts.DryRun)
-	if err != nil {
+	if err := refused("PatchOptions", validation.ValidatePatchOptions(&opts, pt)); err != nil {
 		return nil, err
 	}
-	if errs := validation.ValidatePatchOptions(&opts, pt); len(errs) > 0 {
-		return nil, apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "PatchOptions"}, "", errs)
-	}
+	dryRun := isDryRun(opts.DryRun)
 	p := &patcher{request: q, patch: patch, kind: pt, fieldValidation: opts.FieldValidation, warn: func(text string) { Warn(ctx, text) }}
 	switch pt {
 	case types.ApplyYAMLPatchType:

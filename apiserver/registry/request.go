@@ -89,17 +89,6 @@ func (q *request) needNamespace() error {
 // now is the time as objects bear it, to the second.
 func (r *Registry) now() metav1.Time { return metav1.NewTime(r.opts.Clock.Now()).Rfc3339Copy() }
 
-// isDryRun tells whether a call must leave no trace.
-func isDryRun(options []string) (bool, error) {
-	switch {
-	case len(options) == 0:
-		return false, nil
-	case len(options) == 1 && options[0] == metav1.DryRunAll:
-		return true, nil
-	}
-	return false, apierrors.NewBadRequest(`dryRun: the only value that is supported is "All"`)
-}
-
 type warnKey struct{}
 
 // WithWarnings returns a context in which warn hears what a caller should know about a call that

@@ -9,6 +9,7 @@ import (
 	apiequality "k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	metav1validation "k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -28,10 +29,10 @@ func (r *Registry) Update(ctx context.Context, gvr schema.GroupVersionResource, 
 	if err := q.needNamespace(); err != nil {
 		return nil, err
 	}
-	dryRun, err := isDryRun(opts.DryRun)
-	if err != nil {
+	if err := refused("UpdateOptions", metav1validation.ValidateUpdateOptions(&opts)); err != nil {
 		return nil, err
 	}
+	dryRun := isDryRun(opts.DryRun)
 	if subresource == scaleSubresource {
 		scale, ok := obj.(*autoscalingv1.Scale)
 		if !ok {

@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/apimachinery/pkg/watch"
 
 	"github.com/ctlplane/ctlplane/kv"
@@ -48,27 +47,6 @@ func (r *Registry) Watch(ctx context.Context, gvr schema.GroupVersionResource, n
 		return nil, err
 	}
 	return w, r.start(ctx, w)
-}
-
-// checkWatchOptions refuses combinations of options that have no meaning, as Kubernetes does.
-func checkWatchOptions(opts *metav1.ListOptions) error {
-	initial := opts.SendInitialEvents
-	switch {
-	case opts.Continue != "":
-		return apierrors.NewBadRequest("continue is not supported by a watch")
-	case initial == nil && opts.ResourceVersionMatch != "":
-		return invalidOptions("resourceVersionMatch", opts.ResourceVersionMatch, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
-	case initial != nil && opts.ResourceVersionMatch != metav1.ResourceVersionMatchNotOlderThan:
-		return invalidOptions("resourceVersionMatch", opts.ResourceVersionMatch, `sendInitialEvents requires setting resourceVersionMatch to "NotOlderThan"`)
-	case initial != nil && *initial && !opts.AllowWatchBookmarks:
-		return invalidOptions("allowWatchBookmarks", false, "sendInitialEvents requires allowWatchBookmarks: its end is told by a bookmark")
-	}
-	return nil
-}
-
-func invalidOptions(name string, value any, why string) error {
-	return apierrors.NewInvalid(schema.GroupKind{Group: metav1.GroupName, Kind: "ListOptions"}, "", field.ErrorList{
-		field.Invalid(field.NewPath(name), value, why)})
 }
 
 // position sets what the watcher sends first and has changes queued for it from there on.

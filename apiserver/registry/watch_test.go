@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/tools/cache"
 	testclock "k8s.io/utils/clock/testing"
+	"k8s.io/utils/ptr"
 
 	"github.com/ctlplane/ctlplane/apiserver/registry"
 	"github.com/ctlplane/ctlplane/apiserver/registry/registrytest"
@@ -108,6 +109,30 @@ func TestWatchListEndsWithBookmark(t *testing.T) {
 	} {
 		if _, err := f.Watch(f.ctx, configMaps, "default", bad); !apierrors.IsInvalid(err) {
 			t.Errorf("%+v: %v", bad, err)
+		}
+	}
+}
+
+func TestWatchOptionsThatMakeNoSense(t *testing.T) {
+	f := newFixture(t, registry.Options{})
+	for _, c := range []struct {
+		opts metav1.ListOptions
+		want func(error) bool
+	}{
+		{metav1.ListOptions{TimeoutSeconds: ptr.To[int64](-1)}, apierrors.IsBadRequest},
+		{metav1.ListOptions{Limit: -1}, apierrors.IsBadRequest},
+		{metav1.ListOptions{Continue: "token"}, apierrors.IsBadRequest},
+		{metav1.ListOptions{ResourceVersion: "1", ResourceVersionMatch: "Exact"}, apierrors.IsInvalid},
+		{metav1.ListOptions{SendInitialEvents: ptr.To(true), AllowWatchBookmarks: true}, apierrors.IsInvalid},
+		{metav1.ListOptions{SendInitialEvents: ptr.To(false), ResourceVersionMatch: "Exact"}, apierrors.IsInvalid},
+		{metav1.ListOptions{SendInitialEvents: ptr.To(true), ResourceVersionMatch: "NotOlderThan"}, apierrors.IsInvalid},
+	} {
+		w, err := f.Watch(f.ctx, configMaps, "default", c.opts)
+		if !c.want(err) {
+			t.Errorf("%+v: %v", c.opts, err)
+		}
+		if err == nil {
+			w.Stop()
 		}
 	}
 }

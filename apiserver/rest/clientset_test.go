@@ -283,6 +283,29 @@ func TestLogs(t *testing.T) {
 	}
 }
 
+// TestLogOptionsThatHaveNoMeaning asks for logs that there can't be: no agent is asked.
+func TestLogOptionsThatHaveNoMeaning(t *testing.T) {
+	c := newCluster(t, func(o *rest.Options) { o.Nodes = agent{} })
+	for query, want := range map[string]string{
+		"tailLines=-1":   "tailLines: Invalid value: -1: must be greater than or equal to 0",
+		"limitBytes=0":   "limitBytes: Invalid value: 0: must be greater than 0",
+		"sinceSeconds=0": "sinceSeconds: Invalid value: 0: must be greater than 0",
+		"sinceSeconds=1&sinceTime=2026-01-01T00:00:00Z": "at most one of `sinceTime` or `sinceSeconds`",
+		"stream=stdout":             `stream: Unsupported value: \"stdout\"`,
+		"stream=Stdout&tailLines=1": "mutually exclusive",
+	} {
+		got := c.ask(t, "admin", "GET", "/api/v1/namespaces/default/pods/p/log?"+query, "")
+		if got.code != 422 || !strings.Contains(got.body, want) {
+			t.Errorf("%s: %d %s", query, got.code, got.body)
+		}
+	}
+	for _, query := range []string{"tailLines=few", "follow=perhaps", "sinceTime=yesterday"} {
+		if got := c.ask(t, "admin", "GET", "/api/v1/namespaces/default/pods/p/log?"+query, ""); got.code != 400 {
+			t.Errorf("%s: %d %s", query, got.code, got.body)
+		}
+	}
+}
+
 // TestWatchTimesOut has a watch end at its time.
 func TestWatchTimesOut(t *testing.T) {
 	c := newCluster(t, nil)

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,34 +69,6 @@ func (h *Handler) openLog(r *http.Request, t target) (io.ReadCloser, error) {
 		return nil, err
 	}
 	return h.opts.Nodes.Open(r.Context(), address, "/containerLogs/"+t.namespace+"/"+t.name+"/"+url.PathEscape(container), query)
-}
-
-// logOptions are what a client may ask of a log, and what each must be.
-var logOptions = map[string]func(string) error{
-	"follow": isBool, "previous": isBool, "timestamps": isBool,
-	"tailLines": isCount, "sinceSeconds": isCount, "limitBytes": isCount,
-	"sinceTime": func(s string) error { _, err := time.Parse(time.RFC3339, s); return err },
-	"stream":    func(string) error { return nil },
-}
-
-func isBool(s string) error { _, err := strconv.ParseBool(s); return err }
-
-func isCount(s string) error { _, err := strconv.ParseUint(s, 10, 63); return err }
-
-// logQuery is the part of the client's query that is the agent's to answer.
-func logQuery(query url.Values) (url.Values, error) {
-	passed := url.Values{}
-	for name, valid := range logOptions {
-		value := query.Get(name)
-		if value == "" {
-			continue
-		}
-		if err := valid(value); err != nil {
-			return nil, badRequest("%s=%q: %v", name, value, err)
-		}
-		passed.Set(name, value)
-	}
-	return passed, nil
 }
 
 // chooseContainer is the container that is meant: the one named, or the only one.

@@ -64,6 +64,19 @@ func TestErrorsAreStatuses(t *testing.T) {
 		{"admin", "POST", "/api/v1/configmaps", inJSON, mapBody, 400, metav1.StatusReasonBadRequest, "namespace"},
 		{"admin", "POST", mapsPath, inJSON, `{"metadata":{"name":"A B"}}`, 422, metav1.StatusReasonInvalid, `"A B" is invalid: metadata.name`},
 		{"admin", "GET", mapsPath + "?limit=x", "", "", 400, metav1.StatusReasonBadRequest, "query"},
+		{"admin", "GET", mapsPath + "?limit=-1", "", "", 400, metav1.StatusReasonBadRequest, "limit must not be negative"},
+		{"admin", "GET", mapsPath + "?sendInitialEvents=true", "", "", 422, metav1.StatusReasonInvalid, "sendInitialEvents is forbidden for list"},
+		{"admin", "GET", mapsPath + "?timeout=soon", "", "", 400, metav1.StatusReasonBadRequest, "invalid timeout"},
+		{"admin", "GET", mapsPath + "?timeout=-1s", "", "", 400, metav1.StatusReasonBadRequest, "invalid timeout"},
+		{"admin", "GET", mapsPath + "?watch=1&timeoutSeconds=-1", "", "", 400, metav1.StatusReasonBadRequest, "timeoutSeconds must not be negative"},
+		{"admin", "POST", mapsPath + "?fieldManager=" + strings.Repeat("m", 129), inJSON, mapBody, 422, metav1.StatusReasonInvalid, "fieldManager: Too long"},
+		{"admin", "POST", mapsPath + "?fieldManager=a%09b", inJSON, mapBody, 422, metav1.StatusReasonInvalid, "fieldManager: Invalid value"},
+		{"admin", "POST", mapsPath + "?fieldValidation=strict", inJSON, mapBody, 422, metav1.StatusReasonInvalid, "fieldValidation: Unsupported value"},
+		{"admin", "POST", mapsPath + "?fieldValidation=strict", inJSON, `{"metadata":{"name":"a"},"x":1}`, 422, metav1.StatusReasonInvalid, "fieldValidation: Unsupported value"},
+		{"admin", "POST", mapsPath + "?dryRun=Some", inJSON, mapBody, 422, metav1.StatusReasonInvalid, "dryRun: Unsupported value"},
+		{"admin", "DELETE", mapsPath + "?propagationPolicy=Sideways", "", "", 422, metav1.StatusReasonInvalid, "propagationPolicy: Unsupported value"},
+		{"admin", "DELETE", mapsPath + "/a?propagationPolicy=Orphan&orphanDependents=true", "", "", 422, metav1.StatusReasonInvalid, "cannot be both set"},
+		{"admin", "DELETE", mapsPath + "/a?gracePeriodSeconds=soon", "", "", 400, metav1.StatusReasonBadRequest, "query"},
 		{"admin", "GET", mapsPath + "?watch=1&resourceVersion=x", "", "", 400, metav1.StatusReasonBadRequest, "resource version"},
 		{"admin", "GET", mapsPath + "?watch=1&sendInitialEvents=true", "", "", 422, metav1.StatusReasonInvalid, "sendInitialEvents"},
 		{"admin", "POST", mapsPath, inJSON, strings.Repeat("x", 4_000_000), 413, metav1.StatusReasonRequestEntityTooLarge, "3145728 bytes (3 MiB)"},
@@ -83,6 +96,20 @@ func TestErrorsAreStatuses(t *testing.T) {
 	}
 	if got := c.ask(t, "admin", "PUT", mapsPath, ""); got.header.Get("Allow") != "GET, POST, DELETE" {
 		t.Errorf("allowed methods: %q", got.header.Get("Allow"))
+	}
+}
+
+// TestDryRunBesideABodyIsOne has a delete's options in its body and a dry run in its query: it deleted.
+func TestDryRunBesideABodyIsOne(t *testing.T) {
+	c := newCluster(t, nil)
+	c.ask(t, "admin", "POST", mapsPath, mapBody, "Content-Type", "application/json")
+	for _, body := range []string{"", "{}", `{"gracePeriodSeconds":0}`, `{"dryRun":["All"]}`} {
+		if got := c.ask(t, "admin", "DELETE", mapsPath+"/a?dryRun=All", body, "Content-Type", "application/json"); got.code != 200 {
+			t.Errorf("dry run with the body %q: %d %s", body, got.code, got.body)
+		}
+		if got := c.ask(t, "admin", "GET", mapsPath+"/a", ""); got.code != 200 {
+			t.Fatalf("a dry run with the body %q deleted", body)
+		}
 	}
 }
 

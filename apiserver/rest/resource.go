@@ -6,12 +6,15 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/validation"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -232,11 +235,12 @@ func (x *exchange) deleteCollection() (runtime.Object, error) {
 	return x.objects.DeleteCollection(x.r.Context(), t.GroupVersionResource, t.namespace, *opts, list)
 }
 
-// deleteOptions are in the body or, when there is none, in the query.
+// deleteOptions are in the body or, when there is none, in the query. Beside a body, as in Kubernetes, the query doesn't count; but
+// a dry run that it asks for is one, for what is deleted is gone.
 func (x *exchange) deleteOptions() (*metav1.DeleteOptions, error) {
 	opts := &metav1.DeleteOptions{}
-	if len(x.call.body) == 0 {
-		return opts, x.options(opts)
+	if err := x.options(opts); err != nil || len(x.call.body) == 0 {
+		return opts, err
 	}
 	obj, err := registry.DecodeObject(x.call.body, mediaOf(x.r), schema.GroupVersionKind{Version: "v1", Kind: "DeleteOptions"}, metav1.FieldValidationIgnore, nil)
 	if err != nil {
@@ -245,6 +249,9 @@ func (x *exchange) deleteOptions() (*metav1.DeleteOptions, error) {
 	given, ok := obj.(*metav1.DeleteOptions)
 	if !ok {
 		return nil, badRequest("the body of a delete must be DeleteOptions, it is a %T", obj)
+	}
+	if len(given.DryRun) == 0 {
+		given.DryRun = opts.DryRun
 	}
 	return given, nil
 }
@@ -289,10 +296,25 @@ func (x *exchange) expected() schema.GroupVersionKind {
 // manager names who writes, for those requests that don't say: the program that sends them.
 func manager[T any](opts *T, name *string, r *http.Request) T {
 	if *name == "" {
-		*name, _, _ = strings.Cut(r.UserAgent(), "/")
-		*name = (*name)[:min(len(*name), 128)]
+		*name = agentName(r.UserAgent())
 	}
 	return *opts
+}
+
+// agentName is as much of what a program calls itself as names a manager: the printable characters before its version.
+func agentName(userAgent string) string {
+	program, _, _ := strings.Cut(userAgent, "/")
+	var name strings.Builder
+	for _, r := range program {
+		if !unicode.IsPrint(r) {
+			continue
+		}
+		if name.Len()+utf8.RuneLen(r) > validation.FieldManagerMaxLength {
+			break
+		}
+		name.WriteRune(r)
+	}
+	return name.String()
 }
 
 // mediaOf is the content type of the body, without its parameters.

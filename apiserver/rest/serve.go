@@ -134,8 +134,13 @@ func (h *Handler) serve(w *observed, r *http.Request, c *call) {
 	ctx := auth.WithUser(r.Context(), user)
 	ctx = registry.WithWarnings(ctx, func(text string) { warn(w, text) })
 	if !streams {
+		limit, err := h.timeout(r)
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, h.timeout(r))
+		ctx, cancel = context.WithTimeout(ctx, limit)
 		defer cancel()
 	}
 	r = r.WithContext(ctx)
@@ -182,11 +187,19 @@ func (h *Handler) servePath(w http.ResponseWriter, r *http.Request) {
 }
 
 // timeout is how long a request may take: less than the server's limit when the client says so.
-func (h *Handler) timeout(r *http.Request) time.Duration {
-	if asked, err := time.ParseDuration(r.URL.Query().Get("timeout")); err == nil && asked > 0 && asked < h.opts.Timeout {
-		return asked
+func (h *Handler) timeout(r *http.Request) (time.Duration, error) {
+	text := r.URL.Query().Get("timeout")
+	if text == "" {
+		return h.opts.Timeout, nil
 	}
-	return h.opts.Timeout
+	asked, err := time.ParseDuration(text)
+	if err != nil || asked < 0 {
+		return 0, badRequest("invalid timeout specified in the request URL: %q is not a time such as 30s", text)
+	}
+	if asked == 0 {
+		return h.opts.Timeout, nil
+	}
+	return min(asked, h.opts.Timeout), nil
 }
 
 func (h *Handler) methodNotAllowed(w http.ResponseWriter, r *http.Request, allowed string) {
