@@ -151,8 +151,11 @@ func readApply(ctx context.Context, q *request, patch []byte, fieldValidation st
 	if err == nil {
 		err = yaml.Unmarshal(document, &wanted.Object)
 	}
-	if err != nil || wanted.Object == nil {
+	if err != nil {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the applied configuration is not a YAML object: %v", err))
+	}
+	if wanted.Object == nil {
+		return nil, apierrors.NewBadRequest("the applied configuration is not a YAML object: there is nothing in it")
 	}
 	if gvk := wanted.GroupVersionKind(); gvk != q.kind.GroupVersionKind() {
 		return nil, apierrors.NewBadRequest(fmt.Sprintf("the applied configuration is a %s, not a %s", gvk, q.kind.GroupVersionKind()))

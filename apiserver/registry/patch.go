@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strings"
 
 	jsonpatch "gopkg.in/evanphx/json-patch.v4"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
@@ -116,7 +117,7 @@ func (p *patcher) apply(before []byte, old runtime.Object) ([]byte, error) {
 	case types.JSONPatchType:
 		after, err := p.parsed.Apply(before)
 		if err != nil {
-			return nil, invalidPatch(err)
+			return nil, invalidPatch(withoutNoError(err))
 		}
 		return after, nil
 	case types.MergePatchType:
@@ -135,4 +136,10 @@ func (p *patcher) apply(before []byte, old runtime.Object) ([]byte, error) {
 		return nil, invalidPatch(err)
 	}
 	return after, nil
+}
+
+// withoutNoError takes the trace of an error that there was none of out of an error's text: the library that applies JSON patches
+// wraps nil.
+func withoutNoError(err error) error {
+	return errors.New(strings.TrimSuffix(err.Error(), ": %!w(<nil>)"))
 }

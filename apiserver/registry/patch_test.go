@@ -85,6 +85,32 @@ func TestPatchesThatAreNone(t *testing.T) {
 	}
 }
 
+// TestErrorsOfPatchesAreWhole has patches whose errors ended in the error that there was none.
+func TestErrorsOfPatchesAreWhole(t *testing.T) {
+	f := newFixture(t, registry.Options{})
+	must(client.For[*appsv1.Deployment](f).Create(f.ctx, newDeployment("web", 1)))(t)
+	for _, c := range []struct {
+		pt    types.PatchType
+		patch string
+		want  string
+	}{
+		{types.JSONPatchType, `[{"op":"replace","path":"","value":1}]`, "replace operation value must be object or array"},
+		{types.JSONPatchType, `[{"op":"replace","path":"","value":null}]`, "valid object"},
+		{types.JSONPatchType, `[{"op":"add","path":"","value":1}]`, "valid object"},
+		{types.JSONPatchType, `[{"op":"remove","path":""}]`, "valid object"},
+		{types.JSONPatchType, `[{"op":"jump","path":"/spec"}]`, "jump"},
+		{types.JSONPatchType, `[{"path":"/spec"}]`, "valid object"},
+		{types.ApplyYAMLPatchType, `null`, "is not a YAML object"},
+		{types.ApplyYAMLPatchType, `- a`, "is not a YAML object"},
+		{types.MergePatchType, `null`, ""},
+	} {
+		_, err := f.patch(c.pt, "web", "", c.patch, metav1.PatchOptions{FieldManager: map[bool]string{true: "m"}[c.pt == types.ApplyYAMLPatchType]})
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "%!") || strings.Contains(err.Error(), "<nil>") {
+			t.Errorf("%s %s: %v", c.pt, c.patch, err)
+		}
+	}
+}
+
 func TestUnknownFieldsWarn(t *testing.T) {
 	f := newFixture(t, registry.Options{})
 	must(client.For[*appsv1.Deployment](f).Create(f.ctx, newDeployment("web", 1)))(t)
