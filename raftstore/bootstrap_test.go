@@ -133,6 +133,28 @@ func TestBootstrapThreeMastersAtOnce(t *testing.T) {
 	ms.member(0).wantValue("key", "value")
 }
 
+// TestMembersOfAnyName starts a cluster of members whose names are no host names: what etcd takes for a name is one here.
+func TestMembersOfAnyName(t *testing.T) {
+	ms := newMasters(t, 4)
+	for i, name := range []string{"infra_1", "Node-A", "my.Host.", "Größe 3 (alt)"} {
+		ms.peers[i].Name, ms.configs[i].Name = name, name
+	}
+	ms.start(0, 1, 2, 3)
+	ms.waitForVoters(4)
+	ms.member(3).put("key", "value")
+	ms.member(1).wantValue("key", "value")
+	for i := range ms.running {
+		ms.stop(i)
+	}
+	ms.start(0, 1, 2, 3)
+	ms.waitForVoters(4)
+	for i, c := range ms.running {
+		if name := c.Member.Identity().Name; name != ms.peers[i].Name {
+			t.Errorf("member %d is %q, not %q", i, name, ms.peers[i].Name)
+		}
+	}
+}
+
 func TestBootstrapAfterLossOfADisk(t *testing.T) {
 	ms := newMasters(t, 3)
 	ms.start(0, 1, 2)

@@ -62,7 +62,7 @@ func (m *Member) AddMember(ctx context.Context, member NewMember) (id uint64, er
 func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) {
 	m.joining.Lock()
 	defer m.joining.Unlock()
-	if err := pki.ValidateName(member.Name); err != nil {
+	if err := pki.ValidateMemberName(member.Name); err != nil {
 		return 0, pki.Refuse(pki.JoinRefused, "%v", err)
 	}
 	if err := m.LinearizableRead(ctx); err != nil {
