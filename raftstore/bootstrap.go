@@ -41,7 +41,8 @@ type BootstrapConfig struct {
 	PeerListenAlso []string
 	SharePort      bool
 	// PeerURLs and ClientURLs are where this machine is reached, if not where it listens: the first of each
-	// counts, the others are told to who asks. A member that was known by others keeps what they know of it.
+	// counts, the others are told to who asks. A member that was known by others keeps what they know of it. An
+	// address of this machine stands in for a host that means all of them (0.0.0.0), with a warning.
 	PeerURLs, ClientURLs []string
 	// ClientInsecure says that the client port is in plain text, for those who are told where it is.
 	ClientInsecure bool
@@ -207,8 +208,12 @@ func (b *bootstrap) place(name, known string) (Identity, error) {
 			name = peer.Name
 		}
 	}
-	if len(b.PeerURLs) > 0 && (known == "" || known == hostPort(b.PeerURLs)) {
-		here.PeerURLs, here.PeerAddress = b.PeerURLs, hostPort(b.PeerURLs)
+	peerURLs, err := b.peerURLs()
+	if err != nil {
+		return here, err
+	}
+	if len(peerURLs) > 0 && (known == "" || known == hostPort(peerURLs)) {
+		here.PeerURLs, here.PeerAddress = peerURLs, hostPort(peerURLs)
 	}
 	if b.PeerListen == "" {
 		b.PeerListen = defaultListen(here.PeerAddress, known)
@@ -232,8 +237,12 @@ func (b *bootstrap) place(name, known string) (Identity, error) {
 	if here.ClientAddress, err = advertised(b.ClientListen, host); err != nil {
 		return here, err
 	}
-	if len(b.ClientURLs) > 0 {
-		here.ClientURLs, here.ClientAddress = b.ClientURLs, hostPort(b.ClientURLs)
+	clientURLs, err := b.clientURLs(host)
+	if err != nil {
+		return here, err
+	}
+	if len(clientURLs) > 0 {
+		here.ClientURLs, here.ClientAddress = clientURLs, hostPort(clientURLs)
 	}
 	if here.APIAddress, err = advertised(b.APIListen, host); err != nil {
 		return here, err

@@ -4,10 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,6 +157,57 @@ func TestMembersOfAnyName(t *testing.T) {
 			t.Errorf("member %d is %q, not %q", i, name, ms.peers[i].Name)
 		}
 	}
+}
+
+// TestNobodyIsToldToCallAllAddresses starts a member that advertises 0.0.0.0, as many a compose file says.
+func TestNobodyIsToldToCallAllAddresses(t *testing.T) {
+	outward, err := outwardHost()
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, port, _ := net.SplitHostPort(freeAddress(t))
+	config := BootstrapConfig{
+		DataDir: filepath.Join(t.TempDir(), "data"), Name: "alone", PeerListen: "0.0.0.0:" + port, ClientListen: "[::]:2379",
+		PeerURLs:   []string{"http://0.0.0.0:" + port},
+		ClientURLs: []string{"http://0.0.0.0:2379", "http://[::]:2379", "http://alone.example:2379", "unix:///run/etcd.sock"},
+	}
+	for _, again := range []bool{false, true} {
+		told := &counting{Handler: slog.DiscardHandler, words: "stands in for it"}
+		config.Logger = slog.New(told)
+		cluster, err := Bootstrap(testContext(t), config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := cluster.Member.Identity()
+		if want := []string{"http://" + net.JoinHostPort(outward, port)}; !slices.Equal(id.PeerURLs, want) {
+			t.Errorf("again %v: peer URLs are %q, want %q", again, id.PeerURLs, want)
+		}
+		if want := []string{"http://" + net.JoinHostPort(outward, "2379"), "http://alone.example:2379", "unix:///run/etcd.sock"}; !slices.Equal(id.ClientURLs, want) {
+			t.Errorf("again %v: client URLs are %q, want %q", again, id.ClientURLs, want)
+		}
+		if err := cluster.Member.Close(testContext(t)); err != nil {
+			t.Fatal(err)
+		}
+		if got := told.count.Load(); got != 3 {
+			t.Errorf("again %v: %d warnings, want 3", again, got)
+		}
+	}
+}
+
+// counting counts the lines of a log that have some words.
+type counting struct {
+	slog.Handler
+	words string
+	count atomic.Int32
+}
+
+func (c *counting) Enabled(context.Context, slog.Level) bool { return true }
+
+func (c *counting) Handle(_ context.Context, line slog.Record) error {
+	if strings.Contains(line.Message, c.words) {
+		c.count.Add(1)
+	}
+	return nil
 }
 
 func TestBootstrapAfterLossOfADisk(t *testing.T) {

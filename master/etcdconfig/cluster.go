@@ -2,11 +2,15 @@ package etcdconfig
 
 import (
 	"cmp"
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net"
+	"net/url"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore"
@@ -67,10 +71,14 @@ func parseCluster(text string) (map[string]URLs, error) {
 		if len(urls) == 0 {
 			return nil, fmt.Errorf("--initial-cluster: member %q has no URL", name)
 		}
-		if network, _ := listenAddress(urls[0]); network == "unix" || everywhere(urls[0]) {
-			return nil, fmt.Errorf("--initial-cluster: member %q can't be reached by others at %s", name, urls[0].String())
-		}
 		members[name] = append(members[name], urls...)
+	}
+	if len(members) > 1 {
+		for _, name := range sortedKeys(members) {
+			if i := slices.IndexFunc(members[name], everywhere); i >= 0 {
+				return nil, fmt.Errorf("--initial-cluster: member %q can't be reached by others at %s: name an address of its machine", name, members[name][i].String())
+			}
+		}
 	}
 	taken := map[string]string{}
 	for _, name := range sortedKeys(members) {
@@ -94,14 +102,46 @@ func (s *Settings) findSelf(members map[string]URLs, advertised URLs) (URLs, err
 	if advertised == nil {
 		return listed, nil
 	}
-	same := len(listed) == len(advertised)
-	for _, u := range listed {
-		same = same && slices.Contains(advertised, u)
-	}
-	if !same {
+	// As in etcd, a machine that joins has told the cluster before where it is.
+	if s.ClusterState != "existing" && !sameAddresses(listed, advertised) {
 		return nil, fmt.Errorf("--initial-cluster says that %q is at %s, and --initial-advertise-peer-urls says %s: make them the same", s.Name, listed, advertised)
 	}
 	return listed, nil
+}
+
+// resolvePatience bounds the search for the addresses of the hosts in URLs.
+const resolvePatience = 10 * time.Second
+
+// sameAddresses tells whether two lists mean the same places: by their text, or else by what their hosts' names stand for.
+func sameAddresses(a, b URLs) bool {
+	if len(a) != len(b) {
+		return false
+	}
+	if !slices.ContainsFunc(a, func(u url.URL) bool { return !slices.Contains(b, u) }) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), resolvePatience)
+	defer cancel()
+	resolvedA, errA := resolve(ctx, a)
+	resolvedB, errB := resolve(ctx, b)
+	return errA == nil && errB == nil && slices.Equal(resolvedA, resolvedB)
+}
+
+// resolve has addresses instead of names, in order.
+func resolve(ctx context.Context, urls URLs) ([]string, error) {
+	var resolved []string
+	for _, u := range urls {
+		if network, _ := listenAddress(u); network == "tcp" {
+			addresses, err := net.DefaultResolver.LookupHost(ctx, u.Hostname())
+			if err != nil {
+				return nil, err
+			}
+			u.Host = net.JoinHostPort(slices.Min(addresses), u.Port())
+		}
+		resolved = append(resolved, u.String())
+	}
+	slices.Sort(resolved)
+	return resolved, nil
 }
 
 // sharedToken is what proves that a machine belongs to the cluster. etcd's token is a name and may be short: then what

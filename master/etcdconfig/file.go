@@ -33,7 +33,7 @@ func parseFile(path string, others bool) (*Settings, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--config-file: %w", err)
 	}
-	s := &Settings{ConfigFile: path, given: map[string]bool{}}
+	s := &Settings{byFile: true, given: map[string]bool{}}
 	if others {
 		s.warn("flags and ETCD_ variables are ignored: " + path + " is all that counts")
 	}

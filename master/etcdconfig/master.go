@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/url"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3"
@@ -118,7 +120,7 @@ func (s *Settings) setPorts(config *master.Config) {
 	if s.given["advertise-client-urls"] {
 		config.ClientURLs = s.AdvertiseClient.texts()
 	}
-	config.ClientAddr = s.ListenClient[0].Host
+	config.ClientAddr = s.ListenClient.outermost().Host
 	config.PeerAddr, config.SharePort = s.ListenPeer[0].Host, s.ReusePort
 	for _, u := range s.ListenPeer[1:] {
 		config.PeerListen = append(config.PeerListen, u.Host)
@@ -190,11 +192,14 @@ func orNever(interval time.Duration) time.Duration {
 }
 
 // onlyLoopback tells whether no other machine can call.
-func (us URLs) onlyLoopback() bool {
-	for _, u := range us {
-		if ip := net.ParseIP(u.Hostname()); u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			return false
-		}
-	}
-	return true
+func (us URLs) onlyLoopback() bool { return !slices.ContainsFunc(us, reachable) }
+
+// outermost is the first URL that other machines can call, or the first where there is none.
+func (us URLs) outermost() url.URL { return us[max(0, slices.IndexFunc(us, reachable))] }
+
+// reachable tells whether other machines can call a URL.
+func reachable(u url.URL) bool {
+	ip := net.ParseIP(u.Hostname())
+	network, _ := listenAddress(u)
+	return network != "unix" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
 }

@@ -68,6 +68,15 @@ func TestMaster(t *testing.T) {
 		"reached elsewhere": {[]string{"--listen-peer-urls=http://0.0.0.0:2380", "--initial-advertise-peer-urls=http://192.0.2.1:12380", "--listen-client-urls=http://0.0.0.0:2379", "--advertise-client-urls=http://192.0.2.1:12379,http://b:1"}, func(c master.Config, _ string) bool {
 			return c.PeerAddr == "0.0.0.0:2380" && slices.Equal(c.PeerURLs, []string{"http://192.0.2.1:12380"}) && slices.Equal(c.ClientURLs, []string{"http://192.0.2.1:12379", "http://b:1"})
 		}},
+		"all addresses, for whom one stands in": {[]string{"--listen-peer-urls=http://0.0.0.0:2380", "--initial-advertise-peer-urls=http://0.0.0.0:2380", "--initial-cluster=default=http://0.0.0.0:2380", "--listen-client-urls=http://0.0.0.0:2379", "--advertise-client-urls=http://0.0.0.0:2379"}, func(c master.Config, logged string) bool {
+			return slices.Equal(c.PeerURLs, []string{"http://0.0.0.0:2380"}) && slices.Equal(c.ClientURLs, []string{"http://0.0.0.0:2379"}) && c.ClientAddr == "0.0.0.0:2379"
+		}},
+		"the same place by another name": {[]string{"--name=a", "--initial-cluster=a=http://localhost:1", "--initial-advertise-peer-urls=http://127.0.0.1:1"}, func(c master.Config, _ string) bool {
+			return slices.Equal(c.PeerURLs, []string{"http://localhost:1"})
+		}},
+		"a machine that joins told it before": {[]string{"--name=a", "--initial-cluster-state=existing", "--initial-cluster=a=http://10.0.0.1:1,b=http://10.0.0.2:1", "--initial-advertise-peer-urls=http://10.0.0.3:1"}, func(c master.Config, _ string) bool {
+			return slices.Equal(c.PeerURLs, []string{"http://10.0.0.1:1"})
+		}},
 		"several places": {[]string{"--listen-peer-urls=http://127.0.0.1:1,http://127.0.0.2:1", "--listen-client-http-urls=http://127.0.0.1:3", "--listen-metrics-urls=http://127.0.0.1:4", "--socket-reuse-port"}, func(c master.Config, _ string) bool {
 			return slices.Equal(c.PeerListen, []string{"127.0.0.2:1"}) && c.SharePort && c.ClientListen[0].Kind == port.GRPCOnly && c.ClientListen[1].Kind == port.HTTPOnly && c.ClientListen[1].Shared && len(c.MetricsListen) == 1
 		}},
@@ -123,7 +132,7 @@ func TestMasterRefuses(t *testing.T) {
 		"make them the same":               {"--name=a", "--initial-cluster=a=http://10.0.0.1:1", "--initial-advertise-peer-urls=http://10.0.0.2:1"},
 		"is not name=url":                  {"--initial-cluster=http://10.0.0.1:1"},
 		`"b" has no URL`:                   {"--initial-cluster=b="},
-		"can't be reached by others":       {"--initial-cluster=default=http://0.0.0.0:1"},
+		"can't be reached by others":       {"--initial-cluster=default=http://0.0.0.0:1,b=http://10.0.0.2:1"},
 		`both "a"'s and "b"'s`:             {"--initial-cluster=a=http://10.0.0.1:1,b=http://10.0.0.1:1"},
 		"--initial-cluster is needed with": {"--initial-cluster-state=existing"},
 		"partly http and partly https":     {"--listen-peer-urls=https://localhost:1,http://localhost:2"},

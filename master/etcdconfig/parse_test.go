@@ -97,7 +97,6 @@ func TestParseRefuses(t *testing.T) {
 		"more than a host and a port":                         {"--listen-peer-urls", "http://10.0.0.1:2380/x"},
 		"members reach each other by http":                    {"--listen-peer-urls", "unix:///run/x"},
 		"--advertise-client-urls is needed":                   {"--listen-client-urls", "http://0.0.0.0:2379"},
-		"nobody can call":                                     {"--advertise-client-urls", "http://0.0.0.0:2379"},
 		"both in --listen-client-urls":                        {"--listen-client-http-urls", "http://localhost:2379"},
 		"5 times --heartbeat-interval":                        {"--heartbeat-interval", "500"},
 		"would go unnoticed":                                  {"--election-timeout", "60000"},
@@ -216,6 +215,14 @@ func TestConfigFile(t *testing.T) {
 				t.Errorf("%s: %s: %+v", name, what, s)
 			}
 		}
+	}
+}
+
+// TestConfigFileListensEverywhere takes a file that doesn't say where clients reach the member, as etcd does.
+func TestConfigFileListensEverywhere(t *testing.T) {
+	s := parse(t, nil, "--config-file", file(t, "listen-client-urls: http://0.0.0.0:2379"))
+	if len(s.Warnings) > 0 || s.ListenClient.String() != "http://0.0.0.0:2379" {
+		t.Errorf("got %+v", s)
 	}
 }
 

@@ -46,6 +46,8 @@ type Settings struct {
 
 	// given are the flags that were set, wherever.
 	given map[string]bool
+	// byFile says that they are from a file.
+	byFile bool
 }
 
 // Transport are the certificates of one port, and what is asked of who calls there.

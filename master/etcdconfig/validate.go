@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/ctlplane/ctlplane/raftstore"
@@ -51,9 +50,6 @@ func (s *Settings) validateURLs() error {
 			if network, _ := listenAddress(u); network == "unix" && !check.unix {
 				return fmt.Errorf("--%s: %s is a path on this machine: members reach each other by http or https", check.name, u.String())
 			}
-			if strings.Contains(check.name, "advertise") && s.given[check.name] && everywhere(u) {
-				return fmt.Errorf("--%s: nobody can call %s: name an address that this machine is reached at", check.name, u.String())
-			}
 		}
 	}
 	switch {
@@ -61,7 +57,8 @@ func (s *Settings) validateURLs() error {
 		return errors.New("--listen-peer-urls names no URL")
 	case len(s.ListenClient) == 0:
 		return errors.New("--listen-client-urls names no URL")
-	case s.given["listen-client-urls"] && !s.given["advertise-client-urls"] && slices.ContainsFunc(s.ListenClient, everywhere):
+	case !s.byFile && s.given["listen-client-urls"] && !s.given["advertise-client-urls"] && slices.ContainsFunc(s.ListenClient, everywhere):
+		// As etcd, which by file takes it, and so do we.
 		return errors.New("--advertise-client-urls is needed: clients can't be told to call --listen-client-urls " + s.ListenClient.String())
 	}
 	for _, u := range s.ListenClientHTTP {
