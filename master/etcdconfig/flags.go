@@ -14,8 +14,11 @@ type option struct {
 	name, group, usage string
 	// idle is why it has no effect here; empty for one that works.
 	idle string
-	// refused is why it can't be used, and what to do instead.
-	refused string
+	// refused is why it can't be used, and what to do instead; with the value off it can.
+	refused, off string
+	// former is set for a flag that etcd had before 3.7; now is the flag, or gate the feature gate, that it has become.
+	former    bool
+	now, gate string
 }
 
 // table are all flags, with the settings that they are read into.
@@ -36,6 +39,7 @@ func newTable(s *Settings) *table {
 	t.monitoring(s)
 	t.unsafe(s)
 	t.ignored()
+	t.former(s)
 	return t
 }
 

@@ -11,7 +11,13 @@ import (
 // etcdFlags are etcd's own flags with their defaults, from testdata, which says where they are from.
 func etcdFlags(t *testing.T) map[string]string {
 	t.Helper()
-	file, err := os.Open("testdata/etcd-v3.7.3-flags.txt")
+	return flagList(t, "testdata/etcd-v3.7.3-flags.txt", 100)
+}
+
+// flagList reads names and, after a tab, values.
+func flagList(t *testing.T, path string, atLeast int) map[string]string {
+	t.Helper()
+	file, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -23,7 +29,7 @@ func etcdFlags(t *testing.T) map[string]string {
 			flags[name] = value
 		}
 	}
-	if len(flags) < 100 {
+	if len(flags) < atLeast {
 		t.Fatalf("only %d flags were read", len(flags))
 	}
 	return flags
@@ -42,9 +48,11 @@ func TestEveryFlagOfEtcdIsKnown(t *testing.T) {
 			t.Errorf("--%s is %q by default, etcd's is %q", name, own.DefValue, value)
 		}
 	}
-	for _, name := range table.names() {
-		if _, known := theirs[name]; !known {
-			t.Errorf("--%s is none of etcd's", name)
+	former := flagList(t, "testdata/etcd-v3.5-v3.6-dropped-flags.txt", 30)
+	for _, option := range table.options {
+		_, now := theirs[option.name]
+		if _, before := former[option.name]; now == before || before != option.former {
+			t.Errorf("--%s is none of etcd's, or not of the versions that it is said to be of", option.name)
 		}
 	}
 	if count := len(slices.Compact(slices.Sorted(slices.Values(table.names())))); count != len(table.options) {
@@ -54,7 +62,7 @@ func TestEveryFlagOfEtcdIsKnown(t *testing.T) {
 
 func TestEveryFlagIsExplained(t *testing.T) {
 	for _, option := range newTable(&Settings{}).options {
-		if option.usage == "" && option.idle == "" && option.refused == "" {
+		if option.usage == "" && option.idle == "" && option.refused == "" && !option.former {
 			t.Errorf("--%s says neither what it does nor why it does nothing", option.name)
 		}
 	}
@@ -62,7 +70,7 @@ func TestEveryFlagIsExplained(t *testing.T) {
 	if err := Usage(&text); err != nil {
 		t.Fatal(err)
 	}
-	for name := range etcdFlags(t) {
+	for _, name := range newTable(&Settings{}).names() {
 		if !strings.Contains(text.String(), "--"+name) {
 			t.Errorf("--help doesn't name --%s", name)
 		}
@@ -73,7 +81,7 @@ func TestNearestName(t *testing.T) {
 	names := newTable(&Settings{}).names()
 	for typed, want := range map[string]string{
 		"datadir": "data-dir", "listen-client-url": "listen-client-urls", "peer-trusted-ca": "peer-trusted-ca-file",
-		"experimental-max-learners": "max-learners", "no-such-thing-at-all": "", "": "v",
+		"experimental-max-learner": "experimental-max-learners", "no-such-thing-at-all": "", "": "v",
 	} {
 		if got := nearest(typed, names); got != want {
 			t.Errorf("%q: %q, want %q", typed, got, want)

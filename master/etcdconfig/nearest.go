@@ -1,10 +1,5 @@
 package etcdconfig
 
-import (
-	"slices"
-	"strings"
-)
-
 // longestName bounds what is compared: what is longer is no slip of the hand.
 const longestName = 100
 
@@ -12,10 +7,6 @@ const longestName = 100
 func nearest(name string, names []string) string {
 	if len(name) > longestName {
 		return ""
-	}
-	// Flags of etcd before 3.6, which have lost their prefix since.
-	if plain, old := strings.CutPrefix(name, "experimental-"); old && slices.Contains(names, plain) {
-		return plain
 	}
 	best, least := "", len(name)/3+1
 	for _, candidate := range names {

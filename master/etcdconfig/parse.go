@@ -109,10 +109,17 @@ func (s *Settings) takeVariables(t *table, env map[string]string) error {
 // finish checks what was read, and warns of what has no effect.
 func (s *Settings) finish(t *table) error {
 	for _, option := range t.options {
+		if option.former && s.given[option.name] {
+			if err := s.takeFormer(option); err != nil {
+				return err
+			}
+		}
+	}
+	for _, option := range t.options {
 		if !s.given[option.name] {
 			continue
 		}
-		if option.refused != "" && t.set.Lookup(option.name).Value.String() != "" {
+		if option.refused != "" && t.set.Lookup(option.name).Value.String() != option.off {
 			return fmt.Errorf("--%s can't be used: %s", option.name, option.refused)
 		}
 		if option.idle != "" {

@@ -209,7 +209,7 @@ func TestConfigFile(t *testing.T) {
 			"ciphers":                 len(s.CipherSuites) == 2,
 			"gates":                   s.initialCorruptCheck(),
 			"reconfig":                !s.StrictReconfig,
-			"warnings":                warned(s, "flags and ETCD_ variables", "--max-wals", "--discovery-fallback", "proxy"),
+			"warnings":                warned(s, "flags and ETCD_ variables", "--max-wals", "--discovery-fallback", "--proxy"),
 		} {
 			if !ok {
 				t.Errorf("%s: %s: %+v", name, what, s)

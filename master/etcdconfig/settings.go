@@ -46,6 +46,8 @@ type Settings struct {
 
 	// given are the flags that were set, wherever.
 	given map[string]bool
+	// formerGates are the feature gates that were set by the flags which they were before etcd 3.6.
+	formerGates map[string]bool
 	// byFile says that they are from a file.
 	byFile bool
 }
