@@ -49,6 +49,8 @@ type Config struct {
 	// HeartbeatTimeout is how long a follower waits for a leader that has gone silent before it stands for
 	// election, at least; at most twice as long. It does not wait for one whose process has ended.
 	HeartbeatTimeout time.Duration
+	// HeartbeatInterval is how far apart a leader's heartbeats are, at most; 0: a tenth to a fifth of HeartbeatTimeout.
+	HeartbeatInterval time.Duration
 	// NoPreVote leaves out the question, before an election, whether it could be won.
 	NoPreVote bool
 	// RequestTimeout is how long a command waits for a leader.

@@ -22,7 +22,7 @@ func (t *table) member(s *Settings) {
 	t.set.Uint64Var(&s.SnapshotCount, "snapshot-count", 10000, "")
 	t.add(option{name: "snapshot-count", usage: "entries of the Raft log that are kept for members that are behind"})
 	t.idle("snapshot-catchup-entries", uint(5000), "--snapshot-count says how many entries are kept")
-	t.count(&s.HeartbeatMillis, "heartbeat-interval", 100, "checked against --election-timeout; the leader's heartbeats are a tenth of that apart")
+	t.count(&s.HeartbeatMillis, "heartbeat-interval", 100, "how far apart the leader's heartbeats are, at most, in milliseconds; no more than a fifth of --election-timeout")
 	t.count(&s.ElectionMillis, "election-timeout", 1000, "how long a leader may be silent before another is elected, in milliseconds")
 	t.idle("initial-election-tick-advance", true, "elections don't go by ticks")
 	t.urls(&s.ListenPeer, "listen-peer-urls", "http://localhost:2380", "URLs that serve the other members")

@@ -148,6 +148,7 @@ func (s *Settings) member(config raftstore.Config) (raftstore.Config, error) {
 		}
 	}
 	config.HeartbeatTimeout = time.Duration(s.ElectionMillis) * time.Millisecond
+	config.HeartbeatInterval = time.Duration(s.HeartbeatMillis) * time.Millisecond
 	if s.given["snapshot-count"] {
 		config.SnapshotEntries = max(s.SnapshotCount, 1)
 	}

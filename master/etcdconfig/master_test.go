@@ -86,10 +86,10 @@ func TestMaster(t *testing.T) {
 				c.Member.AutoCompaction.Retention == time.Hour && c.ClientServer.KeepaliveInterval < 0 && c.Member.MaxLearners < 0
 		}},
 		"times that were not asked for": {nil, func(c master.Config, _ string) bool {
-			return c.Member.HeartbeatTimeout == time.Second && c.Member.SnapshotEntries == 0
+			return c.Member.HeartbeatTimeout == time.Second && c.Member.HeartbeatInterval == 100*time.Millisecond && c.Member.SnapshotEntries == 0
 		}},
-		"times": {[]string{"--election-timeout=2500", "--snapshot-count=5", "--pre-vote=false", "--strict-reconfig-check=false"}, func(c master.Config, _ string) bool {
-			return c.Member.HeartbeatTimeout == 2500*time.Millisecond && c.Member.SnapshotEntries == 5 && c.Member.NoPreVote && c.Member.LooseReconfig
+		"times": {[]string{"--election-timeout=2500", "--heartbeat-interval=250", "--snapshot-count=5", "--pre-vote=false", "--strict-reconfig-check=false"}, func(c master.Config, _ string) bool {
+			return c.Member.HeartbeatTimeout == 2500*time.Millisecond && c.Member.HeartbeatInterval == 250*time.Millisecond && c.Member.SnapshotEntries == 5 && c.Member.NoPreVote && c.Member.LooseReconfig
 		}},
 		"users": {[]string{"--bcrypt-cost=4", "--auth-token-ttl=60", "--client-cert-auth"}, func(c master.Config, _ string) bool {
 			return c.KV.BcryptCost == 4 && c.KV.AuthTokenTTL == time.Minute && c.KV.ClientCertAuth && c.KV.AuthToken == "simple"
