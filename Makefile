@@ -1,4 +1,4 @@
-# make build | demo | test | bench | bench-large | lint | generate | install
+# make build | demo | test | test-kubernetes | test-etcd | bench | bench-large | lint | generate | install
 SHELL := /bin/bash
 GO ?= go
 PREFIX ?= /usr/local
@@ -9,7 +9,7 @@ export CGO_ENABLED = 1
 TAGS := netgo,osusergo
 LDFLAGS := -s -w -linkmode external -extldflags -static -X main.version=$(VERSION)
 
-.PHONY: build build-race demo test test-kubernetes test-scale lint bench bench-large generate install deps test-deps
+.PHONY: build build-race demo test test-kubernetes test-etcd test-scale lint bench bench-large generate install deps test-deps
 
 build: deps
 	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ctlplane ./cmd/ctlplane
@@ -30,6 +30,11 @@ test: test-deps build lint
 # Kubernetes' own API server on the store in etcd's place. Its first build takes a quarter of an hour.
 test-kubernetes: test-deps build
 	cd test/kubernetes && CGO_ENABLED=0 $(GO) test -vet=off -count=1 -timeout 60m .
+
+# etcd's own tests on the store in etcd's place: about an hour. RUN=PATTERN picks some, by package.Test;
+# ETCD=bin/etcd runs them on that etcd.
+test-etcd: test-deps build $(ETCD)
+	$(GO) run ./test/etcd $(if $(RUN),-run '$(RUN)') $(if $(ETCD),-etcd '$(ETCD)') $(TEST_ETCD_FLAGS)
 
 # 2,000 nodes, 10,000 pods, the leader killed: ROUNDS times, with RACE=1 on a binary with the race detector.
 ROUNDS ?= 1
