@@ -14,12 +14,12 @@ import (
 
 // Records calls visit for each change of a key that the copy has, in the order of the revisions, in bounded
 // memory: it needs room for about the copy's own size in temp, a directory that does not exist yet and is gone
-// afterwards. Nothing of a record may be kept.
+// afterwards. Nothing of a record may be kept. room is asked for what is written there, and for what visit is given.
 //
 // Of the revisions from the last compaction on, the history tells the order. What the compaction has kept of
 // the time before is sorted here; the order within one such revision is lost, and the keys' stands for it.
-func (b *Backup) Records(ctx context.Context, temp string, visit func(etcdfile.Record) error) error {
-	e := &exporter{ctx: ctx, db: b.store.db, log: b.store.log, visit: visit}
+func (b *Backup) Records(ctx context.Context, temp string, room Room, visit func(etcdfile.Record) error) error {
+	e := &exporter{ctx: ctx, db: b.store.db, log: b.store.log, room: room, visit: visit}
 	if b.finished > 0 {
 		if err := e.kept(b.finished, temp); err != nil {
 			return err
@@ -33,6 +33,7 @@ type exporter struct {
 	ctx   context.Context
 	db    *pebble.DB
 	log   *slog.Logger
+	room  Room
 	visit func(etcdfile.Record) error
 
 	revision, sub int64 // of the last record
@@ -55,6 +56,9 @@ func (e *exporter) record(rev int64, deleted bool, kv *mvccpb.KeyValue) error {
 		e.revision, e.sub = rev, -1
 	}
 	e.sub++
+	if err := e.room.take(len(kv.Key) + len(kv.Value)); err != nil {
+		return err
+	}
 	return e.visit(etcdfile.Record{Revision: rev, Sub: e.sub, Deleted: deleted, KV: kv})
 }
 
@@ -76,6 +80,9 @@ func (e *exporter) kept(before int64, temp string) (err error) {
 		}
 		if rev >= before || tombstone {
 			return nil
+		}
+		if err := e.room.take(len(key) + len(v)); err != nil {
+			return err
 		}
 		return s.add(rev, key, v)
 	})

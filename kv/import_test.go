@@ -41,7 +41,7 @@ func exportEtcd(s *Store, dir string) (path string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := b.Records(context.Background(), filepath.Join(dir, "sorting"), w.Record); err != nil {
+	if err := b.Records(context.Background(), filepath.Join(dir, "sorting"), nil, w.Record); err != nil {
 		return "", errors.Join(err, w.Abort())
 	}
 	return path, w.Finish(contents)

@@ -56,7 +56,7 @@ func (b *Backup) Close() error { return b.close() }
 
 // Backup makes a copy of what this member has applied. Nothing waits for it: it is made of hard links to the
 // files, which are read while the member goes on. In etcd's format it takes as much room beside the data as the
-// file has, until it is closed.
+// file has, until it is closed, and fails with ErrNoRoom where the member would have to refuse values for it.
 func (m *Member) Backup(ctx context.Context, format BackupFormat) (*Backup, error) {
 	begun := time.Now()
 	if err := m.show(ctx); err != nil {
@@ -156,7 +156,7 @@ func summarize(dir string) (kv.Summary, error) {
 // writeEtcd writes the copy in dir as an etcd database, with the group's members as they are now.
 func (m *Member) writeEtcd(ctx context.Context, dir, temp, path string) error {
 	servers := m.servers()
-	return writeEtcd(ctx, dir, temp, path, func(c *etcdfile.Contents) {
+	return writeEtcd(ctx, dir, temp, path, m.disk, func(c *etcdfile.Contents) {
 		members := c.Members[:0]
 		for _, member := range c.Members {
 			server, known := findServer(servers, serverID(member.ID))
@@ -169,13 +169,19 @@ func (m *Member) writeEtcd(ctx context.Context, dir, temp, path string) error {
 	})
 }
 
-// writeEtcd writes the copy in dir as an etcd database.
-func writeEtcd(ctx context.Context, dir, temp, path string, adjust func(*etcdfile.Contents)) (err error) {
+// writeEtcd writes the copy in dir as an etcd database. Of a disk that a member works on, enough is left.
+func writeEtcd(ctx context.Context, dir, temp, path string, disk *disk, adjust func(*etcdfile.Contents)) (err error) {
 	backup, err := kv.OpenBackup(backupOptions(dir))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, backup.Close()) }()
+	var room kv.Room
+	if disk != nil { // no such database is smaller than what lives in it
+		if room, err = disk.backupRoom(backup.Summary().LiveBytes); err != nil {
+			return err
+		}
+	}
 	contents, err := backup.Contents()
 	if err != nil {
 		return err
@@ -185,7 +191,7 @@ func writeEtcd(ctx context.Context, dir, temp, path string, adjust func(*etcdfil
 	if err != nil {
 		return err
 	}
-	if err := backup.Records(ctx, temp, w.Record); err != nil {
+	if err := backup.Records(ctx, temp, room, w.Record); err != nil {
 		return errors.Join(err, w.Abort())
 	}
 	return w.Finish(contents)

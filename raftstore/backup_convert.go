@@ -38,7 +38,7 @@ func ConvertBackup(ctx context.Context, from, to string, progress Progress) (err
 	if err := unpackArchive(contextReader{ctx, io.NewSectionReader(file, 0, file.size)}, dir); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotBackup, err)
 	}
-	if err := writeEtcd(ctx, dir, filepath.Join(temp, "sorting"), path, func(*etcdfile.Contents) {}); err != nil {
+	if err := writeEtcd(ctx, dir, filepath.Join(temp, "sorting"), path, nil, func(*etcdfile.Contents) {}); err != nil {
 		return err
 	}
 	if err := appendChecksum(path); err != nil {
