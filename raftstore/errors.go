@@ -1,6 +1,9 @@
 package raftstore
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 var (
 	// ErrNoLeader is returned when no leader was known for as long as the request could wait. Nothing
@@ -44,4 +47,13 @@ func firstError(errs ...error) error {
 		}
 	}
 	return nil
+}
+
+// begun is the error of a change whose first step was made when a later one failed: whatever that says of itself, something was
+// changed.
+func begun(err error) error {
+	if err == nil || errors.Is(err, ErrOutcomeUnknown) {
+		return err
+	}
+	return fmt.Errorf("%w (%v)", ErrOutcomeUnknown, err)
 }

@@ -69,7 +69,7 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 		return 0, err
 	}
 	if reserved, ok := m.reservation(member.PeerAddress); ok {
-		return m.takeReservation(ctx, reserved, member)
+		return m.takeReservation(reserved, member)
 	}
 	if err := m.takePlace(ctx, member); err != nil {
 		return 0, err
@@ -81,7 +81,7 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 	}
 	future := m.raft.AddNonvoter(serverID(identity.MemberID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
 	if err := future.Error(); err != nil {
-		return 0, raftError(err)
+		return 0, begun(raftError(err))
 	}
 	m.logger.Info("a new member is in the group, and catches up", "name", member.Name, "id", serverID(identity.MemberID))
 	return identity.MemberID, nil
@@ -149,7 +149,11 @@ func (m *Member) removeLocked(ctx context.Context, id uint64) error {
 	if id == m.config.Identity.MemberID {
 		return nil // it leads no more; the next leader drops the record
 	}
-	return m.writeRecord(ctx, kv.MemberRemove, kv.Member{ID: id})
+	err := m.writeRecord(ctx, kv.MemberRemove, kv.Member{ID: id})
+	if inGroup {
+		err = begun(err)
+	}
+	return err
 }
 
 // safeWithout tells whether the voters that would be left have a majority that answers.
@@ -186,15 +190,13 @@ func (m *Member) alive(ctx context.Context, id raft.ServerID) bool {
 	return err == nil
 }
 
-// raftError tells which refusals of Raft mean that nothing was changed.
+// raftError tells which refusals of Raft mean that nothing was changed. Others may come after the change went into the log.
 func raftError(err error) error {
 	switch {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
 		return errNotLeader
-	case errors.Is(err, raft.ErrLeadershipLost), errors.Is(err, raft.ErrRaftShutdown):
-		return ErrOutcomeUnknown
 	}
-	return fmt.Errorf("change the group's members: %w", err)
+	return fmt.Errorf("%w (change the group's members: %w)", ErrOutcomeUnknown, err)
 }
 
 // newID draws an id for a cluster or a member. It is never zero, and fits a signed number.

@@ -123,5 +123,8 @@ func (m *Member) writeRecord(ctx context.Context, operation kv.MemberOperation, 
 	if err == nil && errors.Is(result.Err, kv.ErrMemberNotFound) && operation == kv.MemberRemove {
 		return nil // it had none
 	}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+		return begun(err) // it may be in flight
+	}
 	return firstError(err, result.Err)
 }

@@ -49,7 +49,7 @@ func (m *Member) promoteHere(ctx context.Context, id uint64) error {
 		return err
 	}
 	if err := m.raft.AddVoter(server.ID, server.Address, 0, changeTimeout).Error(); err != nil {
-		return raftError(err)
+		return begun(raftError(err))
 	}
 	m.instruments.promoted()
 	m.logger.Info("a learner was promoted, and votes", "name", record.Name, "id", server.ID)

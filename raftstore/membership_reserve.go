@@ -125,7 +125,7 @@ func (m *Member) reservation(peerAddress string) (kv.Member, bool) {
 
 // takeReservation lets the machine in that a member was added for. It writes its name into the record by itself, once it
 // runs: until then it can ask again.
-func (m *Member) takeReservation(ctx context.Context, reserved kv.Member, member NewMember) (uint64, error) {
+func (m *Member) takeReservation(reserved kv.Member, member NewMember) (uint64, error) {
 	for _, have := range m.MemberRecords() {
 		if have.Name == member.Name && have.ID != reserved.ID {
 			return 0, pki.Refuse(pki.JoinRefused, "member %x has the name %q already: choose another --name, or remove that member", have.ID, member.Name)
@@ -136,7 +136,7 @@ func (m *Member) takeReservation(ctx context.Context, reserved kv.Member, member
 		return 0, raftError(err)
 	}
 	m.logger.Info("a member that was added has started, and catches up", "name", member.Name, "id", serverID(reserved.ID))
-	return reserved.ID, ctx.Err()
+	return reserved.ID, nil
 }
 
 // validatePeerURLs holds etcd's rules for URLs, as far as they make sense for peers: host and port, nothing else.

@@ -46,7 +46,7 @@ func (m *Member) updateHere(ctx context.Context, id uint64, peerURLs []string) e
 	// Of a server that is known this changes the address alone, whether it votes or not.
 	future := m.raft.AddNonvoter(serverID(id), raft.ServerAddress(hostPort(peerURLs)), 0, changeTimeout)
 	if err := future.Error(); err != nil {
-		return raftError(err)
+		return begun(raftError(err))
 	}
 	return nil
 }

@@ -7,12 +7,9 @@ import (
 	"sync"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
-	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/supervise"
 )
 
@@ -160,71 +157,4 @@ func (s *peerServer) UpdateMember(ctx context.Context, r *peerpb.UpdateMemberReq
 		return nil, toStatus(err)
 	}
 	return &peerpb.UpdateMemberResponse{}, nil
-}
-
-// The errors that survive the way between members, and the gRPC codes that they travel as.
-var statusErrors = []struct {
-	code codes.Code
-	err  error
-}{
-	{codes.FailedPrecondition, errNotLeader},
-	{codes.ResourceExhausted, ErrTooManyRequests},
-	{codes.Aborted, ErrUnsafe},
-	{codes.DataLoss, ErrOutcomeUnknown},
-	{codes.NotFound, kv.ErrMemberNotFound},
-}
-
-const (
-	// statusRefused carries a *pki.JoinError, statusMembership one of membershipErrors, told by its text.
-	statusRefused    = codes.InvalidArgument
-	statusMembership = codes.OutOfRange
-)
-
-func toStatus(err error) error {
-	for _, known := range statusErrors {
-		if errors.Is(err, known.err) {
-			return status.Error(known.code, err.Error())
-		}
-	}
-	for _, known := range membershipErrors {
-		if errors.Is(err, known) {
-			return status.Error(statusMembership, known.Error())
-		}
-	}
-	var refusal *pki.JoinError
-	switch {
-	case errors.As(err, &refusal):
-		return status.Error(statusRefused, refusal.Message)
-	case errors.Is(err, ErrClosed):
-		return status.Error(codes.FailedPrecondition, errNotLeader.Error())
-	}
-	return err
-}
-
-func fromStatus(err error) error {
-	s := status.Convert(err)
-	for _, known := range statusErrors {
-		if s.Code() == known.code {
-			return known.err
-		}
-	}
-	if s.Code() == statusMembership {
-		for _, known := range membershipErrors {
-			if s.Message() == known.Error() {
-				return known
-			}
-		}
-	}
-	if s.Code() == statusRefused {
-		return pki.Refuse(pki.JoinRefused, "%s", s.Message())
-	}
-	return err
-}
-
-// tryAgain tells errors after which a question that changes nothing may be asked again.
-func tryAgain(err error) bool {
-	if errors.Is(err, errNotLeader) || errors.Is(err, errUnreachable) {
-		return true
-	}
-	return status.Code(err) == codes.Unavailable
 }

@@ -10,10 +10,8 @@ import (
 	"github.com/hashicorp/raft"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/credentials"
-	"google.golang.org/grpc/status"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/pki"
@@ -227,13 +225,4 @@ func (p *peerConns) updateMember(ctx context.Context, leader raft.ServerID, id u
 		return changeError(err)
 	}
 	return nil
-}
-
-// changeError is the error of a request that changes something: when the connection was lost after it was
-// sent, nobody knows whether it was done.
-func changeError(err error) error {
-	if status.Code(err) == codes.Unavailable {
-		return ErrOutcomeUnknown
-	}
-	return fromStatus(err)
 }

@@ -27,7 +27,7 @@ func (m *Member) Propose(ctx context.Context, command kv.Command) (kv.Result, er
 	case o := <-done:
 		return o.result, o.err
 	case <-ctx.Done():
-		return kv.Result{}, context.Cause(ctx)
+		return kv.Result{}, ctx.Err() // its cause may say that nothing was changed, which nobody knows here
 	}
 }
 
@@ -169,7 +169,9 @@ func read[R proto.Message](ctx context.Context, m *Member, ask func(*kv.Store) (
 	return response, err
 }
 
-// atLeader asks whoever leads something that may be asked again, for as long as a command would wait.
+// atLeader asks whoever leads something, for as long as a command would wait, and again while an error says that it may be
+// asked again (see tryAgain). Of a change that may have been made, ask returns ErrOutcomeUnknown: no error that it gets of
+// the context, which ends when the wait is over, and none of a step after the first.
 func (m *Member) atLeader(ctx context.Context, ask func(context.Context, route) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.config.RequestTimeout, ErrNoLeader)
 	defer cancel()

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 
 	"github.com/hashicorp/raft"
 )
@@ -26,6 +27,9 @@ func (m *Member) MoveLeader(ctx context.Context, id uint64) error {
 	m.wg.Go(func() { done <- m.raft.LeadershipTransferToServer(server.ID, server.Address).Error() })
 	select {
 	case err := <-done:
+		if errors.Is(err, raft.ErrNotLeader) {
+			return ErrNotLeader
+		}
 		if err != nil {
 			m.logger.Warn("leadership was not handed over", "to", m.nameOf(target), "error", err)
 			return ErrTransferTimeout
