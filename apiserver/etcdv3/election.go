@@ -43,13 +43,11 @@ func (s *electionServer) campaign(ctx context.Context, r *v3electionpb.CampaignR
 	leader := &v3electionpb.LeaderKey{Name: r.Name, Key: c.key, Rev: c.revision, Lease: c.lease}
 	if current != nil && !bytes.Equal(current.Kvs[0].Value, r.Value) {
 		if header, err = s.proclaim(ctx, leader, r.Value); err != nil {
-			s.leave(ctx, c)
-			return nil, err
+			return nil, s.leave(ctx, c, err)
 		}
 	}
 	if err := s.first(ctx, c); err != nil {
-		s.leave(ctx, c)
-		return nil, err
+		return nil, s.leave(ctx, c, err)
 	}
 	return &v3electionpb.CampaignResponse{Header: header, Leader: leader}, nil
 }

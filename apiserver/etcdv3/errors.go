@@ -3,8 +3,10 @@ package etcdv3
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -57,7 +59,7 @@ var codeErrors = map[kv.ErrorCode]error{
 }
 
 // memberErrors are etcd's errors for those of a member. An unknown outcome is unavailable: etcd's clients don't try a write
-// again that ended so.
+// again that ended so, as they do after the end of a context (see ownTime).
 var memberErrors = []struct{ from, to error }{
 	{raftstore.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{raftstore.ErrOutcomeUnknown, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
@@ -104,6 +106,26 @@ func toStatus(err error) error {
 		return withStatus.GRPCStatus().Err()
 	}
 	return status.Error(codes.Unknown, err.Error())
+}
+
+// ownTime keeps from etcd's clients that a time other than theirs was over: they take it for the end of one attempt and make the
+// next, up to a hundred, also of a write that may have been made. What they are told instead has them repeat reads alone.
+func ownTime(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	response, err := handler(ctx, request)
+	if code := codeOf(err); (code == codes.DeadlineExceeded || code == codes.Canceled) && ctx.Err() == nil && isEtcds(info.FullMethod) {
+		return nil, toStatus(raftstore.ErrOutcomeUnknown)
+	}
+	return response, err
+}
+
+// isEtcds tells whether a method is of a service that etcd has.
+func isEtcds(fullMethod string) bool {
+	for _, service := range [...]string{"/etcdserverpb.", "/v3lockpb.", "/v3electionpb."} {
+		if strings.HasPrefix(fullMethod, service) {
+			return true
+		}
+	}
+	return false
 }
 
 // watchRefusal is why a watch was not created, in etcd's words.

@@ -32,15 +32,13 @@ func (s *lockServer) lock(ctx context.Context, r *v3lockpb.LockRequest) (*v3lock
 		return nil, err
 	}
 	if err := s.first(ctx, c); err != nil {
-		s.leave(ctx, c)
-		return nil, err
+		return nil, s.leave(ctx, c, err)
 	}
 	// The lease may have ended while it waited.
 	mine, err := s.store.Range(ctx, &pb.RangeRequest{Key: c.key})
 	switch {
 	case err != nil:
-		s.leave(ctx, c)
-		return nil, err
+		return nil, s.leave(ctx, c, err)
 	case len(mine.Kvs) == 0 || mine.Kvs[0].CreateRevision != c.revision:
 		return nil, errSessionExpired
 	}

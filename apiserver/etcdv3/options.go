@@ -110,6 +110,7 @@ func ServerOptions(c ServerConfig) []grpc.ServerOption {
 		g := newLearnerGuard(c.IsLearner, c.Clock)
 		unary, stream = append(unary, g.unary), append(stream, g.stream)
 	}
+	unary = append(unary, ownTime)
 	options = append(options, supervise.ServerOptions("grpc", c.Logger)...)
 	return append(options, grpc.ChainUnaryInterceptor(unary...), grpc.ChainStreamInterceptor(stream...))
 }

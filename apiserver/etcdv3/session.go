@@ -8,6 +8,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore"
 )
 
 // sessionTTL is the time to live, in seconds, of a lease that a lock or a lead gets when its owner brings none.
@@ -116,12 +117,17 @@ func (s sessions) watch(ctx context.Context, r kv.WatchRequest, take func(kv.Wat
 	return err
 }
 
-// leave takes the contender out of the line, also when the call that it came with has ended.
-func (s sessions) leave(ctx context.Context, c *contender) {
-	_, _ = s.store.Txn(context.WithoutCancel(ctx), &pb.TxnRequest{
+// leave takes the contender out of the line because of err, also when the call that it came with has ended. It returns err, or
+// that nobody knows the outcome where the contender may still be in line: until its lease ends its turn may come.
+func (s sessions) leave(ctx context.Context, c *contender, err error) error {
+	_, left := s.store.Txn(context.WithoutCancel(ctx), &pb.TxnRequest{
 		Compare: []*pb.Compare{createdAt(c.key, c.revision)},
 		Success: []*pb.RequestOp{deleteOp(c.key)},
-	}) // else its lease ends it
+	})
+	if left != nil {
+		return fmt.Errorf("%w (%v)", raftstore.ErrOutcomeUnknown, err)
+	}
+	return err
 }
 
 // oldest returns the key that was created first below a prefix.
