@@ -334,19 +334,21 @@ func (p *Pipeline) Close() error {
 	return err
 }
 
-// resultError is the error that a result carries, as a gRPC status with etcd's code and text. Without a leader nothing
-// was changed; whatever else made the store unavailable may have come after the change.
+// resultError is the error that a result carries, as a gRPC status with etcd's code and text. By some codes the store says that it
+// did not make the write, and by two of its texts; whatever else went wrong may have come after the change.
 func resultError(r *writepb.WriteResult) error {
 	err := status.Error(codes.Code(r.Code), r.Message)
 	switch codes.Code(r.Code) {
 	case codes.OK:
 		return nil
-	case codes.Unavailable, codes.DeadlineExceeded, codes.Canceled:
-		if !errors.Is(err, rpctypes.ErrGRPCNoLeader) {
-			return fmt.Errorf("%w (%w)", ErrOutcomeUnknown, err)
-		}
+	case codes.InvalidArgument, codes.NotFound, codes.AlreadyExists, codes.PermissionDenied, codes.Unauthenticated,
+		codes.ResourceExhausted, codes.FailedPrecondition, codes.OutOfRange, codes.Unimplemented:
+		return err
 	}
-	return err
+	if errors.Is(err, rpctypes.ErrGRPCNoLeader) || errors.Is(err, rpctypes.ErrGRPCCorrupt) {
+		return err
+	}
+	return fmt.Errorf("%w (%w)", ErrOutcomeUnknown, err)
 }
 
 // Pending is a write that is under way.

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -273,4 +274,32 @@ func closedPort(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
+}
+
+// TestPipelineTellsWhichWritesWereNotMade: only an answer that the store gives in place of a write says that it was not made.
+func TestPipelineTellsWhichWritesWereNotMade(t *testing.T) {
+	refused := map[error]bool{
+		rpctypes.ErrGRPCNoLeader: true, rpctypes.ErrGRPCNoSpace: true, rpctypes.ErrGRPCRequestTooManyRequests: true,
+		rpctypes.ErrGRPCEmptyKey: true, rpctypes.ErrGRPCLeaseNotFound: true, rpctypes.ErrGRPCPermissionDenied: true,
+		rpctypes.ErrGRPCInvalidAuthToken: true, rpctypes.ErrGRPCRequestTooLarge: true, rpctypes.ErrGRPCCorrupt: true,
+		rpctypes.ErrGRPCAuthOldRevision: true,
+
+		rpctypes.ErrGRPCTimeoutDueToLeaderFail: false, rpctypes.ErrGRPCStopped: false, rpctypes.ErrGRPCDeadlineExceeded: false,
+		rpctypes.ErrGRPCCanceled:                          false,
+		status.Error(codes.Unknown, "something else"):     false,
+		status.Error(codes.Internal, "a fault"):           false,
+		status.Error(codes.DataLoss, "not etcd's"):        false,
+		status.Error(codes.Aborted, "from elsewhere"):     false,
+		status.Error(codes.Code(99), "of a later server"): false,
+	}
+	for err, refusal := range refused {
+		s := status.Convert(err)
+		got := resultError(&writepb.WriteResult{Code: uint32(s.Code()), Message: s.Message()})
+		if errors.Is(got, ErrOutcomeUnknown) == refusal || !errors.Is(got, err) {
+			t.Errorf("%v: %v", err, got)
+		}
+	}
+	if err := resultError(&writepb.WriteResult{}); err != nil {
+		t.Error(err)
+	}
 }
