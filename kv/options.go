@@ -19,6 +19,8 @@ type Options struct {
 	Dir string
 	// FS is the file system; nil is the disk.
 	FS vfs.FS
+	// UnsafeNoSync leaves it to the operating system when what is written reaches the disk.
+	UnsafeNoSync bool
 	// DiskFull is asked what to do when a write finds the disk full; it may wait for room, and is called by any
 	// goroutine. Nil lets such a write fail, which may end the process.
 	DiskFull func() FullDisk
@@ -55,6 +57,9 @@ const defaultTableBytes = 32 << 20
 func (o Options) withDefaults() Options {
 	if o.FS == nil {
 		o.FS = vfs.Default
+	}
+	if o.UnsafeNoSync {
+		o.FS = unsyncedFS{o.FS}
 	}
 	if o.CacheBytes == 0 {
 		o.CacheBytes = 64 << 20

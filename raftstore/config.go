@@ -43,8 +43,12 @@ type Config struct {
 	LogStore string
 	// LogDir is where the Raft log is kept; by default in DataDir.
 	LogDir string
-	Logger *slog.Logger
-	Clock  clock.WithTicker
+	// UnsafeNoSync acknowledges writes that only the operating system has, in log, term and vote, and state machine. When a
+	// machine ends, what its member acknowledged may be gone, its vote too: then acknowledged writes can be lost, and
+	// members can differ.
+	UnsafeNoSync bool
+	Logger       *slog.Logger
+	Clock        clock.WithTicker
 
 	// HeartbeatTimeout is how long a follower waits for a leader that has gone silent before it stands for
 	// election, at least; at most twice as long. It does not wait for one whose process has ended.

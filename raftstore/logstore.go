@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -26,7 +25,7 @@ type logStores struct {
 	closers []io.Closer
 }
 
-func openLogStores(dir, kind string, cacheBytes int, segmentBytes int64, counted *instruments, logger *slog.Logger) (_ *logStores, err error) {
+func openLogStores(dir string, config *Config, segmentBytes int64, counted *instruments) (_ *logStores, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -36,26 +35,26 @@ func openLogStores(dir, kind string, cacheBytes int, segmentBytes int64, counted
 			err = errors.Join(err, s.Close())
 		}
 	}()
-	stable, err := openBolt(filepath.Join(dir, "stable.db"))
+	stable, err := openBolt(filepath.Join(dir, "stable.db"), config.UnsafeNoSync)
 	if err != nil {
 		return nil, err
 	}
 	s.stable, s.closers = stable, append(s.closers, stable)
-	if err := chooseLogStore(dir, kind); err != nil {
+	if err := chooseLogStore(dir, config.LogStore); err != nil {
 		return nil, err
 	}
-	store, err := s.openLog(dir, kind, segmentBytes, counted, logger)
+	store, err := s.openLog(dir, config, segmentBytes, counted)
 	if err != nil {
 		return nil, err
 	}
-	s.log = newWriteBehind(newLogCache(countingStore{store, s.grown}, cacheBytes))
+	s.log = newWriteBehind(newLogCache(countingStore{store, s.grown}, config.LogCacheBytes))
 	s.closers = append(s.closers, s.log)
 	return s, nil
 }
 
-func (s *logStores) openLog(dir, kind string, segmentBytes int64, counted *instruments, logger *slog.Logger) (raft.LogStore, error) {
-	if kind == LogStoreBoltDB {
-		store, err := openBolt(filepath.Join(dir, "log.db"))
+func (s *logStores) openLog(dir string, config *Config, segmentBytes int64, counted *instruments) (raft.LogStore, error) {
+	if config.LogStore == LogStoreBoltDB {
+		store, err := openBolt(filepath.Join(dir, "log.db"), config.UnsafeNoSync)
 		if err != nil {
 			return nil, err
 		}
@@ -63,7 +62,8 @@ func (s *logStores) openLog(dir, kind string, segmentBytes int64, counted *instr
 		return store, nil
 	}
 	store, err := wal.Open(filepath.Join(dir, "wal"), wal.Options{
-		SegmentBytes: segmentBytes, Logger: logger, OnSync: counted.synced, OnWrite: counted.wrote,
+		SegmentBytes: segmentBytes, Logger: config.Logger, OnSync: counted.synced, OnWrite: counted.wrote,
+		UnsafeNoSync: config.UnsafeNoSync,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open the Raft log: %w", err)
@@ -72,9 +72,9 @@ func (s *logStores) openLog(dir, kind string, segmentBytes int64, counted *instr
 	return store, nil
 }
 
-func openBolt(path string) (*raftboltdb.BoltStore, error) {
+func openBolt(path string, noSync bool) (*raftboltdb.BoltStore, error) {
 	store, err := raftboltdb.New(raftboltdb.Options{
-		Path: path,
+		Path: path, NoSync: noSync,
 		BoltOptions: &bbolt.Options{
 			// The free list is rebuilt on open instead of being written with every commit.
 			NoFreelistSync: true,

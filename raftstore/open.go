@@ -89,7 +89,7 @@ func (m *Member) openState() error {
 	snapshots.instruments = m.instruments
 	options := m.config.Store
 	options.Dir = filepath.Join(m.config.DataDir, stateDir)
-	options.Logger = m.logger
+	options.Logger, options.UnsafeNoSync = m.logger, m.config.UnsafeNoSync
 	options.OnLeaseGrant, options.OnCompacted = m.instruments.leaseGranted, m.instruments.compacted
 	m.disk.bound(&options)
 	if m.machine, err = openStateMachine(options, snapshots, m.logger); err != nil {
@@ -106,7 +106,7 @@ func (m *Member) openLog() error {
 		return err
 	}
 	m.disk.claimStable(dir)
-	stores, err := openLogStores(dir, m.config.LogStore, m.config.LogCacheBytes, m.disk.marks.segment, m.instruments, m.logger)
+	stores, err := openLogStores(dir, &m.config, m.disk.marks.segment, m.instruments)
 	if err != nil {
 		return err
 	}

@@ -146,7 +146,7 @@ func (t *table) monitoring(s *Settings) {
 func (t *table) unsafe(s *Settings) {
 	t.group = "Unsafe"
 	t.toggle(&s.ForceNewCluster, "force-new-cluster", false, "make a cluster of this member alone, with its data")
-	t.idle("unsafe-no-fsync", false, "every write is synced before it is acknowledged")
+	t.toggle(&s.UnsafeNoFsync, "unsafe-no-fsync", false, "acknowledge writes that only the operating system has: what was acknowledged is lost with the machine")
 }
 
 // ignored are those that etcd takes and ignores.

@@ -160,7 +160,7 @@ func (s *Settings) member(config raftstore.Config) (raftstore.Config, error) {
 	config.MaxCommandBytes = int(s.MaxRequestBytes) + requestOverhead
 	config.QuotaBytes = s.QuotaBytes
 	config.CorruptCheckInterval, config.InitialCorruptCheck = s.CorruptCheckInterval, s.initialCorruptCheck()
-	config.ForceNewCluster = s.ForceNewCluster
+	config.ForceNewCluster, config.UnsafeNoSync = s.ForceNewCluster, s.UnsafeNoFsync
 	config.AutoCompaction, err = s.autoCompaction()
 	return config, err
 }

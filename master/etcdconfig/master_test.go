@@ -85,6 +85,9 @@ func TestMaster(t *testing.T) {
 				c.KV.MaxTxnOps == 500 && c.ClientServer.MaxConcurrentStreams == 7 && c.Member.QuotaBytes == -1 &&
 				c.Member.AutoCompaction.Retention == time.Hour && c.ClientServer.KeepaliveInterval < 0 && c.Member.MaxLearners < 0
 		}},
+		"no fsync": {[]string{"--unsafe-no-fsync"}, func(c master.Config, logged string) bool {
+			return c.Member.UnsafeNoSync && strings.Contains(logged, "NOTHING THAT IS WRITTEN IS SAFE")
+		}},
 		"times that were not asked for": {nil, func(c master.Config, _ string) bool {
 			return c.Member.HeartbeatTimeout == time.Second && c.Member.HeartbeatInterval == 100*time.Millisecond && c.Member.SnapshotEntries == 0
 		}},

@@ -127,6 +127,9 @@ func (s *Settings) finish(t *table) error {
 		}
 	}
 	s.warnOfGates()
+	if s.UnsafeNoFsync {
+		s.warn("--unsafe-no-fsync: NOTHING THAT IS WRITTEN IS SAFE. A power cut, or a crash of the system, loses writes that were acknowledged, lets members differ, and can leave a directory that can't be read. Use it for tests alone")
+	}
 	return s.validate()
 }
 

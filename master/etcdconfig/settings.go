@@ -38,7 +38,7 @@ type Settings struct {
 	CorruptCheckInterval                time.Duration
 	WatchProgressInterval, SlowRequest  time.Duration
 	FeatureGates                        map[string]bool
-	ForceNewCluster                     bool
+	ForceNewCluster, UnsafeNoFsync      bool
 	Log                                 LogSettings
 
 	// Warnings are one line each: about what was given and has no effect, or should be known.

@@ -33,6 +33,8 @@ type Options struct {
 	SegmentBytes int64
 	// Logger gets what a crash left behind and failures of the disk; nil: slog.Default().
 	Logger *slog.Logger
+	// UnsafeNoSync leaves it to the operating system when entries reach the disk.
+	UnsafeNoSync bool
 	// OnSync is told how long each append took to become durable; nil: nobody is.
 	OnSync func(time.Duration)
 	// OnWrite is told of each append how many bytes were written, and how long that took; nil: nobody is.
@@ -85,6 +87,10 @@ func Open(dir string, options Options) (_ *Log, err error) {
 
 func open(dir string, options Options, fsync func(*os.File, syncScope) error) (_ *Log, err error) {
 	l := &Log{segmentBytes: options.SegmentBytes, logger: options.Logger, fsync: fsync, onSync: options.OnSync, onWrite: options.OnWrite}
+	if options.UnsafeNoSync {
+		l.onSync, fsync = nil, func(*os.File, syncScope) error { return nil }
+		l.fsync = fsync
+	}
 	if l.segmentBytes <= 0 {
 		l.segmentBytes = DefaultSegmentBytes
 	}
