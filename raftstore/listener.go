@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -89,7 +90,11 @@ func (l *peerListener) serve(raw net.Conn) {
 	cancel()
 	<-l.slots
 	if err != nil {
-		l.logger.Debug("a connection to the peer port was refused", "from", raw.RemoteAddr(), "error", err)
+		level := slog.LevelWarn // in etcd's words: a certificate that doesn't fit is found by it
+		if errors.Is(err, io.EOF) || errors.Is(err, context.DeadlineExceeded) || l.ctx.Err() != nil {
+			level = slog.LevelDebug // a check of the port, which says nothing
+		}
+		l.logger.Log(l.ctx, level, "rejected connection on peer endpoint", "remote-addr", raw.RemoteAddr().String(), "error", err)
 		_ = raw.Close()
 		return
 	}

@@ -6,6 +6,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
+	"log/slog"
 	"net"
 	"time"
 )
@@ -47,11 +49,27 @@ func (g greeter) greet(ctx context.Context, raw net.Conn) (net.Conn, *connListen
 	return &httpConn{Conn: raw, head: head}, g.port.http, nil
 }
 
+// handshakeError is why TLS was not agreed on.
+type handshakeError struct{ error }
+
+func (e handshakeError) Unwrap() error { return e.error }
+
+// refused tells of a connection that was not taken. Failed handshakes are told as by etcd: a certificate that doesn't fit is
+// found by it. A caller that says nothing and leaves is a check of the port.
+func (p *Port) refused(conn net.Conn, err error) {
+	level := slog.LevelDebug
+	var handshake handshakeError
+	if errors.As(err, &handshake) && !errors.Is(err, io.EOF) && !errors.Is(err, context.DeadlineExceeded) && p.life.Err() == nil {
+		level = slog.LevelWarn
+	}
+	p.logger.Log(p.life, level, "rejected connection on client endpoint", "remote-addr", conn.RemoteAddr().String(), "error", err)
+}
+
 // handshake ends TLS. HTTP/2 must be negotiated; who negotiates nothing speaks HTTP/1.
 func (g greeter) handshake(ctx context.Context, raw net.Conn) (net.Conn, *connListener, error) {
 	conn := tls.Server(raw, g.tls)
 	if err := conn.HandshakeContext(ctx); err != nil {
-		return nil, nil, err
+		return nil, nil, handshakeError{err}
 	}
 	state := conn.ConnectionState()
 	switch {

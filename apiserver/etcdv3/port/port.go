@@ -151,7 +151,7 @@ func (p *Port) greet(conn net.Conn, g greeter) {
 	ready, to, err := g.greet(ctx, conn)
 	<-p.slots
 	if err != nil {
-		p.logger.Debug("a connection to the client port was refused", "from", conn.RemoteAddr(), "error", err)
+		p.refused(conn, err)
 		_ = conn.Close()
 		return
 	}

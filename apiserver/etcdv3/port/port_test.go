@@ -27,6 +27,7 @@ type rig struct {
 	port    *Port
 	address string
 	roots   *x509.CertPool
+	log     lines
 
 	mu    sync.Mutex
 	local bool
@@ -36,7 +37,8 @@ type rig struct {
 // start serves gRPC health, and "hello" over HTTP, until the test ends.
 func start(t testing.TB, secured bool, kind Kind) *rig {
 	t.Helper()
-	r := &rig{port: New(slog.New(slog.DiscardHandler))}
+	r := &rig{log: make(lines, 100)}
+	r.port = New(slog.New(slog.NewTextHandler(r.log, nil)))
 	var config *tls.Config
 	if secured {
 		// The certificate that the standard library has for tests, of 127.0.0.1.
@@ -111,6 +113,42 @@ func (r *rig) get(t *testing.T, protocols ...string) (string, error) {
 	defer answer.Body.Close()
 	content, err := io.ReadAll(answer.Body)
 	return string(content), err
+}
+
+// lines are what was logged.
+type lines chan string
+
+func (l lines) Write(p []byte) (int, error) {
+	l <- string(p)
+	return len(p), nil
+}
+
+// TestRejectedHandshakeIsLogged: a caller whose certificates don't fit is told of, in etcd's words; one that only connects isn't.
+func TestRejectedHandshakeIsLogged(t *testing.T) {
+	r := start(t, true, GRPCAndHTTP)
+	check, err := net.Dial("tcp", r.address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := check.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r.roots = x509.NewCertPool()
+	if _, err := r.get(t, "http/1.1"); err == nil {
+		t.Fatal("the caller trusts a certificate that it does not know")
+	}
+	line := <-r.log
+	for _, want := range []string{"level=WARN", `msg="rejected connection on client endpoint" remote-addr=127.0.0.1:`, "bad certificate"} {
+		if !strings.Contains(line, want) {
+			t.Errorf("no %q in %s", want, line)
+		}
+	}
+	r.port.Close() // then both are done with
+	select {
+	case line := <-r.log:
+		t.Errorf("logged too: %s", line)
+	default:
+	}
 }
 
 func TestBothOnOnePort(t *testing.T) {

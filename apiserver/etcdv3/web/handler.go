@@ -29,6 +29,7 @@ type Config struct {
 // NewHandler is what the client port serves.
 func NewHandler(c Config) http.Handler {
 	mux := newMonitoringMux(c)
+	mux.Handle("/debug/vars", onlyGet(http.HandlerFunc(serveVars)))
 	if c.Gateway != nil {
 		mux.Handle("/v3/", c.Gateway)
 	}
@@ -50,9 +51,11 @@ func newMonitoringMux(c Config) *http.ServeMux {
 	return mux
 }
 
-// serveVersion tells the version of etcd whose API this is, as Maintenance.Status does.
+// serveVersion tells the version of etcd whose API this is, as Maintenance.Status does. The cluster and its data have a minor
+// version, without patches.
 func serveVersion(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, version.Versions{Server: version.Version, Cluster: version.Version, Storage: version.Version})
+	minor := version.Cluster(version.Version) + ".0"
+	writeJSON(w, http.StatusOK, version.Versions{Server: version.Version, Cluster: minor, Storage: minor})
 }
 
 func writeJSON(w http.ResponseWriter, code int, v any) {

@@ -1,17 +1,15 @@
 package web
 
 import (
-	"expvar"
 	"net/http"
 	"net/http/pprof"
 )
 
-// addProfiles adds Go's own profiles and variables. The named profiles (heap, goroutine, mutex, …) are below the index.
+// addProfiles adds Go's own profiles. The named profiles (heap, goroutine, mutex, …) are below the index.
 func addProfiles(mux *http.ServeMux) {
 	mux.HandleFunc("/debug/pprof/", pprof.Index)
 	mux.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
 	mux.HandleFunc("/debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("/debug/pprof/trace", pprof.Trace)
-	mux.Handle("/debug/vars", expvar.Handler())
 }
