@@ -19,9 +19,18 @@ const importBatchBytes = 4 << 20
 // out. No entry of a Raft log is applied in it, see Adopt. Memory is bounded by o. The error wraps
 // etcdfile.ErrFormat or bboltfile.ErrFormat where the file is to blame; what is in o.Dir is then of no use.
 func ImportEtcd(ctx context.Context, o Options, from *etcdfile.Reader) (err error) {
-	contents, err := from.Contents()
+	i, err := newImporter(ctx, o, from)
 	if err != nil {
 		return err
+	}
+	return errors.Join(i.finish(), i.close())
+}
+
+// newImporter makes a store, and writes all that the file has into it. It is closed when that fails.
+func newImporter(ctx context.Context, o Options, from *etcdfile.Reader) (_ *importer, err error) {
+	contents, err := from.Contents()
+	if err != nil {
+		return nil, err
 	}
 	o = o.withDefaults()
 	i := &importer{
@@ -29,27 +38,27 @@ func ImportEtcd(ctx context.Context, o Options, from *etcdfile.Reader) (err erro
 		headers: newHeaderCache(o.CachedHeaders, 0), leases: map[int64]struct{}{}, state: state{revision: 1},
 	}
 	if err := i.store.openDatabaseWith(func(p *pebble.Options) { i.flusher = newFlusher(p) }); err != nil {
-		return err
+		return nil, err
 	}
 	i.flusher.db = i.store.db
-	defer func() { err = errors.Join(err, i.close()) }()
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, i.close())
+		}
+	}()
 	if _, err := i.store.loadState(); err != nil {
-		return err
+		return nil, err
 	}
 	i.batch = i.store.db.NewBatch()
 	if err := i.begin(); err != nil {
-		return err
+		return nil, err
 	}
-	err = from.Records(func(r etcdfile.Record) error {
+	return i, from.Records(func(r etcdfile.Record) error {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
 		}
 		return i.record(r)
 	})
-	if err != nil {
-		return err
-	}
-	return i.finish()
 }
 
 // importer writes the history of another store into a new one, in the order of the revisions.

@@ -31,6 +31,15 @@ func importAuth(b *pebble.Batch, c *etcdfile.Contents) error {
 	return b.Set(authStateKey, encodeAuthState(c.AuthEnabled, max(c.AuthRevision, 1)), nil)
 }
 
+// replaceAuth writes users and roles in place of those that were written before.
+func replaceAuth(b *pebble.Batch, c *etcdfile.Contents) error {
+	// '0' follows '/'
+	if err := b.DeleteRange(metaKey("auth/"), metaKey("auth0"), nil); err != nil {
+		return err
+	}
+	return importAuth(b, c)
+}
+
 func setMessage(b *pebble.Batch, key []byte, m proto.Message) error {
 	content, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {

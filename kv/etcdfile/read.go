@@ -76,15 +76,15 @@ func (r *Reader) Records(visit func(Record) error) error {
 		if err := proto.Unmarshal(v, record.KV); err != nil {
 			return damaged("the key-value of revision %d can't be read: %v", main, err)
 		}
-		if err := record.check(); err != nil {
+		if err := record.Check(); err != nil {
 			return err
 		}
 		return visit(record)
 	})
 }
 
-// check refuses what no etcd would have written.
-func (r Record) check() error {
+// Check refuses what no etcd would have written.
+func (r Record) Check() error {
 	switch kv := r.KV; {
 	case len(kv.Key) == 0:
 		if len(kv.Value) != 0 || kv.Version != 0 {
