@@ -11,6 +11,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"syscall"
 
@@ -20,6 +21,9 @@ import (
 
 // restoringDir is where a data directory is made before it is one.
 const restoringDir = "restoring" + snapshotTemp
+
+// restoredEntries are what a restore makes of it.
+var restoredEntries = []string{stateDir, originFile, migratedFile}
 
 // maxRevisionBump leaves any cluster more revisions than it can use.
 const maxRevisionBump = 1 << 60
@@ -89,30 +93,63 @@ func (d *restoreDir) temp() string { return filepath.Join(d.path, restoringDir) 
 
 // claimForRestore takes a directory that has nothing in it but what an earlier restore left.
 func claimForRestore(path string) (*restoreDir, error) {
-	entries, err := os.ReadDir(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	d := &restoreDir{path: path}
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {
+		d.created = true
+	}
+	if err := d.vacant(); err != nil { // before anything is made in it
 		return nil, err
 	}
-	for _, entry := range entries {
-		if name := entry.Name(); name != restoringDir && name != lockFile && name != "lost+found" {
-			return nil, fmt.Errorf("the data directory %s is not empty: choose another, or remove it if its content is not needed", path)
-		}
-	}
-	d := &restoreDir{path: path, created: errors.Is(err, fs.ErrNotExist)}
+	var err error
 	if d.lock, err = lockDir(path); err != nil {
 		return nil, err
 	}
-	if err := os.RemoveAll(d.temp()); err != nil {
+	// Again, for it may have been another's until now.
+	if err := d.vacant(); err != nil {
+		return nil, errors.Join(err, d.lock.Close())
+	}
+	if err := d.clear(); err != nil {
 		return nil, errors.Join(err, d.lock.Close())
 	}
 	return d, nil
 }
 
+// vacant refuses a directory that has anything in it but what a restore left that was killed.
+func (d *restoreDir) vacant() error {
+	entries, err := os.ReadDir(d.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	// While this is there, nothing else that a restore makes counts.
+	_, err = os.Stat(d.temp())
+	cutOff := err == nil
+	for _, entry := range entries {
+		name := entry.Name()
+		left := name == restoringDir || cutOff && slices.Contains(restoredEntries, name)
+		if !left && name != lockFile && name != "lost+found" {
+			return fmt.Errorf("the data directory %s is not empty: choose another, or remove it if its content is not needed", d.path)
+		}
+	}
+	return nil
+}
+
+// clear removes what a restore makes. What marks that as not finished goes last.
+func (d *restoreDir) clear() error {
+	for _, name := range append(slices.Clone(restoredEntries), restoringDir) {
+		if err := os.RemoveAll(filepath.Join(d.path, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // release lets go of the directory; of one that has not become a data directory nothing is left.
 func (d *restoreDir) release(done bool) error {
-	err := os.RemoveAll(d.temp())
-	if !done {
-		err = errors.Join(err, os.RemoveAll(filepath.Join(d.path, stateDir)), os.Remove(filepath.Join(d.path, lockFile)))
+	var err error
+	if done {
+		err = errors.Join(os.RemoveAll(d.temp()), syncDir(d.path))
+	} else {
+		err = errors.Join(d.clear(), os.Remove(filepath.Join(d.path, lockFile)))
 		if d.created {
 			err = errors.Join(err, os.Remove(d.path))
 		}
