@@ -3,6 +3,7 @@
 package master
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -116,6 +117,8 @@ type Ready struct {
 	Kubeconfig string // path
 	// NewToken is the secret that this master made because it was given none; empty otherwise.
 	NewToken string
+	// Dial connects to the client port within the process, past its listeners. Whoever calls it answers for who may call.
+	Dial func(context.Context) (net.Conn, error)
 }
 
 func (c *Config) setDefaults() {

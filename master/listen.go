@@ -70,6 +70,16 @@ func (c *Config) clientPlaces() []Listen {
 	return []Listen{{Network: "tcp", Address: c.ClientAddr, TLS: !c.KVInsecure}}
 }
 
+// ListenClients has p serve, until it is closed, where the master's clients will be served, over the same TLS. It is for a master
+// that has only the store and whose certificates are given.
+func (c *Config) ListenClients(p *port.Port) error {
+	places, err := bindAll("client", c.clientPlaces())
+	if err != nil {
+		return err
+	}
+	return listenAt(p, places, c.ClientTLS)
+}
+
 // tlsOf is the configuration of one place: none where it is in plain text.
 func tlsOf(l boundListener, config *tls.Config) (*tls.Config, error) {
 	if !l.TLS {

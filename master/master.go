@@ -16,6 +16,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/ctlplane/ctlplane/apiserver/auth"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/port"
 	"github.com/ctlplane/ctlplane/apiserver/registry"
 	"github.com/ctlplane/ctlplane/apiserver/rest"
 	"github.com/ctlplane/ctlplane/client"
@@ -159,7 +160,7 @@ func (m *Master) serve(ctx context.Context) error {
 	if len(m.monitor) > 0 {
 		parts.Go(func() error { return clients.serveMonitoring(ctx, m.monitor) })
 	}
-	parts.Go(func() error { return m.announce(ctx, objects) })
+	parts.Go(func() error { return m.announce(ctx, objects, clients.port) })
 	return parts.Wait()
 }
 
@@ -188,7 +189,7 @@ func (m *Master) apiHandler(objects *registry.Registry, who auth.Authenticator, 
 
 // announce tells that the master is ready, once it answers linearizable reads and knows all objects, and keeps the admin's
 // way in until ctx ends.
-func (m *Master) announce(ctx context.Context, objects *registry.Registry) error {
+func (m *Master) announce(ctx context.Context, objects *registry.Registry, clients *port.Port) error {
 	for m.cluster.Member.LinearizableRead(ctx) != nil {
 		select {
 		case <-ctx.Done():
@@ -208,7 +209,7 @@ func (m *Master) announce(ctx context.Context, objects *registry.Registry) error
 	}
 	ready := Ready{
 		Name: m.id.Name, API: "https://" + m.id.APIAddress, APIAddress: m.id.APIAddress,
-		Client: m.clientScheme() + m.id.ClientAddress, Peer: m.id.PeerAddress,
+		Client: m.clientScheme() + m.id.ClientAddress, Peer: m.id.PeerAddress, Dial: clients.Dial,
 	}
 	if m.cluster.Created && m.cfg.Token == "" {
 		ready.NewToken = m.cluster.Secret.Reveal()
