@@ -20,7 +20,8 @@ func newEtcd() *cobra.Command {
 		Long: `Run the store alone, in place of the etcd binary. It takes the flags, the ETCD_ variables, the configuration file and the
 certificates that etcd v3.7 takes.
 
-A setting that has no effect here is accepted with a warning that says why. To import an etcd's data, use 'ctlplane snapshot import'.`,
+A setting that has no effect here is accepted with a warning that says why. To import an etcd's data, use 'ctlplane snapshot import',
+or move a running etcd with 'ctlplane etcd migrate' (see 'ctlplane etcd migrate --help').`,
 		GroupID: groupStore,
 		// etcd takes -name as well as --name.
 		DisableFlagParsing: true,
@@ -34,6 +35,9 @@ A setting that has no effect here is accepted with a warning that says why. To i
 }
 
 func runEtcd(cmd *cobra.Command, args []string) (err error) {
+	if len(args) > 0 && args[0] == migrateVerb { // etcd itself takes flags alone
+		return runMigrate(cmd, args[1:])
+	}
 	settings, err := etcdconfig.Parse(args, os.Environ())
 	switch {
 	case err != nil:

@@ -30,6 +30,7 @@ var mayImport = map[string][]string{
 	"agent":      {"api", "client", "scheduling", "logging", "supervise"},
 	"bench":      {"api", "client"},
 	"master":     {"api", "kv", "raftstore", "apiserver", "client", "scheduling", "scheduler", "controller", "pki", "logging", "supervise"},
+	"migrate":    {"api", "kv", "raftstore", "apiserver", "client", "master"},
 	"dev":        {"api", "client", "pki", "agent", "bench", "examples"},
 	"examples":   {},
 }

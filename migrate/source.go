@@ -1,0 +1,181 @@
+package migrate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/ctlplane/ctlplane/api/snapshot"
+	"github.com/ctlplane/ctlplane/client"
+	"github.com/ctlplane/ctlplane/kv/etcdfile"
+)
+
+// leaseQuestions is how many leases are asked for at once.
+const leaseQuestions = 128
+
+var (
+	// errOtherCluster says that what answers is not what was copied.
+	errOtherCluster = errors.New("another etcd cluster answers than the one that the copy is of")
+	// errUnsettled says that a member of the etcd has not come as far as another; it will.
+	errUnsettled = errors.New("the etcd's members are not level")
+)
+
+// Source is the etcd that is copied.
+//
+// Invariant: it asks one member at a time. Some of etcd's answers are of the member that is asked, and may be older than what
+// another has told before: asked one after another on one connection, they are not.
+type Source struct {
+	config clientv3.Config
+	admin  *clientv3.Client
+	bare   *clientv3.Client // for clients' calls: it has no user
+
+	mu        sync.Mutex
+	cluster   uint64 // 0: not known yet
+	endpoints []string
+	asked     int
+}
+
+// Dial prepares to talk to the etcd at the endpoints of config, with its user, who must be root where users are enabled.
+func Dial(config clientv3.Config) (*Source, error) {
+	s := &Source{config: config, endpoints: config.Endpoints}
+	bare := config
+	bare.Username, bare.Password, bare.Token = "", "", ""
+	bare.MaxCallSendMsgSize = maxMessage
+	var err error
+	if s.bare, err = clientv3.New(bare); err != nil {
+		return nil, err
+	}
+	for i := range s.endpoints {
+		one := config
+		one.Endpoints = s.endpoints[i : i+1]
+		if s.admin, err = clientv3.New(one); err == nil {
+			s.asked = i
+			return s, nil
+		}
+	}
+	return nil, errors.Join(fmt.Errorf("log in at %s: %w", strings.Join(s.endpoints, ", "), err), s.bare.Close())
+}
+
+// Close ends the connections.
+func (s *Source) Close() error { return errors.Join(s.admin.Close(), s.bare.Close()) }
+
+// next asks another member from now on.
+func (s *Source) next() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked = (s.asked + 1) % len(s.endpoints)
+	s.admin.SetEndpoints(s.endpoints[s.asked])
+}
+
+// sameCluster refuses the answers of another cluster than the first.
+func (s *Source) sameCluster(h *pb.ResponseHeader) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cluster == 0 {
+		s.cluster = h.ClusterId
+	}
+	if h.ClusterId != s.cluster {
+		return fmt.Errorf("%w: %x, not %x", errOtherCluster, h.ClusterId, s.cluster)
+	}
+	return nil
+}
+
+// position is where an etcd is, as a read tells that sees all that was written before it.
+type position struct {
+	revision int64
+	keys     int64 // only of count
+	member   uint64
+}
+
+// position reads one key that nobody has.
+func (s *Source) position(ctx context.Context) (position, error) {
+	return s.read(ctx, clientv3.WithLimit(1), clientv3.WithKeysOnly())
+}
+
+// count also counts the keys, for which etcd takes time in proportion to them.
+func (s *Source) count(ctx context.Context) (position, error) {
+	return s.read(ctx, clientv3.WithFromKey(), clientv3.WithCountOnly())
+}
+
+func (s *Source) read(ctx context.Context, options ...clientv3.OpOption) (position, error) {
+	r, err := s.admin.Get(ctx, "\x00", options...)
+	if err != nil {
+		return position{}, err
+	}
+	return position{revision: r.Header.Revision, keys: r.Count, member: r.Header.MemberId}, s.sameCluster(r.Header)
+}
+
+// compacted is the revision that was compacted last, 0 if none was. A watch from the beginning is refused with it.
+func (s *Source) compacted(ctx context.Context) (int64, error) {
+	_, err := s.admin.Get(ctx, "\x00", clientv3.WithLimit(1), clientv3.WithRev(1))
+	if !errors.Is(err, rpctypes.ErrCompacted) {
+		return 0, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	for r := range s.admin.Watch(ctx, "\x00", clientv3.WithRev(1)) {
+		if r.CompactRevision != 0 {
+			return r.CompactRevision, nil
+		}
+		if err := r.Err(); err != nil {
+			return 0, err
+		}
+	}
+	return 0, fmt.Errorf("the watch that tells the compacted revision ended: %w", context.Cause(ctx))
+}
+
+// leases are all leases with their times, as the member at knows them.
+func (s *Source) leases(ctx context.Context, at position) ([]etcdfile.Lease, error) {
+	listed, err := s.admin.Leases(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if listed.ResponseHeader.MemberId != at.member {
+		return nil, fmt.Errorf("%w: the leases are told by another member", errUnsettled)
+	}
+	leases := make([]etcdfile.Lease, len(listed.Leases))
+	questions, ctx := errgroup.WithContext(ctx)
+	questions.SetLimit(leaseQuestions)
+	for i, l := range listed.Leases {
+		questions.Go(func() error {
+			r, err := s.admin.TimeToLive(ctx, l.ID)
+			switch {
+			case err != nil:
+				return fmt.Errorf("lease %x: %w", int64(l.ID), err)
+			case r.TTL < 0 || r.GrantedTTL == 0:
+				return fmt.Errorf("%w: lease %x is about to end", errUnsettled, int64(l.ID))
+			}
+			// Parts of a second are cut off; a lease must not end early. 0 would stand for all of it.
+			leases[i] = etcdfile.Lease{ID: int64(l.ID), TTL: r.GrantedTTL, Remaining: min(r.TTL+1, r.GrantedTTL)}
+			return nil
+		})
+	}
+	return leases, questions.Wait()
+}
+
+// authState is what tells whether users and roles have changed.
+type authState struct {
+	enabled  bool
+	revision uint64
+}
+
+func (s *Source) auth(ctx context.Context) (authState, error) {
+	r, err := s.admin.AuthStatus(ctx)
+	if err != nil {
+		return authState{}, err
+	}
+	return authState{r.Enabled, r.AuthRevision}, nil
+}
+
+// snapshot downloads the whole database, and checks its checksum.
+func (s *Source) snapshot(ctx context.Context, path string, progress func(done, total int64)) error {
+	_, err := client.SaveSnapshot(ctx, s.admin, path, snapshot.FormatEtcd, progress)
+	return err
+}
