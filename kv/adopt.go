@@ -36,6 +36,9 @@ func Adopt(o Options, a Adoption) (_ Summary, err error) {
 	b.state.revision += a.BumpRevision
 	if a.MarkCompacted {
 		b.state.compact = b.state.revision
+		if b.state.superseded != unmeasured {
+			b.state.reclaimed = b.state.superseded
+		}
 	}
 	batch := b.store.db.NewBatch()
 	defer batch.Close()

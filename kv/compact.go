@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -21,8 +22,41 @@ func (w *writer) compact(r *pb.CompactionRequest) (*pb.CompactionResponse, error
 	case r.Revision > w.state.revision:
 		return nil, ErrFutureRevision
 	}
-	w.state.compact = r.Revision
+	reclaimed, err := w.supersededAt(r.Revision)
+	if err != nil {
+		return nil, err
+	}
+	w.state.compact, w.state.reclaimed = r.Revision, reclaimed
 	return &pb.CompactionResponse{Header: header64(w.state.revision)}, nil
+}
+
+// supersededAt returns what state.superseded was at a revision, which is not compacted yet.
+func (w *writer) supersededAt(revision int64) (int64, error) {
+	for _, r := range slices.Backward(w.revisions) {
+		if r.revision <= revision {
+			return r.superseded, nil
+		}
+	}
+	it, err := w.store.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendHistoryKey(nil, w.state.compact+1, 0),
+		UpperBound: appendHistoryKey(nil, revision+1, 0),
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer it.Close()
+	if !it.Last() { // the revisions in between changed nothing
+		return w.state.reclaimed, it.Error()
+	}
+	v, err := it.ValueAndErr()
+	if err != nil {
+		return 0, err
+	}
+	c, err := decodeChange(v)
+	if err == nil && !c.measured {
+		err = errCorruptRecord
+	}
+	return c.superseded, err
 }
 
 const (

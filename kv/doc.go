@@ -8,7 +8,8 @@
 // All of it lies in one Pebble database, in sections told apart by the first byte of the key:
 //
 //	k<key>\0 @ <descending revision>   a version of a key: its header and value, or a tombstone
-//	r\0 @ <revision><sub>              the ordered history: kind and key of each change
+//	r\0 @ <revision><sub>              the ordered history: kind and key of each change, and what
+//	                                   the revisions so far have superseded
 //	l<lease>\0                         a granted lease
 //	a<lease><key>\0                    a key that hangs on a lease
 //	m<name>\0                          the state record, compaction progress, members

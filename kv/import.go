@@ -148,13 +148,16 @@ func (i *importer) change(key, value []byte, rev int64, old, h header) error {
 			return err
 		}
 	}
+	if old.exists() && rev > i.compacted() {
+		i.state.superseded += old.size + versionOverhead
+	}
 	i.deleted = i.deleted || !h.exists()
 	i.scratch = appendVersionKey(i.scratch[:0], key, rev, mark)
 	if err := i.batch.Set(i.scratch, record, nil); err != nil {
 		return err
 	}
 	if rev >= i.contents.FinishedCompact {
-		c := change{key: key, deleted: !h.exists(), prev: old.mod}
+		c := change{key: key, deleted: !h.exists(), prev: old.mod, superseded: i.state.superseded, measured: true}
 		entry := make([]byte, c.encodedLen())
 		c.encode(entry)
 		i.scratch = appendHistoryKey(i.scratch[:0], rev, i.sub)
@@ -169,6 +172,11 @@ func (i *importer) change(key, value []byte, rev int64, old, h header) error {
 	i.count(old, h)
 	i.headers.set(key, h)
 	return nil
+}
+
+// compacted is the revision below which nothing can be read.
+func (i *importer) compacted() int64 {
+	return max(i.contents.FinishedCompact, i.contents.ScheduledCompact)
 }
 
 func (i *importer) count(old, h header) {
@@ -230,7 +238,7 @@ func (i *importer) commit() error {
 
 // finish writes the state that all of it adds up to, and makes it durable.
 func (i *importer) finish() error {
-	i.state.compact = max(i.contents.FinishedCompact, i.contents.ScheduledCompact)
+	i.state.compact = i.compacted()
 	// After a compaction of everything, no key tells the revision any more.
 	i.state.revision = max(i.state.revision, i.state.compact)
 	if err := i.batch.Set(stateKey, i.state.encode(), nil); err != nil {

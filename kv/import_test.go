@@ -75,9 +75,9 @@ type failer interface {
 func compareStores(t failer, got, want *Store) {
 	t.Helper()
 	g, w := got.Metrics(), want.Metrics()
-	if g.Revision != w.Revision || g.CompactRevision != w.CompactRevision || g.Keys != w.Keys || g.LiveBytes != w.LiveBytes {
-		t.Fatalf("revision %d, compacted %d, %d keys of %d bytes; want %d, %d, %d, %d",
-			g.Revision, g.CompactRevision, g.Keys, g.LiveBytes, w.Revision, w.CompactRevision, w.Keys, w.LiveBytes)
+	if g.Revision != w.Revision || g.CompactRevision != w.CompactRevision || g.Keys != w.Keys || g.LiveBytes != w.LiveBytes || g.StoredBytes != w.StoredBytes {
+		t.Fatalf("revision %d, compacted %d, %d keys of %d bytes, %d with the history; want %d, %d, %d, %d, %d",
+			g.Revision, g.CompactRevision, g.Keys, g.LiveBytes, g.StoredBytes, w.Revision, w.CompactRevision, w.Keys, w.LiveBytes, w.StoredBytes)
 	}
 	for rev := max(w.CompactRevision, 1); rev <= w.Revision; rev++ {
 		if diff := differ(everything(t, got, rev), everything(t, want, rev)); diff != "" {

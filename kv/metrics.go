@@ -6,6 +6,8 @@ import "sync/atomic"
 type Metrics struct {
 	// Keys is the number of living keys, LiveBytes the size of their keys and values.
 	Keys, LiveBytes int64
+	// StoredBytes is what Store.StoredBytes tells: the history included that can still be read.
+	StoredBytes int64
 	// DiskBytes is what the database takes on the disk; InUseBytes what of it is not waiting to be
 	// reclaimed.
 	DiskBytes, InUseBytes int64
@@ -58,7 +60,7 @@ func (c *counters) add(o operations) {
 func (s *Store) Metrics() Metrics {
 	st := s.current.Load()
 	m := Metrics{
-		Keys: st.keys, LiveBytes: st.bytes,
+		Keys: st.keys, LiveBytes: st.bytes, StoredBytes: st.stored(),
 		Revision: st.revision, CompactRevision: st.compact, CompactedRevision: s.compact.progress(),
 		AppliedIndex: st.applied, FlushedIndex: s.FlushedIndex(), AuthRevision: s.auth.get().revision,
 	}

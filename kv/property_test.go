@@ -195,6 +195,15 @@ func (h *harness) check(t *rapid.T) {
 	if got := h.store.Metrics(); got.Keys != int64(len(m.contents[m.rev()])) || got.LiveBytes != size {
 		t.Fatalf("%d keys of %d bytes, want %d of %d", got.Keys, got.LiveBytes, len(m.contents[m.rev()]), size)
 	}
+	stored := size + versionOverhead*int64(len(m.contents[m.rev()]))
+	for _, e := range m.events {
+		if e.PrevKv != nil && e.Kv.ModRevision > m.compact {
+			stored += int64(len(e.PrevKv.Key)+len(e.PrevKv.Value)) + versionOverhead
+		}
+	}
+	if got := h.store.StoredBytes(); got != stored {
+		t.Fatalf("%d bytes can be read in all, want %d", got, stored)
+	}
 	for id := int64(1); id <= 3; id++ {
 		keys, err := h.store.LeaseKeys(id)
 		if err != nil {

@@ -2,8 +2,12 @@ package kv
 
 import "encoding/binary"
 
-// formatVersion is the version of the layout. It is the first byte of the state record.
-const formatVersion = 1
+// formatVersion is the version of the layout. It is the first byte of the state record. A directory of format 1, which has no
+// measures of the history, is given them when it is opened (see measure).
+const (
+	formatVersion   = 2
+	formatNoMeasure = 1
+)
 
 var (
 	stateKey     = metaKey("state")
@@ -20,31 +24,48 @@ type state struct {
 	compact int64
 	keys    int64 // living keys
 	bytes   int64 // their keys and values
+	// superseded adds up, over all changes so far, the versions that they replaced or deleted; reclaimed is what it was at the
+	// compaction revision. So the difference is the history that can still be read. Both count from anywhere.
+	superseded, reclaimed int64
 }
 
-const stateLen = 1 + 6*8
+// unmeasured in the place of state.superseded: the history has no measures yet.
+const unmeasured = -1
+
+const (
+	stateLen          = 1 + 8*8
+	stateLenNoMeasure = 1 + 6*8
+)
 
 func (s state) encode() []byte {
 	b := append(make([]byte, 0, stateLen), formatVersion)
-	for _, v := range [...]uint64{s.applied, s.term, uint64(s.revision), uint64(s.compact), uint64(s.keys), uint64(s.bytes)} {
+	for _, v := range [...]uint64{s.applied, s.term, uint64(s.revision), uint64(s.compact), uint64(s.keys), uint64(s.bytes), uint64(s.superseded), uint64(s.reclaimed)} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	return b
 }
 
 func decodeState(b []byte) (state, error) {
-	if len(b) > 0 && b[0] != formatVersion {
-		return state{}, ErrFormat
-	}
-	if len(b) != stateLen {
+	if len(b) == 0 {
 		return state{}, errCorruptRecord
 	}
-	var v [6]uint64
-	for i := range v {
+	want := stateLen
+	switch b[0] {
+	case formatVersion:
+	case formatNoMeasure:
+		want = stateLenNoMeasure
+	default:
+		return state{}, ErrFormat
+	}
+	if len(b) != want {
+		return state{}, errCorruptRecord
+	}
+	v := [8]uint64{6: ^uint64(0)} // unmeasured
+	for i := range (want - 1) / 8 {
 		v[i] = binary.BigEndian.Uint64(b[1+8*i:])
 	}
 	return state{
 		applied: v[0], term: v[1], revision: int64(v[2]), compact: int64(v[3]),
-		keys: int64(v[4]), bytes: int64(v[5]),
+		keys: int64(v[4]), bytes: int64(v[5]), superseded: int64(v[6]), reclaimed: int64(v[7]),
 	}, nil
 }

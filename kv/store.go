@@ -103,9 +103,13 @@ func (s *Store) openDatabaseWith(adjust func(*pebble.Options)) error {
 	return nil
 }
 
-// load reads what is kept in memory: the state record, leases and members. None of it grows with the keys.
+// load reads what is kept in memory: the state record, leases and members. None of it grows with the keys. A directory of an
+// older format is brought to the present one.
 func (s *Store) load() error {
 	st, err := s.loadState()
+	if err == nil && st.superseded == unmeasured {
+		st, err = s.measure(st)
+	}
 	if err != nil {
 		return fmt.Errorf("kv: %s: %w", s.options.Dir, err)
 	}

@@ -42,9 +42,10 @@ type writer struct {
 
 // revisionEvents are all changes of one revision.
 type revisionEvents struct {
-	revision int64
-	events   []*event
-	bytes    int
+	revision   int64
+	events     []*event
+	bytes      int
+	superseded int64 // state.superseded at its end
 }
 
 func newWriter(s *Store) *writer {
@@ -65,7 +66,7 @@ func (w *writer) endRevision() {
 		return
 	}
 	w.state.revision++
-	r := revisionEvents{revision: w.state.revision, events: w.current}
+	r := revisionEvents{revision: w.state.revision, events: w.current, superseded: w.state.superseded}
 	for _, e := range w.current {
 		r.bytes += e.bytes()
 	}
@@ -163,6 +164,7 @@ func (w *writer) putKey(key, value []byte, lease int64, old header) error {
 	h := header{create: rev, mod: rev, version: old.version + 1, lease: lease, size: int64(len(key) + len(value))}
 	if old.exists() {
 		h.create = old.create
+		w.state.superseded += old.size + versionOverhead
 	} else {
 		w.state.keys++
 	}
@@ -208,6 +210,7 @@ func (w *writer) deleteKey(key []byte, old header) error {
 	w.deleted = true
 	w.state.keys--
 	w.state.bytes -= old.size
+	w.state.superseded += old.size + versionOverhead
 	w.store.apply.headers.set(key, header{})
 	e := newEvent(true, old.mod)
 	e.kv.Key, e.kv.ModRevision = key, rev
@@ -282,6 +285,9 @@ func (w *writer) writeHistory() error {
 	for _, r := range w.revisions {
 		for sub, e := range r.events {
 			c := change{key: e.kv.Key, deleted: e.deleted(), prev: e.prev}
+			if sub == len(r.events)-1 {
+				c.superseded, c.measured = r.superseded, true
+			}
 			op := w.batch.SetDeferred(historyKeyLen, c.encodedLen())
 			appendHistoryKey(op.Key[:0], r.revision, uint32(sub))
 			c.encode(op.Value)

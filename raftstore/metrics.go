@@ -87,6 +87,7 @@ var metrics = []metric{
 
 	gauge("ctlplane_store_leases", "Leases that live.", func(s *Status) float64 { return float64(s.Store.Leases) }),
 	gauge("ctlplane_store_live_bytes", "Living keys and their values.", func(s *Status) float64 { return float64(s.Store.LiveBytes) }),
+	gauge("ctlplane_store_stored_bytes", "Versions that can still be read, their history included: what the quota bounds.", func(s *Status) float64 { return float64(s.Store.StoredBytes) }),
 	gauge("ctlplane_store_compacted_revision", "How far what compactions have made superfluous is removed.", func(s *Status) float64 { return float64(s.Store.CompactedRevision) }),
 	gauge("ctlplane_store_read_amplification", "Tables that a read may have to look into.", func(s *Status) float64 { return float64(s.Store.ReadAmplification) }),
 	gauge("ctlplane_store_memtable_bytes", "Changes in memory that the log still keeps.", func(s *Status) float64 { return float64(s.Store.MemTableBytes) }),

@@ -9,8 +9,8 @@ import (
 )
 
 // admit turns a command away that the alarms refuse, or that takes what is stored over the quota. What is
-// stored are the keys and values that can be read at the present revision: neither their history nor what
-// waits to be reclaimed counts, so a delete makes room at once.
+// stored are all versions that can still be read, their history included (kv.Store.StoredBytes): it is a compaction that
+// makes room, and does so at once.
 //
 // Only the leader does: others may not know yet that an alarm was taken back. For the quota it raises an
 // alarm, which is looked at in apply too: so however many commands are on their way, the answer is the same
@@ -26,7 +26,7 @@ func (m *Member) admit(command *kv.Command, size int) error {
 	if m.config.QuotaBytes <= 0 || !command.TakesRoom() {
 		return nil
 	}
-	if store.LiveBytes()+int64(size) <= m.config.QuotaBytes {
+	if store.StoredBytes()+int64(size) <= m.config.QuotaBytes {
 		return nil
 	}
 	select {
@@ -58,14 +58,14 @@ func (m *Member) watchQuota(ctx context.Context) {
 // checkQuota acts on how much is stored. over says that a command was turned away, which alone would not fit.
 func (m *Member) checkQuota(over bool) {
 	store := m.machine.store.Load()
-	live, quota := store.LiveBytes(), m.config.QuotaBytes
+	stored, quota := store.StoredBytes(), m.config.QuotaBytes
 	alarmed := store.Alarmed(kv.AlarmQuota)
 	switch {
-	case quota > 0 && len(alarmed) == 0 && (live > quota || over && live > roomAgain(quota)):
-		m.logger.Error("the quota is used up: values are refused until keys are deleted or the quota is raised", "stored", live, "quota", quota)
+	case quota > 0 && len(alarmed) == 0 && (stored > quota || over && stored > roomAgain(quota)):
+		m.logger.Error("the quota is used up: values are refused until the history is compacted, after deletions where keys take the room, or the quota is raised", "stored", stored, "quota", quota)
 		m.setAlarm(pb.AlarmRequest_ACTIVATE, kv.AlarmQuota, m.config.Identity.MemberID)
-	case len(alarmed) > 0 && (quota <= 0 || live <= roomAgain(quota)):
-		m.logger.Info("the quota has room again", "stored", live, "quota", quota)
+	case len(alarmed) > 0 && (quota <= 0 || stored <= roomAgain(quota)):
+		m.logger.Info("the quota has room again", "stored", stored, "quota", quota)
 		for _, member := range alarmed {
 			m.setAlarm(pb.AlarmRequest_DEACTIVATE, kv.AlarmQuota, member)
 		}

@@ -20,7 +20,7 @@ func (m *testMember) alarm(action pb.AlarmRequest_AlarmAction, kind pb.AlarmType
 	return r.Alarms
 }
 
-// TestQuota: at any member values are refused once the quota is used up, and taken again after deletions,
+// TestQuota: at any member values are refused once the quota is used up, and taken again after a compaction of deletions,
 // without anybody's help.
 func TestQuota(t *testing.T) {
 	c := newTestCluster(t, 3, func(config *Config) { config.QuotaBytes = 1 << 20 })
@@ -43,6 +43,13 @@ func TestQuota(t *testing.T) {
 		m.wantValue("key000", string(value))
 	}
 	if _, err := follower.DeleteRange(testContext(t), &pb.DeleteRangeRequest{Key: []byte("key00"), RangeEnd: []byte("key03")}); err != nil {
+		t.Fatal(err)
+	}
+	leader.checkQuota(false)
+	if alarms := leader.Status().Alarms; len(alarms) != 1 {
+		t.Errorf("what is deleted can still be read, and the alarms are %v", alarms)
+	}
+	if _, err := follower.Compact(testContext(t), &pb.CompactionRequest{Revision: leader.Status().Store.Revision}); err != nil {
 		t.Fatal(err)
 	}
 	leader.eventually("to take the alarm back", func() bool { return len(leader.Status().Alarms) == 0 })

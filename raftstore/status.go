@@ -27,7 +27,7 @@ type Status struct {
 
 	// Alarms are those that are raised, for any member.
 	Alarms []*pb.AlarmMember
-	// Quota bounds Store.LiveBytes; 0: nothing but the disk does.
+	// Quota bounds Store.StoredBytes; 0: nothing but the disk does.
 	Quota int64
 	// Disk is what was free when it was looked at last. Below DiskLow the member raises an alarm.
 	Disk    DiskSpace
