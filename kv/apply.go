@@ -70,6 +70,9 @@ func (w *writer) entries(entries []Entry) ([][]Result, error) {
 				return nil, err
 			}
 			results[i][j] = r
+			if tell := w.store.options.OnCommand; tell != nil {
+				tell(&e.Commands[j], r)
+			}
 		}
 		w.state.applied, w.state.term = e.Index, e.Term
 	}

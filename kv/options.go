@@ -38,6 +38,9 @@ type Options struct {
 	// compaction took when nothing is left for it to remove. They must be quick; nil: nobody is told.
 	OnLeaseGrant func(ttl int64)
 	OnCompacted  func(took time.Duration)
+	// OnCommand is told of each command that was carried out, in their order, before Apply makes it visible. It must be quick;
+	// nil: nobody is told.
+	OnCommand func(*Command, Result)
 	// Clock paces the background compaction; nil is the real one. Nothing replicated depends on it.
 	Clock clock.Clock
 	// Logger takes what the store and Pebble have to say; nil discards it.

@@ -92,6 +92,12 @@ type Config struct {
 	// is the one that differs.
 	InitialCorruptCheck bool
 
+	// CompactCheckInterval is how often the leader looks whether the history was compacted, and has the members' histories
+	// compared if it was; 0: never.
+	CompactCheckInterval time.Duration
+	// SlowApply is how long a request may take the state before the log is told; below 0: as long as it likes.
+	SlowApply time.Duration
+
 	// ForceNewCluster makes this member the only one of its group, with the data that it has, when the majority is
 	// lost for good. It is for one start.
 	ForceNewCluster bool
@@ -121,6 +127,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.SnapshotInterval, 5*time.Second)
 	setDefault(&c.LogCacheBytes, 16<<20)
 	setDefault(&c.MaxLearners, 1)
+	setDefault(&c.SlowApply, 100*time.Millisecond)
 	if c.DiskSpace == nil {
 		c.DiskSpace = statfs
 	}

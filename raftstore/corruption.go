@@ -88,6 +88,10 @@ func (m *Member) checkCorruption(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	return m.raiseDeviants(ctx, answers)
+}
+
+func (m *Member) raiseDeviants(ctx context.Context, answers []memberHash) (err error) {
 	ids, known := deviants(answers, len(m.servers()))
 	if len(ids) == 0 {
 		return nil
@@ -124,6 +128,37 @@ func (m *Member) watchCorruption(ctx context.Context) {
 		}
 		if err := m.checkCorruption(ctx); err != nil && ctx.Err() == nil {
 			m.logger.Warn("the members' histories were not compared", "error", err)
+		}
+	}
+}
+
+// watchCompactions checks after each compaction, as the leader. One that not all members have made, or answer for, is looked at again
+// the next time.
+func (m *Member) watchCompactions(ctx context.Context) {
+	if m.config.CompactCheckInterval <= 0 {
+		return
+	}
+	ticker := m.config.Clock.NewTicker(m.config.CompactCheckInterval)
+	defer ticker.Stop()
+	checked := int64(0)
+	for {
+		select {
+		case <-ticker.C():
+		case <-ctx.Done():
+			return
+		}
+		if m.machine.store.Load().CompactRevision() <= checked {
+			continue
+		}
+		answers, err := m.compareHashes(ctx)
+		if err == nil {
+			err = m.raiseDeviants(ctx, answers)
+		}
+		switch {
+		case err == nil && len(answers) == len(m.servers()):
+			checked = answers[0].hash.CompactRevision
+		case err != nil && ctx.Err() == nil:
+			m.logger.Warn("the members' histories were not compared after a compaction", "error", err)
 		}
 	}
 }

@@ -48,6 +48,30 @@ func TestCorruptMemberIsFound(t *testing.T) {
 	}
 }
 
+// TestCorruptMemberIsFoundAtACompaction: without a check from time to time the members' histories are compared once they are compacted.
+func TestCorruptMemberIsFoundAtACompaction(t *testing.T) {
+	c := newTestCluster(t, 3, func(config *Config) { config.CompactCheckInterval = 20 * time.Millisecond })
+	leader, corrupt := c.leader(), c.follower()
+	leader.put("key", "before")
+	if _, err := leader.Compact(testContext(t), &pb.CompactionRequest{Revision: 2}); err != nil {
+		t.Fatal(err)
+	}
+	leader.eventually("to compare the histories", func() bool { return leader.metrics()["etcd_mvcc_hash_rev_duration_seconds"] >= 1 })
+	if alarms := leader.Status().Alarms; len(alarms) != 0 {
+		t.Fatalf("while all is well: %v", alarms)
+	}
+	corrupt.corrupt()
+	corrupt.start()
+	corrupt.eventually("to catch up", func() bool { return corrupt.Revision() == leader.Revision() })
+	if _, err := c.leader().Compact(testContext(t), &pb.CompactionRequest{Revision: 3}); err != nil {
+		t.Fatal(err)
+	}
+	leader.eventually("to raise an alarm", func() bool { return len(leader.Status().Alarms) == 1 })
+	if alarm := leader.Status().Alarms[0]; alarm.MemberID != corrupt.config.Identity.MemberID || alarm.Alarm != pb.AlarmType_CORRUPT {
+		t.Errorf("%v", alarm)
+	}
+}
+
 func TestCorruptMemberDoesNotStart(t *testing.T) {
 	c := newTestCluster(t, 3, func(config *Config) { config.InitialCorruptCheck = true })
 	corrupt := c.follower()

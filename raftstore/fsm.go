@@ -32,8 +32,9 @@ type stateMachine struct {
 	options   kv.Options
 	snapshots *snapshotStore
 	logger    *slog.Logger
-	// instruments are set before the first entry comes; nil: nothing is counted.
+	// instruments are set before the first entry comes; nil: nothing is counted. So is slow, which by itself tells nobody.
 	instruments *instruments
+	slow        slowApplies
 
 	store    atomic.Pointer[kv.Store]
 	replaced signal
@@ -53,6 +54,7 @@ func openStateMachine(options kv.Options, snapshots *snapshotStore, logger *slog
 		options: options, snapshots: snapshots, logger: logger,
 		proposed: map[*byte][]kv.Command{},
 	}
+	f.options.OnCommand = f.slow.carriedOut
 	f.life, f.end = context.WithCancelCause(context.Background())
 	newest, err := snapshots.newest()
 	if err != nil {
@@ -66,7 +68,7 @@ func openStateMachine(options kv.Options, snapshots *snapshotStore, logger *slog
 			}
 		}
 	}
-	store, err := kv.Open(options)
+	store, err := kv.Open(f.options)
 	if err != nil {
 		return nil, err
 	}
@@ -147,9 +149,11 @@ func (f *stateMachine) apply(store *kv.Store, logs []*raft.Log, answers []any) {
 		entries = append(entries, kv.Entry{Index: log.Index, Term: log.Term, Commands: commands})
 	}
 	if len(entries) > 0 {
+		f.slow.begin(entries)
 		begun := time.Now()
 		results, err := store.Apply(entries)
-		f.instruments.applied(time.Since(begun))
+		took := time.Since(begun)
+		f.instruments.applied(took, f.slow.end(entries, took, err))
 		if err != nil {
 			f.fail(err)
 			fill(answers, f.err())

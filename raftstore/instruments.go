@@ -11,7 +11,6 @@ import (
 
 // What counts as slow, as in etcd.
 const (
-	slowApply     = 100 * time.Millisecond
 	slowReadIndex = 500 * time.Millisecond
 )
 
@@ -41,7 +40,7 @@ func newInstruments() *instruments {
 		upkeep:           newUpkeepInstruments(),
 		walSync:          histogram("etcd_disk_wal_fsync_duration_seconds", "How long the Raft log takes to make a batch of entries durable."),
 		commit:           histogram("etcd_disk_backend_commit_duration_seconds", "How long the state takes to take in a group of entries."),
-		slowApplies:      counter("etcd_server_slow_apply_total", "Groups of entries that took the state over 100 ms to take in."),
+		slowApplies:      counter("etcd_server_slow_apply_total", "Groups of entries that took the state too long to take in (--warning-apply-duration)."),
 		slowReads:        counter("etcd_server_slow_read_indexes_total", "Rounds for linearizable reads that took over 500 ms."),
 		failedReads:      counter("etcd_server_read_indexes_failed_total", "Rounds for linearizable reads that failed."),
 		failedHeartbeats: counter("etcd_server_heartbeat_send_failures_total", "Heartbeats that a follower did not answer."),
@@ -72,12 +71,12 @@ func (i *instruments) synced(took time.Duration) {
 	}
 }
 
-func (i *instruments) applied(took time.Duration) {
+func (i *instruments) applied(took time.Duration, slow bool) {
 	if i == nil {
 		return
 	}
 	i.commit.Observe(took.Seconds())
-	if took > slowApply {
+	if slow {
 		i.slowApplies.Inc()
 	}
 }

@@ -122,6 +122,8 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	out <- prometheus.MustNewConstMetric(featureDesc, prometheus.GaugeValue, truth(c.member.config.InitialCorruptCheck),
 		"InitialCorruptCheck", "ALPHA")
+	out <- prometheus.MustNewConstMetric(featureDesc, prometheus.GaugeValue, truth(c.member.config.CompactCheckInterval > 0),
+		"CompactHashCheck", "ALPHA")
 	for _, m := range metrics {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&status))
 	}

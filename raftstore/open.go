@@ -96,6 +96,7 @@ func (m *Member) openState() error {
 		return err
 	}
 	m.machine.instruments = m.instruments
+	m.machine.slow = slowApplies{limit: m.config.SlowApply, logger: m.logger, now: m.config.Clock.Now}
 	m.onUnwind(m.machine.close)
 	return m.disk.opened(m.machine.store.Load())
 }

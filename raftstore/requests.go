@@ -111,6 +111,13 @@ func (m *Member) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, er
 	if !kv.IsReadOnly(r) {
 		return apply[*pb.TxnResponse](ctx, m, kv.Command{Txn: r})
 	}
+	begun := m.config.Clock.Now()
+	response, err := m.readTxn(ctx, r)
+	m.machine.slow.read("read-only txn ", begun, pb.NewLoggableTxnRequest(r), response, err)
+	return response, err
+}
+
+func (m *Member) readTxn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	if err := (&kv.Command{Txn: r}).Validate(); err != nil {
 		return nil, err
 	}
@@ -138,6 +145,13 @@ func (m *Member) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Comp
 
 // Range reads keys: linearizably, or if the request is serializable, from this member's state as it is.
 func (m *Member) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	begun := m.config.Clock.Now()
+	response, err := m.readRange(ctx, r)
+	m.machine.slow.read("read-only range ", begun, r, response, err)
+	return response, err
+}
+
+func (m *Member) readRange(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	if err := kv.ValidateRange(r); err != nil {
 		return nil, err
 	}

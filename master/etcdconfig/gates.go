@@ -7,13 +7,16 @@ import (
 	"strings"
 )
 
-// gateInitialCorruptCheck is the feature gate that means something here.
-const gateInitialCorruptCheck = "InitialCorruptCheck"
+// The feature gates that mean something here.
+const (
+	gateInitialCorruptCheck = "InitialCorruptCheck"
+	gateCompactHashCheck    = "CompactHashCheck"
+)
 
 // gates are etcd's, each with why it has no effect; empty for one that works.
 var gates = map[string]string{
 	gateInitialCorruptCheck:        "",
-	"CompactHashCheck":             "--corrupt-check-time compares the members' histories",
+	gateCompactHashCheck:           "",
 	"StopGRPCServiceOnDefrag":      "defragmenting stops nothing",
 	"TxnModeWriteWithSharedBuffer": noBBolt,
 	"LeaseCheckpoint":              "what is left of a lease always survives a change of the leader",
@@ -76,8 +79,13 @@ func (s *Settings) warnOfGates() {
 	}
 }
 
-func (s *Settings) initialCorruptCheck() bool {
-	if on, set := s.FeatureGates[gateInitialCorruptCheck]; set {
+func (s *Settings) initialCorruptCheck() bool { return s.alpha(gateInitialCorruptCheck) }
+
+func (s *Settings) compactHashCheck() bool { return s.alpha(gateCompactHashCheck) }
+
+// alpha tells whether a gate is on that is off by default.
+func (s *Settings) alpha(gate string) bool {
+	if on, set := s.FeatureGates[gate]; set {
 		return on
 	}
 	return s.FeatureGates["AllAlpha"]

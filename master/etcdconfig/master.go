@@ -160,6 +160,12 @@ func (s *Settings) member(config raftstore.Config) (raftstore.Config, error) {
 	config.MaxCommandBytes = int(s.MaxRequestBytes) + requestOverhead
 	config.QuotaBytes = s.QuotaBytes
 	config.CorruptCheckInterval, config.InitialCorruptCheck = s.CorruptCheckInterval, s.initialCorruptCheck()
+	if s.compactHashCheck() {
+		config.CompactCheckInterval = s.CompactCheckInterval
+	}
+	if config.SlowApply = s.SlowApply; s.SlowApply == 0 {
+		config.SlowApply = 1 // 0 stands for the default: every request is slower than a nanosecond
+	}
 	config.ForceNewCluster, config.UnsafeNoSync = s.ForceNewCluster, s.UnsafeNoFsync
 	config.AutoCompaction, err = s.autoCompaction()
 	return config, err

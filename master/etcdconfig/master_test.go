@@ -88,6 +88,12 @@ func TestMaster(t *testing.T) {
 		"no fsync": {[]string{"--unsafe-no-fsync"}, func(c master.Config, logged string) bool {
 			return c.Member.UnsafeNoSync && strings.Contains(logged, "NOTHING THAT IS WRITTEN IS SAFE")
 		}},
+		"slow requests and compactions that are not looked at": {nil, func(c master.Config, _ string) bool {
+			return c.Member.SlowApply == 100*time.Millisecond && c.Member.CompactCheckInterval == 0
+		}},
+		"slow requests and compactions": {[]string{"--warning-apply-duration=2s", "--feature-gates=CompactHashCheck=true", "--compact-hash-check-time=5s"}, func(c master.Config, logged string) bool {
+			return c.Member.SlowApply == 2*time.Second && c.Member.CompactCheckInterval == 5*time.Second && logged == ""
+		}},
 		"times that were not asked for": {nil, func(c master.Config, _ string) bool {
 			return c.Member.HeartbeatTimeout == time.Second && c.Member.HeartbeatInterval == 100*time.Millisecond && c.Member.SnapshotEntries == 0
 		}},

@@ -38,8 +38,12 @@ func TestParse(t *testing.T) {
 		"lists": {[]string{"--peer-cert-allowed-cn", "a,b", "--cors", "http://x"}, nil, func(s *Settings) bool {
 			return slices.Equal(s.Peer.AllowedCNs, []string{"a", "b"}) && slices.Equal(s.CORS, []string{"http://x"})
 		}},
-		"gates":            {[]string{"--feature-gates", "InitialCorruptCheck=true,LeaseCheckpoint=true"}, nil, func(s *Settings) bool { return s.initialCorruptCheck() && len(s.Warnings) == 1 }},
-		"all gates":        {[]string{"--feature-gates", "AllAlpha=true"}, nil, func(s *Settings) bool { return s.initialCorruptCheck() }},
+		"gates":     {[]string{"--feature-gates", "InitialCorruptCheck=true,LeaseCheckpoint=true"}, nil, func(s *Settings) bool { return s.initialCorruptCheck() && len(s.Warnings) == 1 }},
+		"all gates": {[]string{"--feature-gates", "AllAlpha=true"}, nil, func(s *Settings) bool { return s.initialCorruptCheck() && s.compactHashCheck() }},
+		"one gate": {[]string{"--feature-gates", "CompactHashCheck=true"}, nil, func(s *Settings) bool {
+			return !s.initialCorruptCheck() && s.compactHashCheck() && len(s.Warnings) == 0
+		}},
+		"no gate":          {nil, nil, func(s *Settings) bool { return !s.initialCorruptCheck() && !s.compactHashCheck() }},
 		"times":            {[]string{"--watch-progress-notify-interval", "5m", "--election-timeout", "2000"}, nil, func(s *Settings) bool { return s.WatchProgressInterval == 5*time.Minute && s.ElectionMillis == 2000 }},
 		"no effect":        {[]string{"--max-wals", "3", "--memory-mlock"}, nil, func(s *Settings) bool { return warned(s, "--max-wals", "--memory-mlock") }},
 		"no fsync":         {[]string{"--unsafe-no-fsync"}, nil, func(s *Settings) bool { return s.UnsafeNoFsync && warned(s, "--unsafe-no-fsync:") }},
@@ -109,6 +113,7 @@ func TestParseRefuses(t *testing.T) {
 		"1 year at least":                                     {"--self-signed-cert-validity", "0"},
 		"list the members with --initial-cluster":             {"--discovery-srv", "example.com"},
 		"there is no feature gate":                            {"--feature-gates", "Nothing=true"},
+		"--compact-hash-check-time is 0s":                     {"--compact-hash-check-time", "0s"},
 		"is not NAME=true":                                    {"--feature-gates", "InitialCorruptCheck"},
 		"needs a file":                                        {"--enable-log-rotation"},
 		"works with one file":                                 {"--enable-log-rotation", "--log-outputs", "/a,/b"},

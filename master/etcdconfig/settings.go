@@ -36,7 +36,9 @@ type Settings struct {
 	EnablePprof, EnableGateway          bool
 	Metrics                             string
 	CorruptCheckInterval                time.Duration
+	CompactCheckInterval                time.Duration
 	WatchProgressInterval, SlowRequest  time.Duration
+	SlowApply                           time.Duration
 	FeatureGates                        map[string]bool
 	ForceNewCluster, UnsafeNoFsync      bool
 	Log                                 LogSettings

@@ -83,6 +83,8 @@ func (s *Settings) validateLimits() error {
 		return fmt.Errorf("--max-txn-ops is %d: choose 1 to %d", s.MaxTxnOps, 1<<30)
 	case s.CorruptCheckInterval < 0:
 		return fmt.Errorf("--corrupt-check-time is %v: choose 0, for never, or more", s.CorruptCheckInterval)
+	case s.CompactCheckInterval <= 0:
+		return fmt.Errorf("--compact-hash-check-time is %v: choose more than 0", s.CompactCheckInterval)
 	}
 	return nil
 }
