@@ -77,8 +77,9 @@ type disk struct {
 	reserve reserve
 	// struck has a token after the disk was found full.
 	struck chan struct{}
-	// room is notified when there may be room again.
-	room signal
+	// room is notified when there may be room again; waiting are the writes of the state that wait for it.
+	room    signal
+	waiting atomic.Int32
 
 	serving context.Context // until the member is being closed
 	stop    context.CancelFunc
@@ -206,6 +207,8 @@ func (d *disk) storeFull() kv.FullDisk {
 	if d.serving.Err() != nil || !open {
 		return kv.FullAbandon
 	}
+	d.waiting.Add(1)
+	defer d.waiting.Add(-1)
 	timer := d.clock.NewTimer(diskPeriod)
 	defer timer.Stop()
 	select {

@@ -38,6 +38,7 @@ func (l patientLog) IsMonotonic() bool {
 type patientStable struct {
 	raft.StableStore
 	disk *disk
+	work *diskWork
 }
 
 // Set implements raft.StableStore.
@@ -53,7 +54,9 @@ func (s patientStable) SetUint64(key []byte, value uint64) error {
 func (s patientStable) try(set func() error) error {
 	for {
 		room := s.disk.room.next()
+		s.work.begin(1)
 		err := set()
+		s.work.end(1)
 		if !isFull(err) || s.disk.serving.Err() != nil {
 			return err
 		}

@@ -35,6 +35,7 @@ type stateMachine struct {
 	// instruments are set before the first entry comes; nil: nothing is counted. So is slow, which by itself tells nobody.
 	instruments *instruments
 	slow        slowApplies
+	work        diskWork
 
 	store    atomic.Pointer[kv.Store]
 	replaced signal
@@ -115,6 +116,8 @@ func (f *stateMachine) Apply(log *raft.Log) any { return f.ApplyBatch([]*raft.Lo
 // ApplyBatch implements raft.BatchingFSM. The answer to an entry is its commands' []kv.Result, or an error
 // after the state machine has failed.
 func (f *stateMachine) ApplyBatch(logs []*raft.Log) []any {
+	f.work.begin(1)
+	defer f.work.end(1)
 	answers := make([]any, len(logs))
 	store := f.store.Load()
 	for start := 0; start < len(logs); {

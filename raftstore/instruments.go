@@ -24,6 +24,9 @@ type instruments struct {
 	upkeep                                                          upkeepInstruments
 	roundTrip                                                       *prometheus.HistogramVec
 	sent, received                                                  *prometheus.CounterVec
+	hanging                                                         *prometheus.GaugeVec
+	stalls                                                          *prometheus.CounterVec
+	yields                                                          prometheus.Counter
 }
 
 // diskBuckets are etcd's: from 1 ms to 8 s, and two below, for disks of today.
@@ -36,7 +39,7 @@ func newInstruments() *instruments {
 	histogram := func(name, help string) prometheus.Histogram {
 		return prometheus.NewHistogram(prometheus.HistogramOpts{Name: name, Help: help, Buckets: diskBuckets})
 	}
-	return &instruments{
+	i := &instruments{
 		upkeep:           newUpkeepInstruments(),
 		walSync:          histogram("etcd_disk_wal_fsync_duration_seconds", "How long the Raft log takes to make a batch of entries durable."),
 		commit:           histogram("etcd_disk_backend_commit_duration_seconds", "How long the state takes to take in a group of entries."),
@@ -56,14 +59,33 @@ func newInstruments() *instruments {
 		received: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "etcd_network_peer_received_bytes_total", Help: "Bytes of Raft's messages from other members.",
 		}, []string{"From"}),
+		hanging: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "ctlplane_store_disk_stalled", Help: "Whether what the disk was given has not ended for an election timeout.",
+		}, []string{"work"}),
+		stalls: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "ctlplane_store_disk_stalls_total", Help: "How often that began.",
+		}, []string{"work"}),
+		yields: counter("ctlplane_store_disk_stall_handovers_total", "How often this member gave up the lead for it."),
 	}
+	for _, kind := range []string{workLog, workVote, workState} {
+		i.hanging.WithLabelValues(kind)
+		i.stalls.WithLabelValues(kind)
+	}
+	return i
 }
 
 func (i *instruments) collectors() []prometheus.Collector {
 	return append(i.upkeep.collectors(),
 		i.walSync, i.commit, i.slowApplies, i.slowReads, i.failedReads, i.failedHeartbeats, i.renewals, i.expiries,
-		i.roundTrip, i.sent, i.received)
+		i.roundTrip, i.sent, i.received, i.hanging, i.stalls, i.yields)
 }
+
+func (i *instruments) stallBegun(kind string) {
+	i.hanging.WithLabelValues(kind).Set(1)
+	i.stalls.WithLabelValues(kind).Inc()
+}
+
+func (i *instruments) stallEnded(kind string) { i.hanging.WithLabelValues(kind).Set(0) }
 
 func (i *instruments) synced(took time.Duration) {
 	if i != nil {

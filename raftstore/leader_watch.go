@@ -52,7 +52,7 @@ func (m *Member) watchLeader() {
 func (m *Member) replaceLeader() {
 	_, leader := m.raft.LeaderWithID()
 	rank, votes := m.rank(leader)
-	if leader == "" || !votes {
+	if leader == "" || !votes || m.stalls() {
 		return
 	}
 	self := serverID(m.config.Identity.MemberID)

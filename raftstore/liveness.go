@@ -19,6 +19,11 @@ func (s *livenessServer) LeaderGone(_ context.Context, r *peerpb.LeaderGoneReque
 	return &peerpb.LeaderGoneResponse{Agreed: s.member.agrees(serverID(r.Leader), serverID(r.Candidate))}, nil
 }
 
+// Health implements peerpb.LivenessServer.
+func (s *livenessServer) Health(ctx context.Context, _ *peerpb.HealthRequest) (*peerpb.HealthResponse, error) {
+	return s.member.ownHealth(ctx), nil
+}
+
 // liveness returns a client over a connection that stands.
 func (p *peerConns) liveness(ctx context.Context, id raft.ServerID) (peerpb.LivenessClient, error) {
 	if _, err := p.client(ctx, id); err != nil { // waits for the connection

@@ -47,8 +47,11 @@ type Member struct {
 	lessor     atomic.Pointer[kv.Lessor] // nil unless this member leads
 	renewals   *renewals                 // at the leader, when another member is it
 	disk       *disk
-	overQuota  chan struct{} // has a token when a command did not fit the quota
-	joining    sync.Mutex    // held while the group's members are changed
+	votes      diskWork                 // the term and the vote
+	diskProof  diskProof                // that the disk works
+	hangs      atomic.Pointer[[]string] // what of the disk's work hangs
+	overQuota  chan struct{}            // has a token when a command did not fit the quota
+	joining    sync.Mutex               // held while the group's members are changed
 
 	answered answered
 
@@ -85,15 +88,13 @@ func (m *Member) handOver(ctx context.Context) {
 	if m.raft.State() != raft.Leader || m.voters() < 2 {
 		return
 	}
-	m.handOverLeases(ctx)
-	done := make(chan error, 1)
-	m.wg.Go(func() { done <- m.raft.LeadershipTransfer().Error() })
-	select {
-	case err := <-done:
-		if err != nil {
-			m.logger.Info("leadership was not handed over; the others will elect a leader", "error", err)
-		}
-	case <-ctx.Done():
+	heir, ok := m.chooseHeir(ctx, 1, func(*health) bool { return true })
+	if !ok {
+		m.logger.Info("leadership was not handed over; the others will elect a leader", "error", "no voter answers that its disk works")
+		return
+	}
+	if err := m.transfer(ctx, heir); err != nil {
+		m.logger.Info("leadership was not handed over; the others will elect a leader", "to", m.nameOf(heir.ID), "error", err)
 	}
 }
 

@@ -36,7 +36,8 @@ const (
 //  3. A machine that joins under the name of a member that is gone takes its place: the old id is removed
 //     first. While a member of that name answers, the newcomer is refused.
 //  4. A removed id never comes back; the state machine remembers it.
-//  5. One change at a time, and none that would leave the group without a majority that answers.
+//  5. One change at a time, and none that would leave the group without a majority that answers and whose disks work. A
+//     member whose disk hangs gets no vote.
 //  6. A member that was added before it was started (ReserveMember) is a record without a name, and no part of the Raft
 //     group. The machine that joins from its peer address takes its id.
 
@@ -156,7 +157,7 @@ func (m *Member) removeLocked(ctx context.Context, id uint64) error {
 	return err
 }
 
-// safeWithout tells whether the voters that would be left have a majority that answers.
+// safeWithout tells whether the voters that would be left have a majority that answers, and whose disks work.
 func (m *Member) safeWithout(ctx context.Context, servers []raft.Server, without raft.ServerID) bool {
 	var wg sync.WaitGroup
 	answers := make(chan bool, len(servers))
@@ -166,7 +167,7 @@ func (m *Member) safeWithout(ctx context.Context, servers []raft.Server, without
 			continue
 		}
 		left++
-		wg.Go(func() { answers <- m.alive(ctx, server.ID) })
+		wg.Go(func() { answers <- m.works(ctx, server.ID) })
 	}
 	wg.Wait()
 	close(answers)

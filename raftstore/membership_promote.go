@@ -36,7 +36,7 @@ func (m *Member) promoteHere(ctx context.Context, id uint64) error {
 		return ErrNotLearner
 	}
 	server, inGroup := findServer(m.servers(), serverID(id))
-	if !inGroup || record.Name == "" || !m.ready(ctx, server.ID) {
+	if !inGroup || record.Name == "" || !m.ready(ctx, server.ID) || !m.works(ctx, server.ID) {
 		return ErrLearnerNotReady
 	}
 	voters, started := m.countStarted(m.MemberRecords(), 0)
@@ -91,7 +91,7 @@ func (m *Member) promoteNewcomers(ctx context.Context) {
 			continue
 		}
 		record, ok := m.record(memberID(server.ID))
-		if !ok || record.IsLearner || record.Name == "" || !m.caughtUp(ctx, server.ID) {
+		if !ok || record.IsLearner || record.Name == "" || !m.caughtUp(ctx, server.ID) || !m.works(ctx, server.ID) {
 			continue
 		}
 		if err := m.raft.AddVoter(server.ID, server.Address, 0, changeTimeout).Error(); err != nil {

@@ -117,7 +117,9 @@ func (m *Member) openLog() error {
 	if m.heartbeats, err = newHeartbeats(stores.stable); err != nil {
 		return err
 	}
-	stores.stable = terms{patientStable{stores.stable, m.disk}, m.heartbeats}
+	stores.stable = terms{patientStable{stores.stable, m.disk, &m.votes}, m.heartbeats}
+	m.diskProof.stable = stores.stable
+	m.onUnwind(func() error { m.diskProof.wait(); return nil })
 	if m.config.wrapLog != nil {
 		stores.log.LogStore = m.config.wrapLog(stores.log.LogStore)
 	}
@@ -292,6 +294,7 @@ func (m *Member) run() {
 	})
 	m.wg.Go(m.cutLog)
 	m.wg.Go(m.watchDisk)
+	m.wg.Go(m.watchStalls)
 	m.wg.Go(m.leaderRounds.run)
 	m.wg.Go(m.followerRounds.run)
 	m.wg.Go(func() { m.upkeep(m.life, m.keepRecord) })

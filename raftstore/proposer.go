@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -52,6 +53,10 @@ type proposer struct {
 	idle  signal        // notified when a group has ended
 	// local are the groups proposed here, in order, for their waiter.
 	local chan *group
+
+	mu sync.Mutex
+	// unsettled are those of them that have no outcome yet.
+	unsettled []*group
 
 	life context.Context
 	stop context.CancelFunc
@@ -273,6 +278,9 @@ func (p *proposer) proposeHere(proposals []*proposal) {
 		commands[i] = proposal.command
 	}
 	p.machine.expect(g.entry, commands)
+	p.mu.Lock()
+	p.unsettled = append(p.unsettled, g)
+	p.mu.Unlock()
 	g.future = p.apply(g.entry)
 	p.local <- g // never blocks: it has room for every group in flight
 }
@@ -283,7 +291,36 @@ func (p *proposer) await() {
 	for g := range p.local {
 		err := g.future.Error()
 		p.machine.forget(g.entry)
-		p.settle(g, err)
+		if p.take(g) {
+			p.settle(g, err)
+			p.release()
+		}
+	}
+}
+
+// take returns false for a group that was abandoned.
+func (p *proposer) take(g *group) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	i := slices.Index(p.unsettled, g)
+	if i < 0 {
+		return false
+	}
+	p.unsettled = slices.Delete(p.unsettled, i, i+1)
+	return true
+}
+
+// abandon gives up what was proposed here, whose outcome Raft can't tell while its loop waits for a disk that hangs. What
+// comes next may go to another leader.
+func (p *proposer) abandon() {
+	p.mu.Lock()
+	groups := p.unsettled
+	p.unsettled = nil
+	p.mu.Unlock()
+	for _, g := range groups {
+		for _, proposal := range g.proposals {
+			proposal.fail(ErrOutcomeUnknown)
+		}
 		p.release()
 	}
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // MoveLeader hands leadership to the member with this id and returns once it has it. ctx bounds the wait. Only the leader
-// can do that. Errors: ErrNotLeader, ErrBadTransferee, ErrTransferTimeout.
+// can do that. Errors: ErrNotLeader, ErrBadTransferee, ErrTransfereeHangs, ErrTransferTimeout.
 func (m *Member) MoveLeader(ctx context.Context, id uint64) error {
 	target := serverID(id)
 	now := m.route()
@@ -22,22 +22,34 @@ func (m *Member) MoveLeader(ctx context.Context, id uint64) error {
 	if target == now.leader {
 		return nil
 	}
-	done := make(chan error, 1)
-	m.handOverLeases(ctx)
-	m.wg.Go(func() { done <- m.raft.LeadershipTransferToServer(server.ID, server.Address).Error() })
-	select {
-	case err := <-done:
+	if health, err := m.healthOf(ctx, target); err == nil && len(health.Hanging) > 0 {
+		return ErrTransfereeHangs
+	}
+	if err := m.transfer(ctx, server); err != nil {
 		if errors.Is(err, raft.ErrNotLeader) {
 			return ErrNotLeader
 		}
-		if err != nil {
-			m.logger.Warn("leadership was not handed over", "to", m.nameOf(target), "error", err)
-			return ErrTransferTimeout
-		}
-	case <-ctx.Done():
+		m.logger.Warn("leadership was not handed over", "to", m.nameOf(target), "error", err)
 		return ErrTransferTimeout
 	}
 	return m.waitLeader(ctx, target)
+}
+
+// transfer has another voter take the lead. A leader whose disk hangs can't bring its log to an end first, which Raft's way
+// of handing over begins with: it has the other one stand for election.
+func (m *Member) transfer(ctx context.Context, to raft.Server) error {
+	if m.stalls() {
+		return m.haveStand(to.ID, to.Address)
+	}
+	m.handOverLeases(ctx)
+	done := make(chan error, 1)
+	m.wg.Go(func() { done <- m.raft.LeadershipTransferToServer(to.ID, to.Address).Error() })
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // waitLeader returns once this member knows that another one leads.

@@ -36,6 +36,10 @@ type writeBehind struct {
 	writing  bool
 	closed   bool
 	writer   sync.WaitGroup
+
+	// calls are those of StoreLogs, entries those that are queued and that the disk has not refused: waiting of them.
+	calls, entries diskWork
+	waiting        int
 }
 
 // logRole is what a log has to know of the member that it is of.
@@ -81,6 +85,8 @@ func (w *writeBehind) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
+	w.calls.begin(1)
+	defer w.calls.end(1)
 	role := w.role.Load()
 	mayDefer := role.leads() && role.needsOthers() && !hasConfiguration(logs)
 	w.mu.Lock()
@@ -112,6 +118,17 @@ func hasConfiguration(logs []*raft.Log) bool {
 func (w *writeBehind) enqueue(logs []*raft.Log) {
 	w.queued = append(w.queued, logs...)
 	w.bytes += dataBytes(logs)
+	w.countWaiting(len(w.queued))
+}
+
+// countWaiting says how many of the queued entries wait for the disk, from the first on; mu is held.
+func (w *writeBehind) countWaiting(n int) {
+	if n > w.waiting {
+		w.entries.begin(n - w.waiting)
+	} else {
+		w.entries.end(w.waiting - n)
+	}
+	w.waiting = n
 }
 
 // drain returns once nothing is queued; mu is held. What the disk has refused before it tries again.
@@ -149,6 +166,7 @@ func (w *writeBehind) write() {
 // writeQueued writes what is queued, at once; mu is held, but not while the disk works.
 func (w *writeBehind) writeQueued() error {
 	logs := w.queued[:len(w.queued):len(w.queued)]
+	w.countWaiting(len(w.queued))
 	w.writing = true
 	w.mu.Unlock()
 	err := w.LogStore.StoreLogs(logs)
@@ -159,6 +177,9 @@ func (w *writeBehind) writeQueued() error {
 		if w.queued = w.queued[len(logs):]; len(w.queued) == 0 {
 			w.queued, w.deferred = nil, false
 		}
+		w.countWaiting(len(w.queued))
+	} else {
+		w.countWaiting(0)
 	}
 	w.changed.Broadcast()
 	return err
@@ -262,6 +283,9 @@ func (w *writeBehind) forget(min, max uint64) error {
 	w.bytes -= dataBytes(w.queued[kept:])
 	if w.queued = w.queued[:kept:kept]; kept == 0 {
 		w.queued = nil
+	}
+	if w.waiting > kept {
+		w.countWaiting(kept)
 	}
 	w.changed.Broadcast()
 	return nil

@@ -170,6 +170,9 @@ func TestRefusedEntriesAreTriedAgain(t *testing.T) {
 	if err := <-w.failed; !errors.Is(err, full) {
 		t.Fatal(err)
 	}
+	if begun, ended := w.entries.begun.Load(), w.entries.ended.Load(); begun != ended {
+		t.Errorf("%d entries wait for a disk that has refused them", begun-ended)
+	}
 	if err := w.StoreLogs(entries(3, 3)); !errors.Is(err, full) {
 		t.Fatalf("on a full disk: %v", err)
 	}
@@ -184,6 +187,9 @@ func TestRefusedEntriesAreTriedAgain(t *testing.T) {
 	}
 	if err := w.disk.LogStore.GetLog(1, &log); err != nil {
 		t.Fatalf("entry 1 was lost: %v", err)
+	}
+	if w.waiting != 0 {
+		t.Errorf("%d entries wait for the disk, and none is queued", w.waiting)
 	}
 }
 
@@ -252,6 +258,7 @@ func TestWriteBehindAgreesWithItsStore(t *testing.T) {
 func TestNothingIsAcknowledgedBeforeItIsOnTheLeadersDisk(t *testing.T) {
 	disks := map[string]*gatedLog{}
 	c := newTestCluster(t, 3, func(config *Config) {
+		config.HeartbeatTimeout = patientHeartbeats // so that it does not hang
 		config.wrapLog = func(store raft.LogStore) raft.LogStore {
 			disk := newGatedLog(store)
 			disks[config.Identity.Name] = disk

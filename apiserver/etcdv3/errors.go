@@ -75,6 +75,7 @@ var memberErrors = []struct{ from, to error }{
 	{raftstore.ErrUnsafe, rpctypes.ErrGRPCUnhealthy},
 	{raftstore.ErrNotLeader, rpctypes.ErrGRPCNotLeader},
 	{raftstore.ErrBadTransferee, rpctypes.ErrGRPCBadLeaderTransferee},
+	{raftstore.ErrTransfereeHangs, status.Error(codes.FailedPrecondition, "etcdserver: bad leader transferee: "+raftstore.ErrTransfereeHangs.Error())},
 	{raftstore.ErrTransferTimeout, status.Error(codes.Unknown, "etcdserver: request timed out, leader transfer took too long")},
 	{raftstore.ErrBadVersion, rpctypes.ErrGRPCWrongDowngradeVersionFormat},
 	{raftstore.ErrBadDowngrade, rpctypes.ErrGRPCInvalidDowngradeTargetVersion},

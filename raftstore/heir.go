@@ -1,0 +1,118 @@
+package raftstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/ctlplane/ctlplane/api/peerpb"
+)
+
+// heirPatience is how long a leader that hands over waits for better heirs after the first that will do.
+const heirPatience = 200 * time.Millisecond
+
+// health is what a member answers about its disk, and how far it has come.
+type health = peerpb.HealthResponse
+
+// chooseHeir finds the voter to hand the lead to: of those whose disk works and who are fit, the one that has the most of the
+// log, which the others will vote for. There has to be a number of them. Who doesn't answer is not waited for once there is.
+func (m *Member) chooseHeir(ctx context.Context, number int, fit func(*health) bool) (raft.Server, bool) {
+	type answer struct {
+		raft.Server
+		*health
+	}
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ctx, cancel := context.WithTimeout(ctx, m.healthTimeout())
+	defer cancel()
+	servers := m.servers()
+	answers := make(chan answer, len(servers))
+	asked := 0
+	for _, server := range servers {
+		if server.Suffrage == raft.Voter && server.ID != serverID(m.config.Identity.MemberID) {
+			asked++
+			asking.Go(func() {
+				health, _ := m.peers.health(ctx, server.ID)
+				answers <- answer{server, health}
+			})
+		}
+	}
+	var best answer
+	var enough <-chan time.Time
+	for ; asked > 0; asked-- {
+		select {
+		case a := <-answers:
+			if a.health == nil || len(a.Hanging) > 0 || !fit(a.health) {
+				continue
+			}
+			if best.health == nil || a.LastIndex > best.LastIndex {
+				best = a
+			}
+			if number--; number == 0 {
+				enough = time.After(heirPatience)
+			}
+		case <-enough:
+			return best.Server, true
+		}
+	}
+	return best.Server, number <= 0
+}
+
+// healthTimeout bounds the question after a member's health: a member whose disk hangs knows after an election timeout.
+func (m *Member) healthTimeout() time.Duration { return m.config.HeartbeatTimeout + aliveTimeout }
+
+// works tells whether a member answers, and its disk works.
+func (m *Member) works(ctx context.Context, id raft.ServerID) bool {
+	if id == serverID(m.config.Identity.MemberID) {
+		return !m.stalls()
+	}
+	health, err := m.healthOf(ctx, id)
+	return err == nil && len(health.Hanging) == 0
+}
+
+func (m *Member) healthOf(ctx context.Context, id raft.ServerID) (*health, error) {
+	ctx, cancel := context.WithTimeout(ctx, m.healthTimeout())
+	defer cancel()
+	return m.peers.health(ctx, id)
+}
+
+// ownHealth is what this member answers.
+func (m *Member) ownHealth(ctx context.Context) *health {
+	ctx, cancel := context.WithTimeout(ctx, m.config.HeartbeatTimeout)
+	defer cancel()
+	hanging := m.hanging()
+	if !slices.Contains(hanging, workVote) && m.diskProof.works(ctx) != nil {
+		hanging = append(slices.Clone(hanging), workVote)
+	}
+	return &health{
+		Id:           m.config.Identity.MemberID,
+		LastIndex:    m.raft.LastIndex(),
+		AppliedIndex: m.machine.store.Load().AppliedIndex(),
+		Hanging:      hanging,
+	}
+}
+
+func (p *peerConns) health(ctx context.Context, id raft.ServerID) (*health, error) {
+	client, err := p.liveness(ctx, id)
+	if err != nil {
+		return nil, err
+	}
+	response, err := client.Health(ctx, &peerpb.HealthRequest{})
+	if status.Code(err) == codes.Unimplemented { // an earlier version, which knows nothing of its disk
+		progress, err := p.progress(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		return &health{Id: progress.Id, LastIndex: progress.LastIndex, AppliedIndex: progress.AppliedIndex}, nil
+	}
+	if err == nil && serverID(response.Id) != id {
+		return nil, fmt.Errorf("another member, %x, answers in the place of %s", response.Id, id)
+	}
+	return response, err
+}
