@@ -125,6 +125,9 @@ func (m *Master) serve(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-m.cluster.Member.Failed():
+			if err := m.cluster.Member.Err(); errors.Is(err, raftstore.ErrRemoved) {
+				return fmt.Errorf("%w (%s)", err, m.cfg.DataDir)
+			}
 			return fmt.Errorf("the store failed: %w", m.cluster.Member.Err())
 		}
 	})

@@ -158,7 +158,7 @@ func TestIdleDiskThatHangsIsFound(t *testing.T) {
 	gate := make(chan struct{})
 	work := sync.OnceFunc(func() { close(gate) })
 	defer work()
-	stuck.diskProof.stable = hangingStable{stuck.proof.stable, gate}
+	stuck.diskProof.stable = hangingStable{stuck.diskProof.stable, gate}
 	if err := leader.MoveLeader(testContext(t), stuck.config.Identity.MemberID); !errors.Is(err, ErrTransfereeHangs) {
 		t.Errorf("the lead was moved to it: %v", err)
 	}

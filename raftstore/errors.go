@@ -22,7 +22,8 @@ var (
 	ErrInUse = errors.New("the data directory is in use by another process: stop that one, or choose another --data-dir")
 	// ErrOtherCluster is returned when the data directory belongs to another cluster or member.
 	ErrOtherCluster = errors.New("the data directory belongs to another cluster or member: choose another --data-dir")
-	// ErrRemoved is returned when this member was removed from its group.
+	// ErrRemoved is why a member ends that was removed from its group, and is returned by Open where the data directory
+	// says so.
 	ErrRemoved = errors.New("this member was removed from the cluster: delete its data directory and join again, as a new member")
 	// ErrUnsafe is returned for a change of members that would endanger the group's majority.
 	ErrUnsafe = errors.New("the change would leave the group without a working majority: bring the other members back first")

@@ -24,6 +24,13 @@ func (s *livenessServer) Health(ctx context.Context, _ *peerpb.HealthRequest) (*
 	return s.member.ownHealth(ctx), nil
 }
 
+// Removed implements peerpb.LivenessServer.
+func (s *livenessServer) Removed(_ context.Context, r *peerpb.RemovedRequest) (*peerpb.RemovedResponse, error) {
+	m := s.member
+	removed := r.ClusterId == m.config.Identity.ClusterID && m.machine.store.Load().MemberRemoved(r.Id)
+	return &peerpb.RemovedResponse{Removed: removed}, nil
+}
+
 // liveness returns a client over a connection that stands.
 func (p *peerConns) liveness(ctx context.Context, id raft.ServerID) (peerpb.LivenessClient, error) {
 	if _, err := p.client(ctx, id); err != nil { // waits for the connection

@@ -98,11 +98,11 @@ func (m *Member) handOver(ctx context.Context) {
 	}
 }
 
-// Failed is closed when the member can't go on, because its disk failed or its log is damaged. Err tells
-// why. It still answers reads that ask for no consistency; its process should end.
+// Failed is closed when the member can't go on, because its disk failed, its log is damaged, or it was removed from the
+// group. Err tells why. It still answers reads that ask for no consistency; its process should end.
 func (m *Member) Failed() <-chan struct{} { return m.machine.life.Done() }
 
-// Err is why the member failed, ErrClosed after Close, and nil before.
+// Err is why the member failed, ErrRemoved where it was removed, ErrClosed after Close, and nil before.
 func (m *Member) Err() error { return m.machine.err() }
 
 // Identity is who this member is.

@@ -3,14 +3,32 @@ package raftstore
 import (
 	"errors"
 	"net"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
 )
 
+// wantRemoved waits until a member has ended because it was removed.
+func (m *testMember) wantRemoved() {
+	t := m.cluster.t
+	t.Helper()
+	select {
+	case <-m.Failed():
+	case <-time.After(testWait):
+		t.Fatalf("%s was removed, and does not end", m.config.Identity.Name)
+	}
+	if err := m.Err(); !errors.Is(err, ErrRemoved) {
+		t.Errorf("%s was removed, and ended with %v", m.config.Identity.Name, err)
+	}
+}
+
+// TestMemberIsRemoved: one that was removed ran on for ever, and did not say why it answered nothing.
 func TestMemberIsRemoved(t *testing.T) {
 	c := newTestCluster(t, 3, nil)
 	leader, gone := c.leader(), c.follower()
@@ -18,6 +36,7 @@ func TestMemberIsRemoved(t *testing.T) {
 	if err := gone.RemoveMember(testContext(t), id); err != nil { // through the leader
 		t.Fatal(err)
 	}
+	gone.wantRemoved()
 	members, err := leader.Members(testContext(t))
 	if err != nil || len(members) != 2 {
 		t.Fatalf("%v, %v", members, err)
@@ -27,19 +46,66 @@ func TestMemberIsRemoved(t *testing.T) {
 	}
 	gone.stop()
 	leader.put("key", "value")
+	gone.start()
+	gone.wantRemoved()
+	leader.put("key", "after")
+}
 
-	// It knows of its removal, or the others don't know it: in neither case does it serve again.
-	listener, err := Listen(gone.address)
+// TestMemberThatIsDownIsRemoved: nothing in its data directory tells it; the others have to.
+func TestMemberThatIsDownIsRemoved(t *testing.T) {
+	c := newTestCluster(t, 3, nil)
+	leader, gone := c.leader(), c.follower()
+	gone.stop()
+	if err := leader.RemoveMember(testContext(t), gone.config.Identity.MemberID); err != nil {
+		t.Fatal(err)
+	}
+	gone.start()
+	gone.wantRemoved()
+}
+
+// TestMemberThatIsBeingRemovedGoesOn: the change is in its log, and the others don't say that it was made.
+func TestMemberThatIsBeingRemovedGoesOn(t *testing.T) {
+	c := newTestCluster(t, 3, nil)
+	leader, kept := c.leader(), c.follower()
+	kept.put("key", "value")
+	// What a leader leaves behind that is lost before anybody else has the change.
+	without := raft.Configuration{}
+	for _, server := range leader.servers() {
+		if server.ID != serverID(kept.config.Identity.MemberID) {
+			without.Servers = append(without.Servers, server)
+		}
+	}
+	config := kept.Member.config // with its defaults
+	kept.stop()
+	dir := filepath.Join(kept.config.DataDir, "raft")
+	stores, err := openLogStores(dir, &config, 1<<20, newInstruments())
 	if err != nil {
 		t.Fatal(err)
 	}
-	gone.config.Listener = listener
-	if back, err := Open(gone.config); err == nil {
-		gone.Member = back
-		eventually(t, "the others to go on", func() bool { return leader.Status().Leader != 0 })
-		leader.put("key", "after")
-	} else if !errors.Is(err, ErrRemoved) {
-		t.Error(err)
+	last, err := stores.log.LastIndex()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var entry raft.Log
+	if err := stores.log.GetLog(last, &entry); err != nil {
+		t.Fatal(err)
+	}
+	change := &raft.Log{Index: last + 1, Term: entry.Term, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(without)}
+	if err := errors.Join(stores.log.StoreLogs([]*raft.Log{change}), stores.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for _, other := range c.members {
+		if other != leader && other != kept {
+			if err := leader.MoveLeader(testContext(t), other.config.Identity.MemberID); err != nil { // in a later term
+				t.Fatal(err)
+			}
+		}
+	}
+	kept.start()
+	kept.put("key", "after")
+	kept.wantValue("key", "after")
+	if err := kept.Err(); err != nil {
+		t.Errorf("a member that was not removed ended: %v", err)
 	}
 }
 
@@ -50,6 +116,7 @@ func TestLeaderIsRemoved(t *testing.T) {
 	if err := leader.RemoveMember(testContext(t), id); err != nil {
 		t.Fatal(err)
 	}
+	leader.wantRemoved()
 	leader.stop()
 	other.put("key", "value")
 	eventually(t, "its record to go", func() bool {

@@ -201,7 +201,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 		m.proof.wait()
 		return err
 	})
-	if m.removed() {
+	if m.machine.store.Load().MemberRemoved(m.config.Identity.MemberID) {
 		return ErrRemoved
 	}
 	return nil
@@ -241,13 +241,6 @@ func (m *Member) createGroup(config *raft.Config) error {
 		return fmt.Errorf("create the group: %w", err)
 	}
 	return nil
-}
-
-// removed tells whether the group, as far as this member knows it, has members and this is none of them.
-func (m *Member) removed() bool {
-	servers := m.servers()
-	_, member := findServer(servers, serverID(m.config.Identity.MemberID))
-	return len(servers) > 0 && !member
 }
 
 func (m *Member) raftConfig(logger hclog.Logger) *raft.Config {
@@ -295,6 +288,7 @@ func (m *Member) run() {
 	m.wg.Go(m.cutLog)
 	m.wg.Go(m.watchDisk)
 	m.wg.Go(m.watchStalls)
+	m.wg.Go(m.watchRemoval)
 	m.wg.Go(m.leaderRounds.run)
 	m.wg.Go(m.followerRounds.run)
 	m.wg.Go(func() { m.upkeep(m.life, m.keepRecord) })

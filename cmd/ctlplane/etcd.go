@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"runtime"
 
@@ -11,6 +12,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/master"
 	"github.com/ctlplane/ctlplane/master/etcdconfig"
+	"github.com/ctlplane/ctlplane/raftstore"
 )
 
 func newEtcd() *cobra.Command {
@@ -61,5 +63,16 @@ func runEtcd(cmd *cobra.Command, args []string) (err error) {
 	config.Ready = func(r master.Ready) {
 		logger.Info("ready to serve client requests", "name", r.Name, "client", r.Client)
 	}
-	return master.Run(cmd.Context(), config)
+	return endAsEtcd(master.Run(cmd.Context(), config), config.DataDir, logger)
+}
+
+// endAsEtcd has a member that was removed end as etcd's does: with these lines in the log, and as a success, so that it is not
+// started again where failures are.
+func endAsEtcd(err error, dataDir string, logger *slog.Logger) error {
+	if !errors.Is(err, raftstore.ErrRemoved) {
+		return err
+	}
+	logger.Warn("server error", "error", "the member has been permanently removed from the cluster")
+	logger.Warn("data-dir used by this member must be removed", "data-dir", dataDir)
+	return nil
 }

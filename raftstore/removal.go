@@ -1,0 +1,106 @@
+package raftstore
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/api/peerpb"
+)
+
+const (
+	// removalPause is between two looks whether this member was removed.
+	removalPause = 500 * time.Millisecond
+	// removalTimeout bounds the question to the others.
+	removalTimeout = time.Second
+	// removalGrace is how long a member that was removed goes on, so that who asked it for its removal gets an answer.
+	removalGrace = time.Second
+)
+
+// watchRemoval ends a member that was removed from its group.
+//
+// It hardly ever learns that from its own log: nobody sends it the entries after the change of members any more, and none
+// at all if it was down or cut off. The change may be in its log and not be committed, and may yet be undone. So it asks the
+// others, as long as it hears of no leader or its log says that it was removed, and takes the word of any of them: their
+// state remembers every member that was removed.
+func (m *Member) watchRemoval() {
+	warned := false
+	for {
+		changed := m.changed.next()
+		if m.wasRemoved() {
+			m.endRemoved()
+			return
+		}
+		if m.missing() && !warned {
+			warned = true
+			m.logger.Warn("the log says that this member is being removed from the cluster; asking the others whether it was")
+		}
+		select {
+		case <-changed:
+		case <-time.After(removalPause):
+		case <-m.life.Done():
+			return
+		}
+	}
+}
+
+// wasRemoved tells whether this member was certainly removed.
+func (m *Member) wasRemoved() bool {
+	if m.machine.store.Load().MemberRemoved(m.config.Identity.MemberID) {
+		return true
+	}
+	return (m.missing() || m.route().leader == "") && m.othersRemovedIt()
+}
+
+// missing tells whether the group, as far as this member's log knows it, has members and this is none of them.
+func (m *Member) missing() bool {
+	servers := m.servers()
+	_, member := findServer(servers, serverID(m.config.Identity.MemberID))
+	return len(servers) > 0 && !member
+}
+
+// othersRemovedIt tells whether any other member says that this one was removed.
+func (m *Member) othersRemovedIt() bool {
+	var asking sync.WaitGroup
+	defer asking.Wait()
+	ctx, cancel := context.WithTimeout(m.life, removalTimeout)
+	defer cancel()
+	servers := m.servers()
+	answers := make(chan bool, len(servers))
+	asked := 0
+	for _, server := range servers {
+		if server.ID != serverID(m.config.Identity.MemberID) {
+			asked++
+			asking.Go(func() { answers <- m.peers.removed(ctx, server.ID, m.config.Identity) })
+		}
+	}
+	for ; asked > 0; asked-- {
+		if <-answers {
+			return true
+		}
+	}
+	return false
+}
+
+// endRemoved ends the member for good.
+func (m *Member) endRemoved() {
+	m.logger.Error("this member was removed from the cluster, and ends; to join again as a new member, delete its data directory and start it",
+		"id", serverID(m.config.Identity.MemberID), "data-dir", m.config.DataDir)
+	select {
+	case <-time.After(removalGrace):
+	case <-m.life.Done():
+	}
+	m.machine.end(ErrRemoved)
+}
+
+// removed asks another member of the cluster whether this one was removed.
+func (p *peerConns) removed(ctx context.Context, id raft.ServerID, self Identity) bool {
+	client, err := p.liveness(ctx, id)
+	if err != nil {
+		return false
+	}
+	response, err := client.Removed(ctx, &peerpb.RemovedRequest{ClusterId: self.ClusterID, Id: self.MemberID})
+	return err == nil && response.Removed
+}
