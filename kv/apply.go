@@ -13,6 +13,8 @@ import (
 type Entry struct {
 	Index, Term uint64
 	Commands    []Command
+	// Rules is the version of the checks by which its commands are taken or refused.
+	Rules Rules
 }
 
 // Result is the outcome of one command: a response or an error.
@@ -29,8 +31,8 @@ type Result struct {
 // at or below AppliedIndex is skipped: its results are nil. Results and contents depend on nothing but the
 // entries applied so far.
 //
-// An error is a failure of the disk. None of the entries is then visible, and the store can't be used for
-// anything but Close: the owner has to stop this member.
+// An error is a failure of the disk, or an entry of rules that this release doesn't know. None of the entries is then visible,
+// and the store can't be used for anything but Close: the owner has to stop this member.
 func (s *Store) Apply(entries []Entry) ([][]Result, error) {
 	s.apply.Lock()
 	defer s.apply.Unlock()
@@ -39,6 +41,12 @@ func (s *Store) Apply(entries []Entry) ([][]Result, error) {
 	}
 	if s.gone {
 		return nil, ErrClosed
+	}
+	for i := range entries {
+		if err := s.knows(&entries[i]); err != nil {
+			s.apply.failed = err
+			return nil, err
+		}
 	}
 	w := newWriter(s)
 	results, err := w.entries(entries)
@@ -65,7 +73,7 @@ func (w *writer) entries(entries []Entry) ([][]Result, error) {
 		}
 		results[i] = make([]Result, len(e.Commands))
 		for j := range e.Commands {
-			r, err := w.command(&e.Commands[j])
+			r, err := w.command(&e.Commands[j], e.Rules)
 			if err != nil {
 				return nil, err
 			}
@@ -75,14 +83,15 @@ func (w *writer) entries(entries []Entry) ([][]Result, error) {
 			}
 		}
 		w.state.applied, w.state.term = e.Index, e.Term
+		w.state.rules = max(w.state.rules, e.Rules)
 	}
 	return results, nil
 }
 
 // command carries one command out. The error is a failure of the disk.
-func (w *writer) command(c *Command) (Result, error) {
+func (w *writer) command(c *Command, rules Rules) (Result, error) {
 	// Who proposed it has validated it; a member of another version may have done so by other rules.
-	if err := c.Validate(); err != nil {
+	if err := c.check(rules); err != nil {
 		return refusal(err)
 	}
 	if err := w.refused(c); err != nil {

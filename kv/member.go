@@ -16,6 +16,8 @@ type Member struct {
 	IsLearner  bool
 	// APIURLs are where the member serves the Kubernetes API.
 	APIURLs []string
+	// Rules is the highest version of rules that the member knows.
+	Rules Rules
 }
 
 // MemberOperation is what a MemberUpdate does.
@@ -50,7 +52,12 @@ func (m *Member) append(b []byte) []byte {
 		b = protowire.AppendTag(b, 5, protowire.VarintType)
 		b = protowire.AppendVarint(b, 1)
 	}
-	return appendStrings(b, 6, m.APIURLs)
+	b = appendStrings(b, 6, m.APIURLs)
+	if m.Rules != 0 {
+		b = protowire.AppendTag(b, 7, protowire.VarintType)
+		b = protowire.AppendVarint(b, uint64(m.Rules))
+	}
+	return b
 }
 
 func appendStrings(b []byte, field protowire.Number, values []string) []byte {
@@ -76,6 +83,10 @@ func decodeMember(b []byte) (Member, error) {
 			var v uint64
 			v, n = protowire.ConsumeVarint(b)
 			m.IsLearner = v != 0
+		case field == 7 && kind == protowire.VarintType:
+			var v uint64
+			v, n = protowire.ConsumeVarint(b)
+			m.Rules = Rules(v)
 		case kind == protowire.BytesType && field != 1 && field <= 6:
 			var s string
 			s, n = protowire.ConsumeString(b)

@@ -32,6 +32,8 @@ type Options struct {
 	// CachedHeaders is about how many keys' headers are kept in memory to spare writes a read, if the keys are
 	// of the usual length; there are fewer of long keys. 0 is 65536.
 	CachedHeaders int
+	// Rules is the highest version of rules that the member says it knows; 0 is KnownRules. It is for tests of releases to come.
+	Rules Rules
 	// WatchTailBytes bounds the recent events kept in memory for watchers to catch up from; 0 is 32 MiB.
 	WatchTailBytes int
 	// OnLeaseGrant is told the time to live of each lease that is granted, in seconds, and OnCompacted how long a background
@@ -73,6 +75,9 @@ func (o Options) withDefaults() Options {
 	}
 	if o.WatchTailBytes == 0 {
 		o.WatchTailBytes = 32 << 20
+	}
+	if o.Rules == 0 {
+		o.Rules = KnownRules
 	}
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}

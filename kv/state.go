@@ -27,19 +27,20 @@ type state struct {
 	// superseded adds up, over all changes so far, the versions that they replaced or deleted; reclaimed is what it was at the
 	// compaction revision. So the difference is the history that can still be read. Both count from anywhere.
 	superseded, reclaimed int64
+	rules                 Rules // the highest of the entries applied
 }
 
 // unmeasured in the place of state.superseded: the history has no measures yet.
 const unmeasured = -1
 
 const (
-	stateLen          = 1 + 8*8
+	stateLen          = 1 + 9*8
 	stateLenNoMeasure = 1 + 6*8
 )
 
 func (s state) encode() []byte {
 	b := append(make([]byte, 0, stateLen), formatVersion)
-	for _, v := range [...]uint64{s.applied, s.term, uint64(s.revision), uint64(s.compact), uint64(s.keys), uint64(s.bytes), uint64(s.superseded), uint64(s.reclaimed)} {
+	for _, v := range [...]uint64{s.applied, s.term, uint64(s.revision), uint64(s.compact), uint64(s.keys), uint64(s.bytes), uint64(s.superseded), uint64(s.reclaimed), uint64(s.rules)} {
 		b = binary.BigEndian.AppendUint64(b, v)
 	}
 	return b
@@ -60,12 +61,12 @@ func decodeState(b []byte) (state, error) {
 	if len(b) != want {
 		return state{}, errCorruptRecord
 	}
-	v := [8]uint64{6: ^uint64(0)} // unmeasured
+	v := [9]uint64{6: ^uint64(0)} // unmeasured
 	for i := range (want - 1) / 8 {
 		v[i] = binary.BigEndian.Uint64(b[1+8*i:])
 	}
 	return state{
 		applied: v[0], term: v[1], revision: int64(v[2]), compact: int64(v[3]),
-		keys: int64(v[4]), bytes: int64(v[5]), superseded: int64(v[6]), reclaimed: int64(v[7]),
+		keys: int64(v[4]), bytes: int64(v[5]), superseded: int64(v[6]), reclaimed: int64(v[7]), rules: Rules(v[8]),
 	}, nil
 }

@@ -107,6 +107,9 @@ func (s *Store) openDatabaseWith(adjust func(*pebble.Options)) error {
 // older format is brought to the present one.
 func (s *Store) load() error {
 	st, err := s.loadState()
+	if err == nil && st.rules > s.options.Rules {
+		err = fmt.Errorf("%w: its entries are checked by rules %d, and this release knows rules up to %d; use the release that wrote it", ErrFormat, st.rules, s.options.Rules)
+	}
 	if err == nil && st.superseded == unmeasured {
 		st, err = s.measure(st)
 	}

@@ -4,13 +4,18 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/ctlplane/ctlplane/kv"
 )
 
 // A Raft entry of ours is a version byte and the commands of a group commit, each after its length. One
-// with no commands is a barrier: who has applied it has applied everything before it.
-const entryVersion = 1
+// with no commands is a barrier: who has applied it has applied everything before it. In format 2 the version of the rules by
+// which the commands are checked comes before them; format 1 has none, which is version 0.
+const (
+	entryVersion      = 1
+	entryVersionRules = 2
+)
 
 var errEntry = errors.New("a Raft entry is damaged")
 
@@ -24,16 +29,37 @@ func newEntry(size int) []byte {
 	return append(make([]byte, 0, size), entryVersion)
 }
 
-// decodeEntry reads the commands of an entry. They don't alias it.
-func decodeEntry(entry []byte) ([]kv.Command, error) {
+// newEntryBy starts an entry of which the commands are checked by rules.
+func newEntryBy(rules kv.Rules, size int) []byte {
+	if rules == 0 {
+		return newEntry(size)
+	}
+	entry := append(make([]byte, 0, size+binary.MaxVarintLen32), entryVersionRules)
+	return binary.AppendUvarint(entry, uint64(rules))
+}
+
+// splitEntry returns the rules of an entry, and what follows them.
+func splitEntry(entry []byte) (kv.Rules, []byte, error) {
 	if len(entry) == 0 {
-		return nil, errEntry
+		return 0, nil, errEntry
 	}
-	if entry[0] != entryVersion {
-		return nil, fmt.Errorf("a Raft entry has format %d, this release knows %d: run the same release on all members", entry[0], entryVersion)
+	switch entry[0] {
+	case entryVersion:
+		return 0, entry[1:], nil
+	case entryVersionRules:
+		rules, n := binary.Uvarint(entry[1:])
+		if n <= 0 || rules > math.MaxUint32 {
+			return 0, nil, errEntry
+		}
+		return kv.Rules(rules), entry[1+n:], nil
 	}
+	return 0, nil, fmt.Errorf("a Raft entry has format %d, this release knows %d: run the same release on all members", entry[0], entryVersionRules)
+}
+
+// decodeCommands reads the commands of an entry, from what splitEntry returns. They don't alias it.
+func decodeCommands(rest []byte) ([]kv.Command, error) {
 	var commands []kv.Command
-	for rest := entry[1:]; len(rest) > 0; {
+	for len(rest) > 0 {
 		size, n := binary.Uvarint(rest)
 		if n <= 0 || size > uint64(len(rest)-n) {
 			return nil, errEntry

@@ -95,19 +95,25 @@ func (f *stateMachine) forget(entry []byte) {
 	f.mu.Unlock()
 }
 
-func (f *stateMachine) commands(log *raft.Log) ([]kv.Command, error) {
+// entry is what the store applies for an entry of the log.
+func (f *stateMachine) entry(log *raft.Log) (kv.Entry, error) {
+	entry := kv.Entry{Index: log.Index, Term: log.Term}
 	if log.Type != raft.LogCommand {
-		return nil, nil // a change of members: only its index counts here
+		return entry, nil // a change of members: only its index counts here
 	}
-	if len(log.Data) > 0 {
-		f.mu.Lock()
-		commands, ok := f.proposed[&log.Data[0]]
-		f.mu.Unlock()
-		if ok {
-			return commands, nil
-		}
+	rules, encoded, err := splitEntry(log.Data)
+	if err != nil {
+		return kv.Entry{}, err
 	}
-	return decodeEntry(log.Data)
+	entry.Rules = rules
+	f.mu.Lock()
+	commands, ok := f.proposed[&log.Data[0]]
+	f.mu.Unlock()
+	if !ok {
+		commands, err = decodeCommands(encoded)
+	}
+	entry.Commands = commands
+	return entry, err
 }
 
 // Apply implements raft.FSM.
@@ -143,13 +149,13 @@ func (f *stateMachine) apply(store *kv.Store, logs []*raft.Log, answers []any) {
 		if log.Index <= applied {
 			continue
 		}
-		commands, err := f.commands(log)
+		entry, err := f.entry(log)
 		if err != nil {
 			f.fail(fmt.Errorf("entry %d of the Raft log: %w", log.Index, err))
 			fill(answers, f.err())
 			return
 		}
-		entries = append(entries, kv.Entry{Index: log.Index, Term: log.Term, Commands: commands})
+		entries = append(entries, entry)
 	}
 	if len(entries) > 0 {
 		f.slow.begin(entries)

@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"bytes"
 	"math/rand/v2"
 	"runtime"
 	"testing"
@@ -90,25 +91,30 @@ func TestLogCacheKeepsNoAnswers(t *testing.T) {
 }
 
 func TestEntryRoundTrip(t *testing.T) {
-	entry := newEntry(0)
-	for _, key := range []string{"a", "b", "c"} {
-		command := putCommand(key, "value")
-		encoded, err := command.Append(nil)
-		if err != nil {
-			t.Fatal(err)
+	for _, rules := range []kv.Rules{0, 1, 300} {
+		entry := newEntryBy(rules, 0)
+		if rules == 0 && !bytes.Equal(entry, newEntry(0)) {
+			t.Errorf("an entry without rules begins with %v", entry)
 		}
-		entry = appendEntry(entry, encoded)
-	}
-	commands, err := decodeEntry(entry)
-	if err != nil || len(commands) != 3 || string(commands[2].Put.Key) != "c" {
-		t.Errorf("%v, %v", commands, err)
-	}
-	if commands, err := decodeEntry(newEntry(0)); err != nil || len(commands) != 0 {
-		t.Errorf("a barrier: %v, %v", commands, err)
-	}
-	for _, bad := range [][]byte{nil, {9}, {1, 5, 1}, entry[:len(entry)-1]} {
-		if _, err := decodeEntry(bad); err == nil {
-			t.Errorf("%v is taken for an entry", bad)
+		for _, key := range []string{"a", "b", "c"} {
+			command := putCommand(key, "value")
+			encoded, err := command.Append(nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			entry = appendEntry(entry, encoded)
+		}
+		commands, by, err := decodeEntry(entry)
+		if err != nil || len(commands) != 3 || string(commands[2].Put.Key) != "c" || by != rules {
+			t.Errorf("rules %d: %v, %v, %v", rules, commands, by, err)
+		}
+		if commands, by, err := decodeEntry(newEntryBy(rules, 0)); err != nil || len(commands) != 0 || by != rules {
+			t.Errorf("rules %d: a barrier: %v, %v, %v", rules, commands, by, err)
+		}
+		for _, bad := range [][]byte{nil, {9}, {1, 5, 1}, {2}, {2, 0xff}, entry[:len(entry)-1]} {
+			if _, _, err := decodeEntry(bad); err == nil {
+				t.Errorf("%v is taken for an entry", bad)
+			}
 		}
 	}
 }
@@ -120,7 +126,8 @@ func FuzzDecodeEntry(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(appendEntry(newEntry(0), encoded))
+	f.Add(appendEntry(newEntryBy(7, 0), encoded))
 	f.Fuzz(func(t *testing.T, entry []byte) {
-		_, _ = decodeEntry(entry)
+		_, _, _ = decodeEntry(entry)
 	})
 }

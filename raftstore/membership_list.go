@@ -77,6 +77,7 @@ func (m *Member) keepRecord(ctx context.Context) {
 			continue
 		}
 		want := m.config.Identity.record()
+		want.Rules = m.machine.store.Load().KnownRules()
 		have, ok := m.record(want.ID)
 		if ok { // what others decide about this member
 			want.IsLearner = have.IsLearner
@@ -114,7 +115,7 @@ func (m *Member) pauseRecord(ctx context.Context) bool {
 }
 
 func sameRecord(a, b kv.Member) bool {
-	return a.Name == b.Name && a.IsLearner == b.IsLearner && slices.Equal(a.PeerURLs, b.PeerURLs) &&
+	return a.Name == b.Name && a.IsLearner == b.IsLearner && a.Rules == b.Rules && slices.Equal(a.PeerURLs, b.PeerURLs) &&
 		slices.Equal(a.ClientURLs, b.ClientURLs) && slices.Equal(a.APIURLs, b.APIURLs)
 }
 

@@ -271,7 +271,7 @@ func (p *proposer) proposeHere(proposals []*proposal) {
 	for _, proposal := range proposals {
 		size += len(proposal.encoded) + 5
 	}
-	g := &group{proposals: proposals, entry: newEntry(size)}
+	g := &group{proposals: proposals, entry: newEntryBy(p.machine.store.Load().Rules(), size)}
 	commands := make([]kv.Command, len(proposals))
 	for i, proposal := range proposals {
 		g.entry = appendEntry(g.entry, proposal.encoded)
