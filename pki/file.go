@@ -23,7 +23,7 @@ const (
 // missing. A crash leaves the old file or the new one, never a part.
 func WriteFile(path string, content []byte) error {
 	dir := filepath.Dir(path)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
+	if err := MakeDir(dir); err != nil {
 		return err
 	}
 	// CreateTemp makes files of mode 0600.
@@ -39,18 +39,7 @@ func WriteFile(path string, content []byte) error {
 	if err := errors.Join(err, file.Close()); err != nil {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return err
-	}
-	return syncDir(dir)
-}
-
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return Rename(file.Name(), path)
 }
 
 func readFile(path string) ([]byte, error) {

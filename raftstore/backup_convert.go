@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/pki"
 )
 
 // ConvertBackup writes a snapshot in our own format anew as one in etcd's, with its checksum. It takes room for
@@ -44,10 +45,7 @@ func ConvertBackup(ctx context.Context, from, to string, progress Progress) (err
 	if err := appendChecksum(path); err != nil {
 		return err
 	}
-	if err := os.Rename(path, to); err != nil {
-		return err
-	}
-	return syncDir(filepath.Dir(to))
+	return pki.Rename(path, to)
 }
 
 func appendChecksum(path string) (err error) {

@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/pki"
 )
 
 // maxApplyBytes bounds what is applied in one batch of the state machine, where many entries are waiting
@@ -263,10 +263,7 @@ func (f *stateMachine) takeOver(dir string) error {
 	if err := os.RemoveAll(f.options.Dir); err != nil {
 		return err
 	}
-	if err := os.Rename(dir, f.options.Dir); err != nil {
-		return err
-	}
-	return errors.Join(syncDir(filepath.Dir(f.options.Dir)), syncDir(filepath.Dir(dir)))
+	return pki.Rename(dir, f.options.Dir)
 }
 
 // withStore calls use with the current store, and again when that was replaced meanwhile. Only for what

@@ -122,7 +122,7 @@ func memberID(id raft.ServerID) uint64 {
 
 // lockDir keeps other processes out of the data directory until the file is closed.
 func lockDir(dataDir string) (*os.File, error) {
-	if err := os.MkdirAll(dataDir, 0o700); err != nil {
+	if err := pki.MakeDir(dataDir); err != nil {
 		return nil, err
 	}
 	file, err := os.OpenFile(filepath.Join(dataDir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)

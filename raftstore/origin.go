@@ -69,7 +69,7 @@ func forgetOrigin(dataDir string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return errors.Join(err, syncDir(dataDir))
+	return errors.Join(err, pki.SyncDir(dataDir))
 }
 
 // giveUpFor drops the restored state: the member gets the same one from the cluster's others. It is refused

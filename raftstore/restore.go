@@ -17,6 +17,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/pki"
 )
 
 // restoringDir is where a data directory is made before it is one.
@@ -147,7 +148,7 @@ func (d *restoreDir) clear() error {
 func (d *restoreDir) release(done bool) error {
 	var err error
 	if done {
-		err = errors.Join(os.RemoveAll(d.temp()), syncDir(d.path))
+		err = errors.Join(os.RemoveAll(d.temp()), pki.SyncDir(d.path))
 	} else {
 		err = errors.Join(d.clear(), os.Remove(filepath.Join(d.path, lockFile)))
 		if d.created {
@@ -170,7 +171,7 @@ func (r *restore) run(ctx context.Context) (*Restored, error) {
 		return nil, err
 	}
 	temp := filepath.Join(r.dir.temp(), stateDir)
-	if err := os.MkdirAll(r.dir.temp(), 0o700); err != nil {
+	if err := pki.MakeDir(r.dir.temp()); err != nil {
 		return nil, err
 	}
 	if err := r.unpack(ctx, temp); err != nil {
@@ -247,16 +248,10 @@ func (r *restore) complete(store string, from origin) error {
 	if err := syncTree(store); err != nil {
 		return err
 	}
-	if err := os.Rename(store, filepath.Join(r.dir.path, stateDir)); err != nil {
+	if err := pki.Rename(store, filepath.Join(r.dir.path, stateDir)); err != nil {
 		return err
 	}
-	if err := from.save(r.dir.path); err != nil {
-		return err
-	}
-	if r.dir.created {
-		return syncDir(filepath.Dir(r.dir.path))
-	}
-	return nil
+	return from.save(r.dir.path)
 }
 
 // countedReader counts what is read.

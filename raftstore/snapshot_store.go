@@ -47,7 +47,7 @@ type snapshotStore struct {
 
 func openSnapshotStore(dataDir string, checkpoint func(dir string) error) (*snapshotStore, error) {
 	s := &snapshotStore{dir: filepath.Join(dataDir, "snapshots"), checkpoint: checkpoint}
-	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+	if err := pki.MakeDir(s.dir); err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(s.dir)
@@ -234,10 +234,7 @@ func (k *snapshotSink) Close() error {
 		err = pki.WriteFile(filepath.Join(k.temp, snapshotMeta), content)
 	}
 	if err == nil {
-		err = os.Rename(k.temp, filepath.Join(k.store.dir, k.meta.ID))
-	}
-	if err == nil {
-		err = syncDir(k.store.dir)
+		err = pki.Rename(k.temp, filepath.Join(k.store.dir, k.meta.ID))
 	}
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(k.temp))
