@@ -139,3 +139,8 @@ func Images(dataDir string, log *slog.Logger) (*image.Store, error) {
 	}
 	return embedded.OpenImages(runtimeDir(dataDir), log)
 }
+
+// PrepareImages opens the images that a node will have which has not joined yet, and makes their place.
+func PrepareImages(dataDir string, log *slog.Logger) (*image.Store, error) {
+	return embedded.OpenImages(runtimeDir(dataDir), log)
+}

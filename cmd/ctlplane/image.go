@@ -33,8 +33,8 @@ func newImageLoad() *cobra.Command {
 		Use:   "load FILE",
 		Short: "Load the images of an archive: an OCI layout in a tar file, or what docker save writes",
 		Long: `Load the images of an archive into this machine's node. The archive is an OCI layout in a tar file, or what docker save writes,
-compressed with gzip or not. - reads it from standard input. The node may be running. On a machine with several nodes,
---data-dir says which one.`,
+compressed with gzip or not. - reads it from standard input. The node may be running, or not have joined yet: it finds the images
+when it does. On a machine with several nodes, --data-dir says which one.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			archive := cmd.InOrStdin()
@@ -46,7 +46,7 @@ compressed with gzip or not. - reads it from standard input. The node may be run
 				defer file.Close()
 				archive = file
 			}
-			images, err := nodeImages(cmd)
+			images, err := imagesToCome(cmd)
 			if err != nil {
 				return err
 			}
@@ -79,13 +79,34 @@ func newImageList() *cobra.Command {
 
 // nodeImages opens the images of the node that a command means.
 func nodeImages(cmd *cobra.Command) (*image.Store, error) {
-	dir := dataDir(cmd)
-	images, err := machine.Images(dir, slog.Default())
+	images, err := machine.Images(dataDir(cmd), slog.Default())
 	if errors.Is(err, machine.ErrNoNode) {
-		return nil, fmt.Errorf("this machine is no node: %[1]s holds no node's data; make it one with `%[2]s join`, or name the node's directory with --data-dir; a node of `%[2]s dev` has its own, such as %[3]s",
-			dir, cmd.Root().Name(), filepath.Join(devDir(cmd), "n1"))
+		return nil, noNode(cmd)
 	}
 	return images, err
+}
+
+func noNode(cmd *cobra.Command) error {
+	return fmt.Errorf("this machine is no node: %[1]s holds no node's data; make it one with `%[2]s join`, or name the node's directory with --data-dir; a node of `%[2]s dev` has its own, such as %[3]s",
+		dataDir(cmd), cmd.Root().Name(), filepath.Join(devDir(cmd), "n1"))
+}
+
+// imagesToCome opens the images of the node that a command means, and makes their place where it has not joined yet. Where
+// `ctlplane dev` has nodes, one of those is meant by somebody who names no node, and is asked for.
+func imagesToCome(cmd *cobra.Command) (*image.Store, error) {
+	dir := dataDir(cmd)
+	images, err := machine.Images(dir, slog.Default())
+	if !errors.Is(err, machine.ErrNoNode) {
+		return images, err
+	}
+	if _, err := os.Stat(devDir(cmd)); err == nil {
+		return nil, noNode(cmd)
+	}
+	if err := checkDataDir(dir); err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(cmd.ErrOrStderr(), "this machine is no node yet: the images wait in %s until it joins\n", dir)
+	return machine.PrepareImages(dir, slog.Default())
 }
 
 func printImages(out io.Writer, images []image.Image, format string) error {
