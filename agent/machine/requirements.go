@@ -24,17 +24,17 @@ func CheckRequirements() error {
 	if os.Geteuid() != 0 {
 		return errors.New("a node needs root, for containers and its network: run this as root")
 	}
-	return errors.Join(checkKernel(), checkNftables(), checkCgroups("/proc/cgroups", "/sys/fs/cgroup"), checkMounted())
+	return errors.Join(checkKernel(), checkNftables(), checkCgroups("/proc/cgroups", "/sys/fs/cgroup"), checkMounted(cgroups.IsCgroup2UnifiedMode(), cgroups.FindCgroupMountpoint))
 }
 
 // checkMounted looks for the file systems of cgroups of version 1, each controller's own. There are none where this process was
 // started in another mount namespace, such as that of "ip netns exec".
-func checkMounted() error {
-	if cgroups.IsCgroup2UnifiedMode() {
+func checkMounted(unified bool, mountpoint func(path, controller string) (string, error)) error {
+	if unified {
 		return nil
 	}
 	for _, name := range neededControllers {
-		if _, err := cgroups.FindCgroupMountpoint("", name); err != nil {
+		if _, err := mountpoint("", name); err != nil {
 			return fmt.Errorf("a node needs the cgroup controller %s mounted, as systemd does below /sys/fs/cgroup: %w", name, err)
 		}
 	}

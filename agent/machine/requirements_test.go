@@ -3,6 +3,7 @@ package machine
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,6 +38,30 @@ func TestMissingCgroupControllersAreNamed(t *testing.T) {
 	err := checkCgroups(filepath.Join(dir, "cgroups"), dir)
 	if err == nil || !strings.Contains(err.Error(), "controllers memory, pids,") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestUnmountedCgroupControllersAreNamed has a mount namespace that lacks the file system of one controller.
+func TestUnmountedCgroupControllersAreNamed(t *testing.T) {
+	var asked []string
+	missing := ""
+	find := func(_, controller string) (string, error) {
+		asked = append(asked, controller)
+		if controller == missing {
+			return "", cgroups.NewNotFoundError(controller)
+		}
+		return "/sys/fs/cgroup/" + controller, nil
+	}
+	if err := checkMounted(false, find); err != nil || !slices.Equal(asked, neededControllers) {
+		t.Errorf("where all are mounted: %v, after a look for %v", err, asked)
+	}
+	for _, missing = range neededControllers {
+		if err := checkMounted(false, find); err == nil || !strings.Contains(err.Error(), "the cgroup controller "+missing+" mounted") {
+			t.Errorf("without %s: %v", missing, err)
+		}
+	}
+	if err := checkMounted(true, find); err != nil { // of version 2 there is one file system, which checkCgroups reads
+		t.Errorf("with cgroups of version 2: %v", err)
 	}
 }
 
