@@ -11,6 +11,7 @@ import (
 	internalapi "k8s.io/cri-api/pkg/apis"
 	runtimeapi "k8s.io/cri-api/pkg/apis/runtime/v1"
 	"k8s.io/cri-client/pkg/logs"
+	"k8s.io/klog/v2"
 )
 
 // ErrNoLogs says that a container has no log to show.
@@ -43,7 +44,8 @@ func (m *Manager) Logs(ctx context.Context, namespace, name, container string, o
 		}
 	}
 	stdout, stderr := streams(opts.Stream, out)
-	return logs.ReadLogs(ctx, run.GetLogPath(), run.GetId(), read, statusOnly{runtime: m.runtime}, stdout, stderr)
+	// What fails is in the error. It is often only that the reader has left, of which CRI's code makes an error in the log.
+	return logs.ReadLogs(klog.NewContext(ctx, klog.Logger{}), run.GetLogPath(), run.GetId(), read, statusOnly{runtime: m.runtime}, stdout, stderr)
 }
 
 // streams are where the lines of each stream go: to out, or nowhere when only the other stream is asked for.

@@ -3,6 +3,7 @@ package pods
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 )
 
@@ -106,6 +108,42 @@ func (f firstWrite) Write(p []byte) (int, error) {
 	default:
 	}
 	return len(p), nil
+}
+
+// gone is a reader that has left.
+type gone struct{}
+
+func (gone) Write(p []byte) (int, error) {
+	if len(p) == 0 {
+		return 0, nil
+	}
+	return 0, errors.New("http2: stream closed")
+}
+
+// errorSink keeps the errors that are logged.
+type errorSink struct{ errors []string }
+
+func (s *errorSink) Init(klog.RuntimeInfo)                   {}
+func (s *errorSink) Enabled(int) bool                        { return true }
+func (s *errorSink) Info(int, string, ...any)                {}
+func (s *errorSink) Error(_ error, message string, _ ...any) { s.errors = append(s.errors, message) }
+func (s *errorSink) WithValues(...any) klog.LogSink          { return s }
+func (s *errorSink) WithName(string) klog.LogSink            { return s }
+
+// TestReaderThatLeavesIsNoFault has the reader of a log leave: an error was logged for each.
+func TestReaderThatLeavesIsNoFault(t *testing.T) {
+	b := newBench(t)
+	b.create(newPod("p", corev1.RestartPolicyAlways, "main"))
+	b.runtime.until(t, "a run", func() bool { return b.runtime.runs("main", 0) })
+	b.writeLog("main", "F one")
+	var logged errorSink
+	err := b.manager.Logs(klog.NewContext(t.Context(), klog.New(&logged)), "default", "p", "main", &corev1.PodLogOptions{Follow: true}, gone{})
+	if err == nil || !strings.Contains(err.Error(), "stream closed") {
+		t.Errorf("the error of the reader's end is %v", err)
+	}
+	if len(logged.errors) > 0 {
+		t.Errorf("logged: %q", logged.errors)
+	}
 }
 
 // TestFollowedLogBeginsBeforeItsFirstLine follows the log of a container that has written nothing.
