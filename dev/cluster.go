@@ -204,8 +204,16 @@ func (c *Cluster) addresses() ([]address, error) {
 	return all, nil
 }
 
+// counted says how many there are of what a noun names.
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprint(n, " ", noun)
+}
+
 func (c *Cluster) startMasters(addresses []address) error {
-	c.opts.Progress("starting %d masters", len(addresses))
+	c.opts.Progress("starting %s", counted(len(addresses), "master"))
 	var peers []string
 	for i, a := range addresses {
 		peers = append(peers, fmt.Sprintf("m%d=%s", i+1, a.peer))
@@ -272,7 +280,7 @@ func (c *Cluster) startNodes() error {
 	if c.opts.Nodes == 0 {
 		return nil
 	}
-	c.opts.Progress("starting %d nodes", c.opts.Nodes)
+	c.opts.Progress("starting %s", counted(c.opts.Nodes, "node"))
 	tokenFile, err := c.nodeToken()
 	if err != nil {
 		return err

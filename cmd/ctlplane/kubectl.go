@@ -1,7 +1,9 @@
 package main
 
 import (
+	"io"
 	"os"
+	"regexp"
 
 	"github.com/spf13/cobra"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -19,15 +21,16 @@ var notKubectl = map[string]bool{
 // addKubectl puts kubectl's own commands directly under root, with kubectl's global flags on each of them
 // and the cluster's kubeconfig found without flags.
 func addKubectl(root *cobra.Command) {
+	complaints := underOurName{os.Stderr}
 	donor := kubectl.NewKubectlCommand(kubectl.KubectlOptions{
-		IOStreams:   genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
+		IOStreams:   genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: complaints},
 		ConfigFlags: nil,
 	})
 	util.BehaviorOnFatal(func(message string, code int) {
 		if message != "" {
-			_, _ = os.Stderr.WriteString(message)
+			_, _ = io.WriteString(complaints, message)
 			if message[len(message)-1] != '\n' {
-				_, _ = os.Stderr.WriteString("\n")
+				_, _ = io.WriteString(complaints, "\n")
 			}
 		}
 		os.Exit(code)
@@ -54,6 +57,20 @@ func addKubectl(root *cobra.Command) {
 		command.PersistentPostRunE = donor.PersistentPostRunE
 		root.AddCommand(command)
 	}
+}
+
+// kubectlCommand is kubectl's name before what can be a command of it, as texts for people have it.
+var kubectlCommand = regexp.MustCompile(`\bkubectl( [a-z]|"|'|` + "`" + `)`)
+
+// underOurName passes on what kubectl's commands tell people, with our name where they name themselves.
+type underOurName struct{ out io.Writer }
+
+// Write implements io.Writer.
+func (w underOurName) Write(p []byte) (int, error) {
+	if _, err := w.out.Write(kubectlCommand.ReplaceAll(p, []byte("ctlplane$1"))); err != nil {
+		return 0, err
+	}
+	return len(p), nil
 }
 
 // withoutCluster are kubectl's commands that need none.

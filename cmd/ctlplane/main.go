@@ -63,6 +63,9 @@ a Kubernetes API server, a scheduler, controllers and nodes.
 	root.AddCommand(newInit(), newJoin(), newLeave(), newEtcd(), newDev(), newDemo(), newStatus(), newToken(), newCert(), newImage(), newBench(), newKV(), newSnapshot(), newVersion())
 	addKubectl(root)
 	addStoreVerbs(root)
+	for _, command := range root.Commands() { // cobra looks at root's own words
+		refuseUnknown(command)
+	}
 	return root
 }
 

@@ -117,6 +117,28 @@ func useAccess(flags *pflag.FlagSet, kubeconfig string, access client.Access) er
 	return errors.Join(flags.Set("cert", pair.path()), flags.Set("key", pair.path()))
 }
 
+// overHTTP has a command that asks the first endpoint for its metrics use the transport that the store's client uses. It knows no
+// flag for that: it takes the scheme from the endpoint, and the CA from the system's.
+func overHTTP(flags *pflag.FlagSet) error {
+	if plain, _ := flags.GetBool("insecure-transport"); plain {
+		return nil
+	}
+	ca, _ := flags.GetString("cacert")
+	if ca == "" {
+		return nil // etcdctl's own way: plain text unless an endpoint says otherwise
+	}
+	endpoints, err := flags.GetStringSlice("endpoints")
+	if err != nil {
+		return err
+	}
+	for i, endpoint := range endpoints {
+		if !strings.Contains(endpoint, "://") {
+			endpoints[i] = "https://" + endpoint
+		}
+	}
+	return errors.Join(os.Setenv("SSL_CERT_FILE", ca), flags.Lookup("endpoints").Value.(pflag.SliceValue).Replace(endpoints))
+}
+
 // etcdctlPrefix begins the variables that stand for etcdctl's flags.
 const etcdctlPrefix = "ETCDCTL_"
 

@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"go.etcd.io/etcd/etcdctl/v3/ctlv3/command"
 )
 
@@ -64,9 +65,11 @@ func asStoreVerb(verb *cobra.Command) {
 		}
 		// These commands don't look at our context: an interrupt must end them, as it ends etcdctl.
 		signal.Reset(os.Interrupt, syscall.SIGTERM)
-		return pointAtCluster(cmd, args)
+		if err := pointAtCluster(cmd, args); err != nil || cmd.Name() != "datascale" {
+			return err
+		}
+		return overHTTP(cmd.Flags())
 	}
-	refuseUnknown(verb)
 }
 
 // rename has the texts of a command of another program, and of those below it, call the program by our name. Both names end with a
@@ -75,19 +78,30 @@ func rename(verb *cobra.Command, program, ours string) {
 	for _, text := range []*string{&verb.Short, &verb.Long, &verb.Example} {
 		*text = strings.ReplaceAll(*text, program, ours)
 	}
+	for _, flags := range []*pflag.FlagSet{verb.Flags(), verb.PersistentFlags()} {
+		flags.VisitAll(func(flag *pflag.Flag) { flag.Usage = strings.ReplaceAll(flag.Usage, program, ours) })
+	}
 	for _, below := range verb.Commands() {
 		rename(below, program, ours)
 	}
 }
 
-// refuseUnknown makes commands that only have others below them refuse a word that is none, where cobra would print the help and
-// succeed.
-func refuseUnknown(verb *cobra.Command) {
-	if verb.HasSubCommands() && !verb.Runnable() {
-		verb.Args = cobra.NoArgs
-		verb.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+// takesNoWords tells whether a command's usage names no argument.
+func takesNoWords(command *cobra.Command) bool {
+	return strings.TrimSuffix(command.Use, " [options]") == command.Name()
+}
+
+// refuseUnknown makes a command and those below it refuse words that mean nothing to them, where cobra would print the help and
+// succeed, or run the command without them: commands that have others below them, and those whose usage names no argument.
+func refuseUnknown(command *cobra.Command) {
+	if command.HasSubCommands() && !command.Runnable() {
+		command.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		command.Args = nil // was not looked at
 	}
-	for _, below := range verb.Commands() {
+	if command.Args == nil && !command.DisableFlagParsing && (command.HasSubCommands() || takesNoWords(command)) {
+		command.Args = cobra.NoArgs
+	}
+	for _, below := range command.Commands() {
 		refuseUnknown(below)
 	}
 }
