@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"testing"
@@ -211,7 +212,7 @@ func TestPreStopHookCountsInTheGrace(t *testing.T) {
 func TestNoGraceKillsAtOnce(t *testing.T) {
 	b := newBench(t)
 	b.runtime.stubborn = true
-	b.runtime.exec = func(string, []string) error { return errors.New("the hook ran") }
+	b.runtime.exec = func(context.Context, string, []string) error { return errors.New("the hook ran") }
 	pod := withSidecars(newPod("p", corev1.RestartPolicyAlways, "main"), "side")
 	pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](0)
 	pod.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: 1000}}}
@@ -254,7 +255,7 @@ func TestForcedDeletionKillsAtOnce(t *testing.T) {
 func TestPanicInAHookDoesNotStopTheKill(t *testing.T) {
 	b := newBench(t)
 	b.runtime.stubborn = true
-	b.runtime.exec = func(string, []string) error { panic("a fault") }
+	b.runtime.exec = func(context.Context, string, []string) error { panic("a fault") }
 	pod := newPod("p", corev1.RestartPolicyAlways, "main")
 	pod.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Exec: &corev1.ExecAction{Command: []string{"x"}}}}
 	b.create(pod)

@@ -38,7 +38,7 @@ type fakeRuntime struct {
 	stopped    []string
 	stubborn   bool // containers end only when they are stopped with grace 0
 	deaf       bool // stops are answered with success and do nothing
-	exec       func(id string, command []string) error
+	exec       func(ctx context.Context, id string, command []string) error
 	startError string // why commands can't be executed
 	faults     int    // starts that panic
 }
@@ -51,7 +51,7 @@ type fakeContainer struct {
 func newFakeRuntime(clock *testclock.FakeClock) *fakeRuntime {
 	return &fakeRuntime{
 		clock: clock, changed: make(chan struct{}), sandboxes: map[string]*runtimeapi.PodSandboxStatus{}, containers: map[string]*fakeContainer{},
-		exec: func(string, []string) error { return nil },
+		exec: func(context.Context, string, []string) error { return nil },
 	}
 }
 
@@ -306,8 +306,8 @@ func (f *fakeRuntime) ContainerStatus(_ context.Context, id string, _ bool) (*ru
 	}}, nil
 }
 
-func (f *fakeRuntime) ExecSync(_ context.Context, id string, command []string, _ time.Duration) ([]byte, []byte, error) {
-	return nil, nil, f.exec(id, command)
+func (f *fakeRuntime) ExecSync(ctx context.Context, id string, command []string, _ time.Duration) ([]byte, []byte, error) {
+	return nil, nil, f.exec(ctx, id, command)
 }
 
 func (f *fakeRuntime) GetContainerEvents(ctx context.Context, ch chan *runtimeapi.ContainerEventResponse, established func(runtimeapi.RuntimeService_GetContainerEventsClient)) error {

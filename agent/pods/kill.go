@@ -207,16 +207,4 @@ func findContainer(pod *corev1.Pod, name string) *corev1.Container {
 	return nil
 }
 
-// preStop runs a container's pre-stop hook, no longer than its grace period.
-func (w *worker) preStop(ctx context.Context, pod *corev1.Pod, c *corev1.Container, run containerState, grace int64) {
-	if c == nil || c.Lifecycle == nil || c.Lifecycle.PreStop == nil {
-		return
-	}
-	hook, cancel := context.WithTimeout(ctx, seconds(grace))
-	defer cancel()
-	if err := w.hook(hook, c, c.Lifecycle.PreStop, run.GetId(), pod.Status.PodIP); err != nil && ctx.Err() == nil {
-		w.event(pod, c, corev1.EventTypeWarning, "FailedPreStopHook", "PreStopHook failed: "+err.Error())
-	}
-}
-
 func seconds(n int64) time.Duration { return time.Duration(n) * time.Second }

@@ -1,6 +1,7 @@
 package pods
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"sync/atomic"
@@ -211,7 +212,7 @@ func (b *bench) stepUntil(name string, ok func(*corev1.Pod) bool) {
 func TestReadinessFollowsItsProbe(t *testing.T) {
 	b := newBench(t)
 	var healthy atomic.Bool
-	b.runtime.exec = func(string, []string) error {
+	b.runtime.exec = func(context.Context, string, []string) error {
 		if healthy.Load() {
 			return nil
 		}
@@ -241,7 +242,7 @@ func TestStartupProbeHoldsTheOthersBack(t *testing.T) {
 	b := newBench(t)
 	var started atomic.Bool
 	var early atomic.Bool
-	b.runtime.exec = func(_ string, command []string) error {
+	b.runtime.exec = func(_ context.Context, _ string, command []string) error {
 		if command[0] == "live" {
 			if !started.Load() {
 				early.Store(true)
