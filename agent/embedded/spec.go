@@ -42,6 +42,9 @@ func (r *Runtime) specification(c *container, s *sandbox, img image.Image) (*spe
 	if err != nil {
 		return nil, err
 	}
+	if err := checkPropagation(c.config.GetMounts()); err != nil {
+		return nil, err
+	}
 	adj := oomScoreAdj(int(c.config.GetLinux().GetResources().GetOomScoreAdj()))
 	spec := &specs.Spec{
 		Version: specs.Version,
