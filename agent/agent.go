@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -66,9 +67,13 @@ func (a *Agent) prepare() error {
 	a.allocatable = allocatable(a.capacity)
 	a.recorder = client.NewRecorder(a.cfg.Objects, "kubelet", a.cfg.Clock)
 	a.recorder.Host, a.recorder.Logger = a.cfg.NodeName, a.cfg.Logger
+	var leads func(netip.Addr) bool
+	if a.cfg.Network != nil {
+		leads = a.cfg.Network.Leads
+	}
 	a.pods = pods.New(pods.Config{
 		NodeName: a.cfg.NodeName, NodeIP: a.cfg.NodeIP.String(), Dir: a.cfg.DataDir, CgroupRoot: CgroupRoot(a.cfg.DataDir), Cgroups: pods.Kernel{},
-		Objects: a.cfg.Objects, Runtime: a.cfg.Runtime, Images: a.cfg.Images, Events: a.recorder,
+		Objects: a.cfg.Objects, Runtime: a.cfg.Runtime, Images: a.cfg.Images, Events: a.recorder, Leads: leads,
 		Allocatable: func() corev1.ResourceList { return a.allocatable }, Capacity: func() corev1.ResourceList { return a.capacity },
 		ClusterDNS: a.cfg.ClusterDNS, ClusterDomain: a.cfg.ClusterDomain, Clock: a.cfg.Clock, Logger: a.cfg.Logger,
 	})

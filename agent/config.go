@@ -39,6 +39,8 @@ type Network interface {
 	Teardown(ctx context.Context, id string) error
 	// Retain disconnects all but those that live says are there.
 	Retain(ctx context.Context, live map[string]bool) error
+	// Leads tells whether traffic for the address gets to this node, as far as is known.
+	Leads(ip netip.Addr) bool
 }
 
 const (

@@ -59,6 +59,7 @@ func newLink() *link {
 
 func (l *link) Run(ctx context.Context) error                 { <-ctx.Done(); return nil }
 func (l *link) Retain(context.Context, map[string]bool) error { return nil }
+func (l *link) Leads(netip.Addr) bool                         { return true }
 
 func (l *link) Setup(_ context.Context, id, path string) (netip.Addr, error) {
 	l.mu.Lock()

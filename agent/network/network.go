@@ -177,6 +177,13 @@ func (n *Network) Ready(context.Context) error {
 	return nil
 }
 
+// Leads tells whether traffic for the address gets to this node: whether it is of the node's range. While that is not known, it may.
+func (n *Network) Leads(ip netip.Addr) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return !n.podRange.IsValid() || n.podRange.Contains(ip)
+}
+
 // Setup gives the pod id, whose network namespace is at path, its address: the one that it had before
 // when it is set up again. It answers ErrNoRange until the node's range is known.
 func (n *Network) Setup(ctx context.Context, id, path string) (netip.Addr, error) {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -39,6 +40,7 @@ type fakeRuntime struct {
 	stubborn   bool // containers end only when they are stopped with grace 0
 	deaf       bool // stops are answered with success and do nothing
 	exec       func(ctx context.Context, id string, command []string) error
+	address    string // of the sandboxes to come
 	startError string // why commands can't be executed
 	faults     int    // starts that panic
 }
@@ -51,7 +53,7 @@ type fakeContainer struct {
 func newFakeRuntime(clock *testclock.FakeClock) *fakeRuntime {
 	return &fakeRuntime{
 		clock: clock, changed: make(chan struct{}), sandboxes: map[string]*runtimeapi.PodSandboxStatus{}, containers: map[string]*fakeContainer{},
-		exec: func(context.Context, string, []string) error { return nil },
+		address: "10.0.0.1", exec: func(context.Context, string, []string) error { return nil },
 	}
 }
 
@@ -147,7 +149,7 @@ func (f *fakeRuntime) RunPodSandbox(_ context.Context, config *runtimeapi.PodSan
 	id := fmt.Sprintf("sandbox-%d", f.ids)
 	f.sandboxes[id] = &runtimeapi.PodSandboxStatus{
 		Id: id, Metadata: config.Metadata, State: runtimeapi.PodSandboxState_SANDBOX_READY, CreatedAt: f.clock.Now().UnixNano() + int64(f.ids),
-		Network: &runtimeapi.PodSandboxNetworkStatus{Ip: "10.0.0.1"}, Labels: config.Labels, Annotations: config.Annotations,
+		Network: &runtimeapi.PodSandboxNetworkStatus{Ip: f.address}, Labels: config.Labels, Annotations: config.Annotations,
 	}
 	f.touch()
 	return id, nil
@@ -385,6 +387,7 @@ type bench struct {
 	cluster *clienttest.Cluster
 	manager *Manager
 	groups  *fakeGroups
+	leads   func(netip.Addr) bool
 	dir     string
 	stop    func()
 }
@@ -405,7 +408,7 @@ func (b *bench) start() {
 	b.manager = New(Config{
 		NodeName: "node-1", NodeIP: "192.0.2.1", Dir: b.dir, CgroupRoot: "test", Cgroups: b.groups, Objects: b.cluster, Runtime: b.runtime, Images: fakeImages{}, Events: noEvents{},
 		Allocatable: func() corev1.ResourceList { return capacity }, Capacity: func() corev1.ResourceList { return capacity },
-		Clock: b.clock, Logger: slog.New(slog.DiscardHandler),
+		Leads: b.leads, Clock: b.clock, Logger: slog.New(slog.DiscardHandler),
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)

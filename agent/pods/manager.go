@@ -5,6 +5,7 @@ package pods
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"path/filepath"
 	"sync"
 	"time"
@@ -44,6 +45,8 @@ type Config struct {
 	Events     Events
 	// Allocatable is what the node has for pods, Capacity what it has in all.
 	Allocatable, Capacity func() corev1.ResourceList
+	// Leads, when set, tells whether traffic for a pod's address gets to this node.
+	Leads func(ip netip.Addr) bool
 	// ClusterDNS and ClusterDomain are what pods resolve names with; without ClusterDNS they use the node's.
 	ClusterDNS    string
 	ClusterDomain string

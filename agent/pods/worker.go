@@ -151,6 +151,8 @@ func (w *worker) sync(ctx context.Context) (again time.Duration, done bool) {
 	}
 	if why := w.through(pod, state); why != "" {
 		again = w.retire(ctx, pod, state, why)
+	} else if w.stranded(pod, state) {
+		again = w.leave(ctx, pod, state)
 	} else {
 		again = w.work(ctx, pod, state)
 	}
