@@ -92,6 +92,7 @@ type Listen struct {
 	Network string // tcp or unix
 	Address string // host:port, or a path
 	TLS     bool
+	Plain   bool      // plain text as well as TLS
 	Kind    port.Kind // what may be spoken; metrics are HTTP in any case
 	Shared  bool      // other processes may have the port, too
 }

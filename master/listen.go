@@ -98,7 +98,7 @@ func listenAt(p *port.Port, places []boundListener, config *tls.Config) error {
 		if err != nil {
 			return err
 		}
-		p.Listen(l.Listener, secured, l.Kind)
+		p.Listen(l.Listener, secured, l.Plain, l.Kind)
 	}
 	return nil
 }

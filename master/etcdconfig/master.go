@@ -127,10 +127,16 @@ func (s *Settings) setPorts(config *master.Config) {
 	}
 }
 
+// places are where URLs are served. One that is there with http and with https is one place that takes both.
 func (s *Settings) places(urls URLs, kind port.Kind) []master.Listen {
 	var places []master.Listen
 	for _, u := range urls {
 		network, address := listenAddress(u)
+		at := func(l master.Listen) bool { return l.Network == network && l.Address == address }
+		if i := slices.IndexFunc(places, at); i >= 0 {
+			places[i].TLS, places[i].Plain = true, true
+			continue
+		}
 		places = append(places, master.Listen{Network: network, Address: address, TLS: secure(u), Kind: kind, Shared: s.ReusePort})
 	}
 	return places

@@ -112,6 +112,10 @@ func TestMaster(t *testing.T) {
 		"the members' own CA": {[]string{"--peer-auto-tls", "--listen-peer-urls=https://localhost:2380", "--initial-advertise-peer-urls=https://localhost:2380"}, func(c master.Config, _ string) bool {
 			return c.PeerSecurity == nil
 		}},
+		"http and https at one place": {[]string{"--auto-tls", "--listen-client-urls=https://localhost:2379,http://localhost:2379,http://localhost:1", "--listen-metrics-urls=http://localhost:2,https://localhost:2"}, func(c master.Config, _ string) bool {
+			both := c.ClientListen[0]
+			return len(c.ClientListen) == 2 && both.TLS && both.Plain && !c.ClientListen[1].TLS && len(c.MetricsListen) == 1 && c.MetricsListen[0].Plain
+		}},
 		"auto-tls": {[]string{"--auto-tls", "--listen-client-urls=https://localhost:2379,unix:///run/x"}, func(c master.Config, _ string) bool {
 			return c.ClientTLS != nil && !c.KVInsecure && c.ClientListen[0].TLS && !c.ClientListen[1].TLS
 		}},

@@ -102,7 +102,7 @@ func TestParseRefuses(t *testing.T) {
 		"more than a host and a port":                         {"--listen-peer-urls", "http://10.0.0.1:2380/x"},
 		"members reach each other by http":                    {"--listen-peer-urls", "unix:///run/x"},
 		"--advertise-client-urls is needed":                   {"--listen-client-urls", "http://0.0.0.0:2379"},
-		"both in --listen-client-urls":                        {"--listen-client-http-urls", "http://localhost:2379"},
+		"both in --listen-client-urls":                        {"--listen-client-http-urls", "https://localhost:2379"},
 		"5 times --heartbeat-interval":                        {"--heartbeat-interval", "500"},
 		"would go unnoticed":                                  {"--election-timeout", "60000"},
 		"choose TLS1.2 or TLS1.3":                             {"--tls-min-version", "SSL3"},

@@ -79,6 +79,13 @@ func listenAddress(u url.URL) (network, address string) {
 	return "tcp", u.Host
 }
 
+// samePlace tells whether two URLs are served at the same place, whatever is spoken there.
+func samePlace(a, b url.URL) bool {
+	networkA, addressA := listenAddress(a)
+	networkB, addressB := listenAddress(b)
+	return networkA == networkB && addressA == addressB
+}
+
 // everywhere tells whether a URL is of all of the machine's addresses, so that nobody can be told to call it.
 func everywhere(u url.URL) bool {
 	ip := net.ParseIP(u.Hostname())

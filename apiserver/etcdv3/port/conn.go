@@ -39,14 +39,14 @@ func (c *grpcConn) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// httpConn is a connection in plain text that the HTTP server takes.
-type httpConn struct {
+// headConn is a connection of which the first bytes were read already.
+type headConn struct {
 	net.Conn
 	head []byte
 }
 
 // Read implements net.Conn.
-func (c *httpConn) Read(p []byte) (int, error) {
+func (c *headConn) Read(p []byte) (int, error) {
 	if len(c.head) > 0 {
 		n := copy(p, c.head)
 		c.head = c.head[n:]

@@ -23,30 +23,35 @@ const http2Preface = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
 // greeter finds out what the callers of one listener speak.
 type greeter struct {
-	port *Port
-	tls  *tls.Config // nil: plain text
-	kind Kind
+	port  *Port
+	tls   *tls.Config // nil: no TLS
+	plain bool        // plain text may be spoken
+	kind  Kind
 }
+
+// tlsHandshake is the first byte of a TLS connection; neither HTTP/1 nor HTTP/2 begins with it.
+const tlsHandshake = 0x16
 
 // greet returns the connection as its server takes it, and the server's listener.
 func (g greeter) greet(ctx context.Context, raw net.Conn) (net.Conn, *connListener, error) {
-	if g.tls != nil {
+	switch {
+	case !g.plain:
 		return g.handshake(ctx, raw)
-	}
-	switch g.kind {
-	case GRPCOnly:
+	case g.tls == nil && g.kind == GRPCOnly:
 		return &grpcConn{Conn: raw, traffic: &g.port.traffic}, g.port.grpc, nil
-	case HTTPOnly:
+	case g.tls == nil && g.kind == HTTPOnly:
 		return raw, g.port.http, nil
 	}
 	head, isHTTP2, err := sniff(ctx, raw)
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, nil, err
-	}
-	if isHTTP2 {
+	case g.tls != nil && head[0] == tlsHandshake:
+		return g.handshake(ctx, &headConn{Conn: raw, head: head})
+	case g.kind == GRPCOnly || g.kind == GRPCAndHTTP && isHTTP2:
 		return &grpcConn{Conn: raw, head: head, traffic: &g.port.traffic}, g.port.grpc, nil
 	}
-	return &httpConn{Conn: raw, head: head}, g.port.http, nil
+	return &headConn{Conn: raw, head: head}, g.port.http, nil
 }
 
 // handshakeError is why TLS was not agreed on.

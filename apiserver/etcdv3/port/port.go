@@ -1,7 +1,7 @@
 // Package port lets gRPC and HTTP/1 share the client port, each with a server of its own.
 //
 // The two are told apart once a connection, before any server sees it: over TLS by the protocol that was negotiated (ALPN),
-// in plain text by the first bytes. From then on nothing stands between a server and its connection but a counter, so that
+// in plain text by the first bytes. So is TLS from plain text, where a listener takes both. From then on nothing stands between a server and its connection but a counter, so that
 // gRPC keeps its own transport, which is several times as fast as the one that goes through net/http.
 package port
 
@@ -73,8 +73,9 @@ func (p *Port) HTTP() net.Listener { return p.http }
 // Traffic counts the bytes of gRPC connections.
 func (p *Port) Traffic() *Traffic { return &p.traffic }
 
-// Listen serves the connections that listener accepts, over TLS unless config is nil. The port owns the listener from here on.
-func (p *Port) Listen(listener net.Listener, config *tls.Config, kind Kind) {
+// Listen serves the connections that listener accepts, over TLS unless config is nil; with alsoPlain in plain text as well, as the
+// caller begins. The port owns the listener from here on.
+func (p *Port) Listen(listener net.Listener, config *tls.Config, alsoPlain bool, kind Kind) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -84,7 +85,7 @@ func (p *Port) Listen(listener net.Listener, config *tls.Config, kind Kind) {
 	p.listeners = append(p.listeners, listener)
 	p.grpc.at(listener.Addr())
 	p.http.at(listener.Addr())
-	g := greeter{port: p, kind: kind}
+	g := greeter{port: p, kind: kind, plain: config == nil || alsoPlain}
 	if config != nil {
 		g.tls = negotiating(config, kind)
 	}

@@ -35,7 +35,9 @@ type rig struct {
 }
 
 // start serves gRPC health, and "hello" over HTTP, until the test ends.
-func start(t testing.TB, secured bool, kind Kind) *rig {
+func start(t testing.TB, secured bool, kind Kind) *rig { return startAlso(t, secured, false, kind) }
+
+func startAlso(t testing.TB, secured, alsoPlain bool, kind Kind) *rig {
 	t.Helper()
 	r := &rig{log: make(lines, 100)}
 	r.port = New(slog.New(slog.NewTextHandler(r.log, nil)))
@@ -71,7 +73,7 @@ func start(t testing.TB, secured bool, kind Kind) *rig {
 	var servers sync.WaitGroup
 	servers.Go(func() { _ = calls.Serve(r.port.GRPC()) })
 	servers.Go(func() { _ = pages.Serve(r.port.HTTP()) })
-	r.port.Listen(listener, config, kind)
+	r.port.Listen(listener, config, alsoPlain, kind)
 	t.Cleanup(func() {
 		r.port.Close()
 		calls.Stop()
@@ -79,6 +81,28 @@ func start(t testing.TB, secured bool, kind Kind) *rig {
 		servers.Wait()
 	})
 	return r
+}
+
+// TestTLSAndPlainTextOnOnePort has both kinds of callers at one listener, of each kind.
+func TestTLSAndPlainTextOnOnePort(t *testing.T) {
+	for _, kind := range []Kind{GRPCAndHTTP, GRPCOnly, HTTPOnly} {
+		r := startAlso(t, true, true, kind)
+		roots := r.roots
+		for _, secured := range []bool{true, false} {
+			if r.roots = nil; secured {
+				r.roots = roots
+			}
+			if err := r.call(t); (err == nil) != (kind != HTTPOnly) {
+				t.Errorf("kind %d, TLS %v: gRPC: %v", kind, secured, err)
+			}
+			if _, tls := r.info.(credentials.TLSInfo); kind != HTTPOnly && tls != secured {
+				t.Errorf("kind %d: a call over TLS (%v) is told to be %T", kind, secured, r.info)
+			}
+			if page, err := r.get(t); (err == nil && page == "hello HTTP/1.1") != (kind != GRPCOnly) {
+				t.Errorf("kind %d, TLS %v: HTTP: %q, %v", kind, secured, page, err)
+			}
+		}
+	}
 }
 
 // call asks for gRPC health.
