@@ -59,6 +59,10 @@ func (s *Settings) readFile(content []byte) error {
 	for _, key := range sortedKeys(keys) {
 		names, section := sections[key]
 		if !section {
+			if o, _ := t.option(key); o.now != "" && keys[o.now] != nil {
+				s.warnOfBoth(o)
+				continue
+			}
 			if err := s.takeKey(t, key, key, keys[key]); err != nil {
 				return err
 			}

@@ -64,6 +64,11 @@ func (t *table) idleFormer(name string, zero any, why string) {
 	t.add(option{name: name, former: true, idle: why})
 }
 
+// warnOfBoth tells that a variable or a key of the file is not taken, for its new name is there as well.
+func (s *Settings) warnOfBoth(o option) {
+	s.warn(fmt.Sprintf("--%s is ignored: it is called --%s since etcd 3.6, which is given as well", o.name, o.now))
+}
+
 // takeFormer sets what a flag of etcd 3.5 or 3.6 is now.
 func (s *Settings) takeFormer(o option) error {
 	switch {

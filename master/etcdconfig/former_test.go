@@ -67,6 +67,18 @@ func TestFormerSpellingsRefused(t *testing.T) {
 	}
 }
 
+// TestWhatIsGoneIsToldByVariableAndFile: etcd 3.7 ignores variables and keys that it does not know, and so old ones.
+func TestWhatIsGoneIsToldByVariableAndFile(t *testing.T) {
+	for how, s := range map[string]*Settings{
+		"variable": parse(t, []string{"ETCD_ENABLE_V2=true", "ETCD_PROXY=on", "ETCD_EXPERIMENTAL_MAX_LEARNERS=3"}, "--max-learners=2"),
+		"file":     parse(t, nil, "--config-file", file(t, "enable-v2: true\nproxy: 'on'\nexperimental-max-learners: 3\nmax-learners: 2")),
+	} {
+		if !warned(s, "--enable-v2", "--proxy", "--experimental-max-learners") || s.MaxLearners != 2 {
+			t.Errorf("%s: got %d learners, warnings %q", how, s.MaxLearners, s.Warnings)
+		}
+	}
+}
+
 // TestEveryFormerFlagIsKnown walks the flags of etcd 3.5 and 3.6 that 3.7 dropped.
 func TestEveryFormerFlagIsKnown(t *testing.T) {
 	table := newTable(&Settings{})

@@ -35,8 +35,8 @@ func Parse(args, environ []string) (*Settings, error) {
 	if s.Version {
 		return s, nil
 	}
-	s.given = map[string]bool{}
-	t.set.Visit(func(f *flag.Flag) { s.given[f.Name] = true })
+	s.given, s.flags = map[string]bool{}, map[string]bool{}
+	t.set.Visit(func(f *flag.Flag) { s.given[f.Name], s.flags[f.Name] = true, true })
 	env := variables(environ)
 	if s.ConfigFile == "" {
 		s.ConfigFile = env[variable("config-file")]
@@ -89,6 +89,8 @@ func (s *Settings) takeVariables(t *table, env map[string]string) error {
 		case !set:
 		case option.name == "version": // etcd ignores it, with a warning
 			s.warn(name + " is ignored: --version prints the version")
+		case option.now != "" && s.given[option.now]:
+			s.warnOfBoth(option)
 		case s.given[option.name]:
 			return fmt.Errorf("%s and --%s are both set: remove one of them", name, option.name)
 		default:
@@ -119,7 +121,8 @@ func (s *Settings) finish(t *table) error {
 		if !s.given[option.name] {
 			continue
 		}
-		if option.refused != "" && t.set.Lookup(option.name).Value.String() != option.off {
+		// As a variable or in a file, etcd ignores a flag that it does not have any more.
+		if option.refused != "" && (s.flags[option.name] || !option.former) && t.set.Lookup(option.name).Value.String() != option.off {
 			return fmt.Errorf("--%s can't be used: %s", option.name, option.refused)
 		}
 		if option.idle != "" {

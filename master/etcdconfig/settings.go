@@ -50,6 +50,8 @@ type Settings struct {
 	given map[string]bool
 	// formerGates are the feature gates that were set by the flags which they were before etcd 3.6.
 	formerGates map[string]bool
+	// flags are those that were given on the command line.
+	flags map[string]bool
 	// byFile says that they are from a file.
 	byFile bool
 }
