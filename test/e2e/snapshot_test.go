@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 )
@@ -98,22 +99,94 @@ func TestMoveFromEtcdAndBack(t *testing.T) {
 // backToEtcd starts a real etcd from a file, and compares what it shows.
 func backToEtcd(t *testing.T, etcd, etcdutl, file, dataDir string, want picture) {
 	t.Helper()
-	util := shell{t: t, path: etcdutl}
-	contains(t, util.run("snapshot", "status", file), "99980", "3.7.0")
-	flags, address := single(t, dataDir)
+	contains(t, shell{t: t, path: etcdutl}.run("snapshot", "status", file), "99980", "3.7.0")
+	server, address := startRestored(t, etcd, etcdutl, file, dataDir)
+	if got := takePicture(t, storeClient(t, address, "root", "secret"), want.Compacted); !reflect.DeepEqual(got, want) {
+		t.Errorf("etcd from %s:\n%+v\nwant:\n%+v", filepath.Base(file), got, want)
+	}
+	server.stop()
+}
+
+// startRestored starts a real etcd on what etcdutl restores from a file.
+func startRestored(t *testing.T, etcd, etcdutl, file, dataDir string) (server *etcdProcess, client string) {
+	t.Helper()
+	flags, client := single(t, dataDir)
 	restore := []string{"snapshot", "restore", file, "--data-dir", dataDir, "--name", "default"}
 	for i := range flags {
 		if flags[i] == "--initial-cluster" || flags[i] == "--initial-advertise-peer-urls" {
 			restore = append(restore, flags[i], flags[i+1])
 		}
 	}
-	util.run(restore...)
-	server := startServer(t, etcd, nil, flags...)
+	shell{t: t, path: etcdutl}.run(restore...)
+	server = startServer(t, etcd, nil, flags...)
 	server.waitReady()
-	if got := takePicture(t, storeClient(t, address, "root", "secret"), want.Compacted); !reflect.DeepEqual(got, want) {
-		t.Errorf("etcd from %s:\n%+v\nwant:\n%+v", filepath.Base(file), got, want)
+	return server, client
+}
+
+// TestSnapshotByEtcdctl: after the same writes, the history that etcdctl saves from ctlplane is, byte by byte, the one that it
+// saves from etcd; an etcd that is restored from it has it too, and ctlplane takes the file as well.
+func TestSnapshotByEtcdctl(t *testing.T) {
+	etcd, etcdutl := realEtcd(t)
+	dir := t.TempDir()
+	at := func(name string) string { return filepath.Join(dir, name) }
+	hashes := map[string]int64{}
+	for name, program := range map[string][]string{"etcd": {etcd}, "ours": {binary, "etcd"}} {
+		flags, address := single(t, at(name))
+		server := startServer(t, program[0], nil, append(program[1:len(program):len(program)], flags...)...)
+		server.waitReady()
+		writeHistory(t, storeClient(t, address, "", ""))
+		shell{t: t, path: "etcdctl", env: []string{"ETCDCTL_API=3"}}.run("--endpoints", "http://"+address, "snapshot", "save", at(name+".db"))
+		server.stop()
+		var hash struct{ Hash int64 }
+		// On a copy: etcdutl writes to what it reads, and the checksum at the end is then no longer the file's.
+		shell{t: t, path: "cp"}.run(at(name+".db"), at(name+".copy"))
+		if err := json.Unmarshal([]byte(shell{t: t, path: etcdutl}.run("hashkv", at(name+".copy"), "-w", "json")), &hash); err != nil {
+			t.Fatal(err)
+		}
+		hashes[name] = hash.Hash
+	}
+	if hashes["ours"] != hashes["etcd"] {
+		t.Errorf("the saved history has the hash %d, etcd's %d", hashes["ours"], hashes["etcd"])
+	}
+	server, address := startRestored(t, etcd, etcdutl, at("ours.db"), at("restored"))
+	restored, err := storeClient(t, address, "", "").HashKV(t.Context(), "http://"+address, 0)
+	if err != nil || int64(restored.Hash) != hashes["etcd"] {
+		t.Errorf("an etcd restored from it: %v, %v; want the hash %d", restored, err, hashes["etcd"])
 	}
 	server.stop()
+	ours := shell{t: t, path: binary}
+	contains(t, ours.run("snapshot", "import", at("ours.db"), "--data-dir", at("imported")), "3 keys", "revision 12")
+	contains(t, ours.run("snapshot", "restore", at("ours.db"), "--data-dir", at("again")), "3 keys", "revision 1000000012")
+}
+
+// writeHistory puts, changes and deletes keys, alone and in transactions, with a compaction on the way.
+func writeHistory(t *testing.T, c *clientv3.Client) {
+	t.Helper()
+	ctx := t.Context()
+	do := func(ops ...clientv3.Op) {
+		t.Helper()
+		if _, err := c.Txn(ctx).Then(ops...).Commit(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const lease = 7 // not one by chance, which would be another on each server
+	if _, err := pb.NewLeaseClient(c.ActiveConnection()).LeaseGrant(ctx, &pb.LeaseGrantRequest{ID: lease, TTL: 3600}); err != nil {
+		t.Fatal(err)
+	}
+	do(clientv3.OpPut("a", "1"))
+	do(clientv3.OpPut("b", "1"))
+	do(clientv3.OpPut("a", "2"))
+	do(clientv3.OpPut("c", "1"))
+	do(clientv3.OpDelete("b")) // revision 6
+	if _, err := c.Compact(ctx, 6, clientv3.WithCompactPhysical()); err != nil {
+		t.Fatal(err)
+	}
+	do(clientv3.OpPut("d", "1"), clientv3.OpDelete("a"), clientv3.OpPut("b", "2"), clientv3.OpPut("e", "1"))
+	do(clientv3.OpPut("d", "2"))
+	do(clientv3.OpDelete("d", clientv3.WithRange("f")))
+	do(clientv3.OpPut("f", "leased", clientv3.WithLease(lease)))
+	do(clientv3.OpDelete("c"))
+	do(clientv3.OpPut("c", "2")) // revision 12
 }
 
 // TestRestoreOfALostCluster goes back to a backup with all three members: one is restored, the others join it.
