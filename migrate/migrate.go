@@ -64,7 +64,7 @@ func checkTarget(config master.Config) error {
 		return fmt.Errorf("run the migration as %[1]q, whose name sorts first: that member creates the cluster. Start %[2]q with the same --initial-cluster and without 'migrate': it waits for %[1]q",
 			config.Peers[0].Name, config.Name)
 	}
-	return nil
+	return peerPortFree(config)
 }
 
 // goOn is the member of a directory that was moved before. The etcd may be gone.

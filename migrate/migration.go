@@ -236,13 +236,14 @@ func (m *migration) member(ctx context.Context, s *step) error {
 	}
 	m.front.leaveListeners()
 	err := master.Run(ctx, config)
-	if err != nil {
-		err = fmt.Errorf("the member ended: %w", err)
+	if err == nil {
+		return nil
+	}
+	if s.moved.Held == 0 { // Ready was not called
+		err = fmt.Errorf("the member did not start on the data that was moved, and nobody has written there: give the same command again, or remove %s and go on with the old etcd: %w",
+			config.DataDir, err)
 		if s.asked != nil {
-			select {
-			case s.asked <- cutOverAnswer{err: err}:
-			default: // answered before
-			}
+			s.asked <- cutOverAnswer{err: err}
 		}
 	}
 	return err

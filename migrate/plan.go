@@ -49,8 +49,13 @@ type PlannedMember struct{ Name, URLs, Version string }
 // Plan looks at the etcd, and at where it is to go. It changes nothing.
 func (s *Source) Plan(ctx context.Context, target master.Config) (*Plan, error) {
 	p := &Plan{Endpoints: s.endpoints, DataDir: target.DataDir}
-	for _, look := range []func(context.Context, *Source, master.Config) error{p.lookAtServer, p.lookAtMembers, p.lookAtUsers, p.lookAtData, p.lookAtRoom} {
-		if err := look(ctx, s, target); err != nil {
+	for _, look := range []func(context.Context, *Source, master.Config) error{p.lookAtUsers, p.lookAtServer, p.lookAtMembers, p.lookAtData, p.lookAtRoom} {
+		err := look(ctx, s, target)
+		if errors.Is(err, rpctypes.ErrUserEmpty) || errors.Is(err, rpctypes.ErrPermissionDenied) {
+			p.obstacle("users are enabled: give a user with the role root (--user root:PASSWORD)")
+			return p, nil // nothing else can be asked
+		}
+		if err != nil {
 			return nil, fmt.Errorf("look at the etcd at %s: %w", strings.Join(s.endpoints, ", "), err)
 		}
 	}
@@ -133,19 +138,11 @@ func (s *Source) version(ctx context.Context, url string) (string, bool) {
 
 func (p *Plan) lookAtUsers(ctx context.Context, s *Source, _ master.Config) error {
 	auth, err := s.auth(ctx)
-	switch {
-	case errors.Is(err, rpctypes.ErrUserEmpty), errors.Is(err, rpctypes.ErrPermissionDenied):
-		p.obstacle("users are enabled: give a user with the role root (--user root:PASSWORD)")
-		return nil
-	case err != nil:
+	if err != nil {
 		return err
 	}
 	p.AuthEnabled = auth.enabled
 	users, err := s.admin.UserList(ctx)
-	if errors.Is(err, rpctypes.ErrUserEmpty) || errors.Is(err, rpctypes.ErrPermissionDenied) {
-		p.obstacle("users are enabled: give a user with the role root (--user root:PASSWORD)")
-		return nil
-	}
 	if err != nil {
 		return err
 	}
@@ -162,9 +159,6 @@ func (p *Plan) lookAtUsers(ctx context.Context, s *Source, _ master.Config) erro
 }
 
 func (p *Plan) lookAtData(ctx context.Context, s *Source, _ master.Config) error {
-	if len(p.Obstacles) > 0 {
-		return nil // maybe there is no right to
-	}
 	at, err := s.count(ctx)
 	if err != nil {
 		return err

@@ -62,6 +62,9 @@ func (m *migration) cutOver(ctx context.Context) (*step, error) {
 // prepare does beforehand what can be done beforehand.
 func (s *step) prepare(ctx context.Context) error {
 	s.m.report(Status{Phase: Moving})
+	if err := peerPortFree(s.m.config.Master); err != nil {
+		return err
+	}
 	auth, err := s.m.source.auth(ctx)
 	if err != nil {
 		return err
@@ -80,6 +83,24 @@ func (s *step) prepare(ctx context.Context) error {
 	}
 	if err := s.m.copy.Store().Sync(); err != nil {
 		return finalError{err}
+	}
+	return nil
+}
+
+// peerPortFree finds out what would keep the member from starting.
+func peerPortFree(config master.Config) error {
+	listen := raftstore.Listen
+	if config.SharePort {
+		listen = raftstore.ListenShared
+	}
+	for _, address := range append([]string{config.PeerAddr}, config.PeerListen...) {
+		listener, err := listen(address)
+		if err != nil {
+			return fmt.Errorf("peer port: %w", err)
+		}
+		if err := listener.Close(); err != nil {
+			return err
+		}
 	}
 	return nil
 }
