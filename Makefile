@@ -1,4 +1,4 @@
-# make build | demo | test | test-kubernetes | test-etcd | bench | bench-large | lint | generate | install
+# make build | demo | test | test-kubernetes | test-etcd | robustness | bench | bench-large | lint | generate | install
 SHELL := /bin/bash
 GO ?= go
 PREFIX ?= /usr/local
@@ -9,7 +9,7 @@ export CGO_ENABLED = 1
 TAGS := netgo,osusergo
 LDFLAGS := -s -w -linkmode external -extldflags -static -X main.version=$(VERSION)
 
-.PHONY: build build-race demo test test-kubernetes test-etcd test-scale lint bench bench-large generate install deps test-deps
+.PHONY: build build-race demo test test-kubernetes test-etcd test-scale robustness lint bench bench-large generate install deps test-deps
 
 build: deps
 	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ctlplane ./cmd/ctlplane
@@ -41,6 +41,12 @@ ROUNDS ?= 1
 test-scale: test-deps build
 	$(GO) test -count=1 -timeout 0 -v -run '^TestScale$$' ./test/e2e -args -scale.nodes 2000 -scale.pods 10000 \
 	  -scale.rounds $(ROUNDS) -scale.minutes 30 $(if $(RACE),-scale.race)
+
+# Real processes under faults of all kinds, for DURATION; with ETCD=bin/etcd (make bin/etcd builds it) those of etcd.
+DURATION ?= 10m
+robustness: test-deps
+	$(GO) test -count=1 -timeout 0 -v -run '^TestRobustness$$' ./test/robustness -args -robustness.duration $(DURATION) \
+	  $(if $(ETCD),-robustness.etcd $(abspath $(ETCD))) $(ROBUSTNESS_FLAGS)
 
 lint: deps
 	@unformatted=$$(git ls-files '*.go' | grep -v '\.pb\.go$$' | xargs gofmt -l); \
