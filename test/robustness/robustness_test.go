@@ -22,6 +22,7 @@ var (
 	kinds    = flag.String("robustness.faults", "", "the kinds of faults, with commas between; empty: all")
 	plans    = flag.String("robustness.plans", "", "the scenarios, with commas between, random among them; empty: all")
 	etcd     = flag.String("robustness.etcd", "", "a binary of etcd, to disturb instead of ctlplane")
+	disks    = flag.Bool("robustness.disks", true, "give each member a disk of its own that can be disturbed; this takes root and /dev/fuse")
 	binary   = flag.String("robustness.binary", "", "a binary of ctlplane; empty: one is built")
 	many     = flag.Int("robustness.many", 1200, "how many keys are deleted in one revision now and then")
 	keepOn   = flag.Bool("robustness.keep-on", false, "go on after a round that failed")
@@ -30,7 +31,7 @@ var (
 // TestRobustness disturbs a cluster for a while, in rounds. Each round has a seed of its own, from which its plan follows.
 func TestRobustness(t *testing.T) {
 	dir := runDir(t)
-	config := members.Config{Binary: *binary, Dir: dir, Members: 3}
+	config := members.Config{Binary: *binary, Dir: dir, Members: 3, Disks: *disks}
 	if *etcd != "" {
 		config.Binary, config.Etcd = *etcd, true
 	}
@@ -111,7 +112,7 @@ func disturb(t *testing.T, config members.Config, d time.Duration) (*Report, int
 func choose(t *testing.T, seed uint64) faults.Plan {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1))
-	known := faults.Kinds()
+	known := faults.Kinds(*disks)
 	chosen := known
 	if *kinds != "" {
 		chosen = strings.Split(*kinds, ",")

@@ -13,7 +13,9 @@ import (
 // kind is a way to disturb a member.
 type kind struct {
 	// process is set where nothing else may be done to the member's process meanwhile.
-	process           bool
+	process bool
+	// disk is set where the member needs a disk of its own.
+	disk              bool
 	targets           []Target
 	shortest, longest time.Duration
 	// do disturbs a member until ctx ends, and puts it in order again.
@@ -24,24 +26,36 @@ var anybody = []Target{Leader, Leader, Follower, Any}
 
 // all are the kinds of faults.
 var all = map[string]kind{
-	"kill":      {true, append(anybody, All), 300 * time.Millisecond, 4 * time.Second, kill},
-	"stop":      {true, anybody, 300 * time.Millisecond, 3 * time.Second, stop},
-	"pause":     {true, anybody, 300 * time.Millisecond, 5 * time.Second, pause},
-	"overthrow": {true, []Target{Leader}, 8 * time.Second, 9 * time.Second, overthrow},
-	"wipe":      {true, []Target{Any}, 300 * time.Millisecond, 2 * time.Second, wipe},
-	"move":      {false, []Target{Leader}, time.Millisecond, 2 * time.Millisecond, move},
-	"deaf":      {false, anybody, 500 * time.Millisecond, 4 * time.Second, deaf},
-	"mute":      {false, anybody, 500 * time.Millisecond, 4 * time.Second, mute},
-	"isolate":   {false, anybody, 500 * time.Millisecond, 5 * time.Second, isolate},
-	"one-way":   {false, anybody, 500 * time.Millisecond, 5 * time.Second, oneWay},
-	"refuse":    {false, anybody, 500 * time.Millisecond, 4 * time.Second, refuse},
-	"reject":    {false, anybody, 500 * time.Millisecond, 4 * time.Second, reject},
-	"delay":     {false, append(anybody, All), time.Second, 6 * time.Second, delay},
-	"loss":      {false, append(anybody, All), time.Second, 6 * time.Second, loss},
+	"kill":      {true, false, append(anybody, All), 300 * time.Millisecond, 4 * time.Second, kill},
+	"stop":      {true, false, anybody, 300 * time.Millisecond, 3 * time.Second, stop},
+	"pause":     {true, false, anybody, 300 * time.Millisecond, 5 * time.Second, pause},
+	"overthrow": {true, false, []Target{Leader}, 8 * time.Second, 9 * time.Second, overthrow},
+	"wipe":      {true, false, []Target{Any}, 300 * time.Millisecond, 2 * time.Second, wipe},
+	"move":      {false, false, []Target{Leader}, time.Millisecond, 2 * time.Millisecond, move},
+	"deaf":      {false, false, anybody, 500 * time.Millisecond, 4 * time.Second, deaf},
+	"mute":      {false, false, anybody, 500 * time.Millisecond, 4 * time.Second, mute},
+	"isolate":   {false, false, anybody, 500 * time.Millisecond, 5 * time.Second, isolate},
+	"one-way":   {false, false, anybody, 500 * time.Millisecond, 5 * time.Second, oneWay},
+	"refuse":    {false, false, anybody, 500 * time.Millisecond, 4 * time.Second, refuse},
+	"reject":    {false, false, anybody, 500 * time.Millisecond, 4 * time.Second, reject},
+	"power":     {true, true, append(anybody, All, All), 300 * time.Millisecond, 3 * time.Second, power},
+	"hang":      {false, true, anybody, time.Second, 5 * time.Second, hang},
+	"slow":      {false, true, append(anybody, All), time.Second, 6 * time.Second, slow},
+	"fail":      {true, true, anybody, 500 * time.Millisecond, 3 * time.Second, fail},
+	"full":      {true, true, anybody, 500 * time.Millisecond, 4 * time.Second, full},
+	"delay":     {false, false, append(anybody, All), time.Second, 6 * time.Second, delay},
+	"loss":      {false, false, append(anybody, All), time.Second, 6 * time.Second, loss},
 }
 
-// Kinds are the names of all kinds of faults.
-func Kinds() []string { return slices.Sorted(maps.Keys(all)) }
+// Kinds are the names of all kinds of faults that are possible with or without disks of the members' own.
+func Kinds(disks bool) (names []string) {
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		if disks || !all[name].disk {
+			names = append(names, name)
+		}
+	}
+	return names
+}
 
 func kill(ctx context.Context, _ *Run, m *members.Member) error {
 	m.Kill()

@@ -109,6 +109,23 @@ var scenarios = map[string]func(random *rand.Rand, length time.Duration) []Step{
 	"wiped": func(_ *rand.Rand, length time.Duration) []Step {
 		return []Step{{time.Second, "wipe", Follower, time.Second}, {length / 2, "wipe", Leader, time.Second}}
 	},
+	// All machines lose their power at once: what was acknowledged is on a majority's disks, and no less.
+	"blackout": func(_ *rand.Rand, length time.Duration) []Step {
+		return every(length, 5*time.Second, "power", All, 300*time.Millisecond)
+	},
+	// Power is lost in the midst of changes of the lead.
+	"power-and-moves": func(_ *rand.Rand, length time.Duration) []Step {
+		return append(every(length, 2*time.Second, "power", Leader, 500*time.Millisecond), every(length, 1300*time.Millisecond, "move", Leader, time.Millisecond)...)
+	},
+	"hanging-leader": func(_ *rand.Rand, length time.Duration) []Step {
+		return every(length, 2*time.Second, "hang", Leader, 4*time.Second)
+	},
+	"hanging-follower": func(_ *rand.Rand, length time.Duration) []Step {
+		return append(every(length, time.Second, "hang", Follower, 4*time.Second), every(length, 2*time.Second, "move", Leader, time.Millisecond)...)
+	},
+	"bad-disks": func(_ *rand.Rand, length time.Duration) []Step {
+		return append(every(length, 3*time.Second, "full", Any, 2*time.Second), every(length, 5*time.Second, "fail", Any, 2*time.Second)...)
+	},
 	"quiet": func(*rand.Rand, time.Duration) []Step { return nil },
 }
 

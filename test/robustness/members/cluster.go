@@ -14,6 +14,7 @@ import (
 	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/ctlplane/ctlplane/bench/freeport"
+	"github.com/ctlplane/ctlplane/test/robustness/disk"
 	"github.com/ctlplane/ctlplane/test/robustness/links"
 )
 
@@ -26,6 +27,8 @@ type Config struct {
 	Dir string
 	// Members is how many there are.
 	Members int
+	// Disks gives each member a disk of its own, which can be disturbed.
+	Disks bool
 	// Environment is added to that of each member.
 	Environment []string
 }
@@ -62,7 +65,7 @@ func Start(config Config) (*Cluster, error) {
 			c.Close()
 			return nil, err
 		}
-		if err := os.MkdirAll(m.dir, 0o700); err != nil {
+		if err := c.makeDisk(m); err != nil {
 			c.Close()
 			return nil, err
 		}
@@ -74,6 +77,15 @@ func Start(config Config) (*Cluster, error) {
 		}
 	}
 	return c, nil
+}
+
+func (c *Cluster) makeDisk(m *Member) (err error) {
+	at := filepath.Dir(m.dataDir())
+	if c.config.Disks {
+		m.Disk, err = disk.Mount(filepath.Join(m.dir, "disk"), at)
+		return err
+	}
+	return os.MkdirAll(at, 0o700)
 }
 
 // owner is the member that a connection from a port is of.
@@ -94,7 +106,13 @@ func (c *Cluster) Close() {
 		_ = client.Close() // nothing hangs on it
 	}
 	for _, m := range c.Members {
+		if m.Disk != nil {
+			m.Disk.Heal()
+		}
 		m.Kill()
+		if m.Disk != nil {
+			_ = m.Disk.Unmount() // the next start says so, if it matters
+		}
 	}
 	c.Net.Close()
 }

@@ -14,6 +14,8 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
+
+	"github.com/ctlplane/ctlplane/test/robustness/disk"
 )
 
 const (
@@ -36,6 +38,9 @@ type Member struct {
 	dir         string
 	state       string // --initial-cluster-state
 
+	// Disk is what the member's data is on; nil: a directory of this machine.
+	Disk *disk.Disk
+
 	life atomic.Int64
 
 	mu      sync.Mutex
@@ -49,7 +54,7 @@ func (m *Member) Life() int64 { return m.life.Load() }
 // Log is the file with the output of the member's processes.
 func (m *Member) Log() string { return m.dir + ".log" }
 
-func (m *Member) dataDir() string { return filepath.Join(m.dir, "data") }
+func (m *Member) dataDir() string { return filepath.Join(m.dir, "data", "store") }
 
 func (m *Member) pid() int {
 	m.mu.Lock()
@@ -122,6 +127,14 @@ func (m *Member) Stop() error {
 		}
 		return fmt.Errorf("%s did not end within %v of SIGTERM", m.Name, stopTimeout)
 	}
+}
+
+// PowerLoss ends the member as the loss of its machine's power does: at once, and without what it has not synced. random chooses
+// how much of the last write is there.
+func (m *Member) PowerLoss(random func(n int) int) error {
+	m.Disk.Cut()
+	m.Kill()
+	return m.Disk.Restore(random)
 }
 
 // Pause stops the process in its tracks, and Resume lets it go on.
