@@ -37,6 +37,9 @@ type stateMachine struct {
 	slow        slowApplies
 	work        diskWork
 
+	// applied is called after entries were applied; nil: nobody is told.
+	applied func()
+
 	store    atomic.Pointer[kv.Store]
 	replaced signal
 
@@ -174,6 +177,9 @@ func (f *stateMachine) apply(store *kv.Store, logs []*raft.Log, answers []any) {
 		}
 	}
 	f.term.Store(logs[len(logs)-1].Term)
+	if f.applied != nil {
+		f.applied()
+	}
 }
 
 func fill(answers []any, err error) {

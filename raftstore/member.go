@@ -30,6 +30,7 @@ type Member struct {
 	transport  *transport
 	heartbeats *heartbeats
 	proof      *proof
+	commits    *commits
 	raft       *raft.Raft
 	observer   *raft.Observer
 	observed   chan raft.Observation
@@ -162,6 +163,12 @@ func (m *Member) addressOf(id raft.ServerID) (raft.ServerAddress, bool) {
 // voterServers are the members that vote.
 func (m *Member) voterServers() []raft.Server {
 	return slices.DeleteFunc(slices.Clone(m.servers()), func(server raft.Server) bool { return server.Suffrage != raft.Voter })
+}
+
+// otherServers are the members without this one.
+func (m *Member) otherServers() []raft.Server {
+	self := serverID(m.config.Identity.MemberID)
+	return slices.DeleteFunc(slices.Clone(m.servers()), func(server raft.Server) bool { return server.ID == self })
 }
 
 func (m *Member) voters() (n int) {

@@ -97,6 +97,7 @@ func (m *Member) openState() error {
 	}
 	m.machine.instruments = m.instruments
 	m.machine.slow = slowApplies{limit: m.config.SlowApply, logger: m.logger, now: m.config.Clock.Now}
+	m.machine.applied = func() { m.commits.advanced() }
 	m.onUnwind(m.machine.close)
 	return m.disk.opened(m.machine.store.Load())
 }
@@ -147,7 +148,8 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 		network = m.config.wrapNetwork(network)
 	}
 	m.proof = newProof(m.life, serverID(m.config.Identity.MemberID), m.voterServers, m.beat)
-	m.transport = newTransport(network, m.stores.log, m.proof, m.heartbeats)
+	m.commits = newCommits(m.life, m.tellCommit)
+	m.transport = newTransport(network, m.stores.log, m.proof, m.commits, m.heartbeats)
 	m.transport.instruments = m.instruments
 	m.onUnwind(m.transport.Close)
 	m.peers = newPeerConns(m.config.PeerSecurity, m.addressOf)
@@ -198,7 +200,8 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 		err := down.Error()
 		m.heartbeats.close() // before the stores are
 		m.transport.relaying.Wait()
-		m.proof.wait()
+		m.proof.crew.wait()
+		m.commits.crew.wait()
 		return err
 	})
 	if m.machine.store.Load().MemberRemoved(m.config.Identity.MemberID) {
@@ -251,8 +254,8 @@ func (m *Member) raftConfig(logger hclog.Logger) *raft.Config {
 	config.ElectionTimeout = m.config.HeartbeatTimeout
 	config.PreVoteDisabled = m.config.NoPreVote
 	config.LeaderLeaseTimeout = m.config.HeartbeatTimeout * 4 / 5
-	// Followers learn of the last commit by it when no further entry comes.
-	config.CommitTimeout = 5 * time.Millisecond
+	// Followers learn of the last commit by it if a request to tell them was lost (see commits).
+	config.CommitTimeout = max(m.config.HeartbeatTimeout/5, time.Millisecond)
 	config.BatchApplyCh = true
 	// Entries are groups of up to a megabyte each.
 	config.MaxAppendEntries = 16

@@ -29,6 +29,7 @@ type transport struct {
 	network
 	log         *writeBehind
 	proof       *proof
+	commits     *commits
 	instruments *instruments
 	closed      atomic.Bool
 	heartbeats  *heartbeats
@@ -38,15 +39,16 @@ type transport struct {
 	open map[*pipeline]struct{}
 }
 
-func newTransport(network network, log *writeBehind, proof *proof, heartbeats *heartbeats) *transport {
-	return &transport{network: network, log: log, proof: proof, heartbeats: heartbeats, open: map[*pipeline]struct{}{}}
+func newTransport(network network, log *writeBehind, proof *proof, commits *commits, heartbeats *heartbeats) *transport {
+	return &transport{network: network, log: log, proof: proof, commits: commits, heartbeats: heartbeats, open: map[*pipeline]struct{}{}}
 }
 
 // AppendEntries sends entries to a follower and waits for its answer.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
 	begun, stamp := time.Now(), t.proof.stamp()
+	t.commits.sent(id, request)
 	err := t.network.AppendEntries(id, target, request, response)
-	if len(request.Entries) == 0 {
+	if reach(request) == 0 {
 		t.instruments.heartbeat(id, time.Since(begun), err)
 	}
 	if err != nil {
@@ -59,11 +61,14 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 	return nil
 }
 
-// answered notes what an answer says of who leads. It may be of a request that the follower did not accept: its log is behind,
-// and its term is the same.
+// answered notes what an answer says of who leads, and of the follower's log. What it says of the first holds for a request that
+// was not accepted as well: the follower's log is behind, and its term is the same.
 func (t *transport) answered(by raft.ServerID, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse, stamp uint64) {
 	if response.Term == request.Term {
 		t.proof.answered(by, request.Term, stamp)
+	}
+	if response.Success {
+		t.commits.acknowledged(by, request)
 	}
 }
 
@@ -112,6 +117,7 @@ func (p *pipeline) AppendEntries(request *raft.AppendEntriesRequest, response *r
 	p.mu.Lock()
 	p.stamps = append(p.stamps, p.transport.proof.stamp())
 	p.mu.Unlock()
+	p.transport.commits.sent(p.follower, request)
 	return p.AppendPipeline.AppendEntries(request, response)
 }
 

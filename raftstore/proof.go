@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,20 +25,17 @@ import (
 //  4. No clock is used. A process that was stopped proves nothing by what reached it meanwhile.
 type proof struct {
 	self   raft.ServerID
-	life   context.Context
 	voters func() []raft.Server
 	// beat sends a heartbeat of a term and waits for its answer, which comes back by way of answered.
 	beat func(to raft.Server, term uint64) error
 
-	rounds    atomic.Uint64
-	answers   signal                     // notified when an answer may have proved a round
-	witnesses map[raft.ServerID]*witness // of the goroutine that asks for rounds
+	rounds  atomic.Uint64
+	answers signal // notified when an answer may have proved a round
+	crew    *crew  // asks the voters
 
 	mu    sync.Mutex
 	open  lead // the round that is to be proved; zero: none
 	heard map[raft.ServerID]lead
-
-	running sync.WaitGroup
 }
 
 // lead is a term and a round of proof in it.
@@ -45,16 +43,10 @@ type lead struct{ term, round uint64 }
 
 func (l lead) covers(other lead) bool { return l.term == other.term && l.round >= other.round }
 
-// witness is the goroutine that asks one voter.
-type witness struct {
-	server raft.Server
-	asked  chan struct{} // has a token when there is a round that it may not have answered
-	stop   context.CancelFunc
-}
-
 func newProof(life context.Context, self raft.ServerID, voters func() []raft.Server, beat func(raft.Server, uint64) error) *proof {
-	return &proof{self: self, life: life, voters: voters, beat: beat,
-		witnesses: map[raft.ServerID]*witness{}, heard: map[raft.ServerID]lead{}}
+	p := &proof{self: self, voters: voters, beat: beat, heard: map[raft.ServerID]lead{}}
+	p.crew = newCrew(life, p.ask)
+	return p
 }
 
 // stamp is taken before a request begins, for answered.
@@ -81,7 +73,7 @@ func (p *proof) answered(by raft.ServerID, term, stamp uint64) {
 func (p *proof) prove(ctx context.Context, term uint64, still func() (bool, <-chan struct{})) error {
 	round := p.begin(term)
 	defer p.end()
-	p.ask()
+	p.crew.wake(slices.DeleteFunc(p.voters(), func(server raft.Server) bool { return server.ID == p.self }))
 	for {
 		answered := p.answers.next()
 		leads, changed := still()
@@ -128,64 +120,20 @@ func (p *proof) proved(round lead) bool {
 	return agreed > len(voters)/2
 }
 
-// ask wakes the witnesses, which are the voters of now.
-func (p *proof) ask() {
-	voters := p.voters()
-	for _, server := range voters {
-		if server.ID == p.self {
-			continue
-		}
-		w := p.witnesses[server.ID]
-		if w == nil || w.server.Address != server.Address {
-			if w != nil {
-				w.stop()
-			}
-			w = p.call(server)
-		}
-		select {
-		case w.asked <- struct{}{}:
-		default:
-		}
-	}
-	if len(p.witnesses) < len(voters) {
-		return
-	}
-	for id, w := range p.witnesses {
-		if _, votes := findServer(voters, id); !votes {
-			w.stop()
-			delete(p.witnesses, id)
-		}
-	}
-}
-
-// call begins to ask a voter.
-func (p *proof) call(server raft.Server) *witness {
-	w := &witness{server: server, asked: make(chan struct{}, 1)}
-	ctx, stop := context.WithCancel(p.life)
-	w.stop = stop
-	p.witnesses[server.ID] = w
-	p.running.Go(func() {
-		for {
+// ask asks a voter until it has answered what is open.
+func (p *proof) ask(ctx context.Context, server raft.Server) {
+	for round := p.owes(server.ID); round.round > 0; {
+		err := p.beat(server, round.term)
+		again := p.owes(server.ID)
+		if err != nil || again == round { // it can't be reached, or is in another term
 			select {
-			case <-w.asked:
+			case <-time.After(retryPause):
 			case <-ctx.Done():
 				return
 			}
-			for round := p.owes(server.ID); round.round > 0; {
-				err := p.beat(server, round.term)
-				again := p.owes(server.ID)
-				if err != nil || again == round { // it can't be reached, or is in another term
-					select {
-					case <-time.After(retryPause):
-					case <-ctx.Done():
-						return
-					}
-				}
-				round = again
-			}
 		}
-	})
-	return w
+		round = again
+	}
 }
 
 // owes is the open round, if a voter has not answered it; zero else.
@@ -197,6 +145,3 @@ func (p *proof) owes(id raft.ServerID) lead {
 	}
 	return p.open
 }
-
-// wait waits for the goroutines, after life has ended.
-func (p *proof) wait() { p.running.Wait() }

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -16,7 +17,7 @@ func testVoters(ids ...raft.ServerID) func() []raft.Server {
 	for _, id := range ids {
 		servers = append(servers, raft.Server{ID: id, Address: raft.ServerAddress(id)})
 	}
-	return func() []raft.Server { return servers }
+	return func() []raft.Server { return slices.Clone(servers) }
 }
 
 // TestProofCountsAnswersToLaterRequests: an answer counts for the rounds that began before its request, in its own term, and only
@@ -96,7 +97,7 @@ func TestProofAsksUntilItIsAnswered(t *testing.T) {
 		t.Errorf("the lead was lost: %v", err)
 	}
 	cancel()
-	p.wait()
+	p.crew.wait()
 }
 
 // holding is a leader's network, as it is for a process that is stopped: an answer to a heartbeat has come and was not looked at

@@ -172,11 +172,18 @@ func (m *Member) leadsIn(term uint64) bool {
 
 // beat sends a heartbeat as Raft does, but now.
 func (m *Member) beat(to raft.Server, term uint64) error {
-	self := m.transport.EncodePeer(serverID(m.config.Identity.MemberID), m.transport.LocalAddr())
-	return m.transport.AppendEntries(to.ID, to.Address, &raft.AppendEntriesRequest{
-		RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(serverID(m.config.Identity.MemberID)), Addr: self},
-		Term:      term,
-	}, &raft.AppendEntriesResponse{})
+	return m.transport.AppendEntries(to.ID, to.Address, m.request(term), &raft.AppendEntriesResponse{})
+}
+
+// request is a request to append no entries, from this member as the leader of a term.
+func (m *Member) request(term uint64) *raft.AppendEntriesRequest {
+	self := serverID(m.config.Identity.MemberID)
+	return &raft.AppendEntriesRequest{
+		RPCHeader: raft.RPCHeader{
+			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(self), Addr: m.transport.EncodePeer(self, m.transport.LocalAddr()),
+		},
+		Term: term,
+	}
 }
 
 // waitForFirstEntry returns once this leader has applied an entry of its own term: before, its commit index
