@@ -68,7 +68,7 @@ func NewLiveCopy(dataDir string, logger *slog.Logger) (*LiveCopy, error) {
 		return nil, err
 	}
 	c := &LiveCopy{dir: dir, logger: logger}
-	if err := os.MkdirAll(dir.temp(), 0o700); err != nil {
+	if err := pki.MakeDir(dir.temp()); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
