@@ -2,24 +2,20 @@ package network
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/ctlplane/ctlplane/agent/network/netnstest"
 	"github.com/ctlplane/ctlplane/client/clienttest"
 )
 
@@ -31,55 +27,28 @@ type host struct {
 
 func newHost(t *testing.T, name string) host {
 	t.Helper()
-	h := host{t: t, name: fmt.Sprintf("ctltest-%s-%d", name, os.Getpid())}
-	ip(t, "netns", "add", h.name)
-	t.Cleanup(func() { ip(t, "netns", "del", h.name) })
-	ip(t, "-n", h.name, "link", "set", "lo", "up")
-	return h
+	return host{t: t, name: netnstest.New(t, name)}
 }
 
-func (h host) path() string { return filepath.Join("/run/netns", h.name) }
+func (h host) path() string { return netnstest.Path(h.name) }
 
 // do runs f on a thread that is inside the namespace.
 func (h host) do(f func()) {
 	h.t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
-		namespace, err := netns.GetFromPath(h.path())
-		if err != nil {
-			h.t.Error(err)
-			return
-		}
-		defer namespace.Close()
-		if err := netns.Set(namespace); err != nil {
-			h.t.Error(err)
-			return
-		}
-		f()
-	}()
-	<-done
-}
-
-func ip(t *testing.T, args ...string) {
-	t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		t.Fatalf("ip %v: %v: %s", args, err, out)
-	}
+	netnstest.Do(h.t, h.name, f)
 }
 
 // cable joins two hosts with a veth pair.
 func cable(t *testing.T, a host, addressA string, b host, addressB string) {
 	t.Helper()
 	nameA, nameB := "to-"+b.name[8:9], "to-"+a.name[8:9]
-	ip(t, "link", "add", nameA, "netns", a.name, "type", "veth", "peer", "name", nameB, "netns", b.name)
+	netnstest.IP(t, "link", "add", nameA, "netns", a.name, "type", "veth", "peer", "name", nameB, "netns", b.name)
 	for _, end := range []struct {
 		h             host
 		link, address string
 	}{{a, nameA, addressA}, {b, nameB, addressB}} {
-		ip(t, "-n", end.h.name, "addr", "add", end.address, "dev", end.link)
-		ip(t, "-n", end.h.name, "link", "set", end.link, "up")
+		netnstest.IP(t, "-n", end.h.name, "addr", "add", end.address, "dev", end.link)
+		netnstest.IP(t, "-n", end.h.name, "link", "set", end.link, "up")
 	}
 }
 
@@ -185,8 +154,8 @@ func TestPodsReachEachOtherOverNodes(t *testing.T) {
 						t.Error(err)
 					}
 				})
-				ip(t, "-n", a.name, "route", "add", "default", "via", "172.30.1.1")
-				ip(t, "-n", b.name, "route", "add", "default", "via", "172.30.2.1")
+				netnstest.IP(t, "-n", a.name, "route", "add", "default", "via", "172.30.1.1")
+				netnstest.IP(t, "-n", b.name, "route", "add", "default", "via", "172.30.2.1")
 			} else {
 				cable(t, a, "172.30.1.2/24", b, "172.30.1.3/24")
 			}
@@ -355,7 +324,7 @@ func TestFailedRouteIsTriedAgain(t *testing.T) {
 	}()
 	defer func() { cancel(); <-ended }()
 	log.until(t, "route to the pods of node b")
-	ip(t, "-n", a.name, "route", "add", "default", "via", "172.30.1.3")
+	netnstest.IP(t, "-n", a.name, "route", "add", "default", "via", "172.30.1.3")
 	log.until(t, "in step with the cluster again")
 	a.do(func() {
 		if routes, err := ownRoutes(); err != nil || len(routes) != 1 {

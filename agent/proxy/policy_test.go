@@ -8,19 +8,17 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/vishvananda/netns"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/knftables"
+
+	"github.com/ctlplane/ctlplane/agent/network/netnstest"
 )
 
 func TestForwardsHonourPolicies(t *testing.T) {
@@ -69,13 +67,7 @@ const (
 
 func newSite(t *testing.T) *site {
 	t.Helper()
-	name := func(role string) string { return fmt.Sprintf("ctltest-%s-%d", role, os.Getpid()) }
-	s := &site{t: t, client: name("client"), node: name("node"), pod: name("pod")}
-	for _, ns := range []string{s.client, s.node, s.pod} {
-		s.ip("netns", "add", ns)
-		t.Cleanup(func() { s.ip("netns", "del", ns) })
-		s.ip("-n", ns, "link", "set", "lo", "up")
-	}
+	s := &site{t: t, client: netnstest.New(t, "client"), node: netnstest.New(t, "node"), pod: netnstest.New(t, "pod")}
 	for _, cable := range []struct{ a, linkA, addressA, b, linkB, addressB string }{
 		{s.client, "eth0", clientIP + "/24", s.node, "eth0", nodeIP + "/24"},
 		{s.pod, "eth0", "10.42.0.2/24", s.node, podBridge, "10.42.0.1/24"},
@@ -105,31 +97,13 @@ func newSite(t *testing.T) *site {
 
 func (s *site) ip(args ...string) {
 	s.t.Helper()
-	if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-		s.t.Fatalf("ip %v: %v: %s", args, err, out)
-	}
+	netnstest.IP(s.t, args...)
 }
 
 // in runs f on a thread in a namespace.
 func (s *site) in(name string, f func()) {
 	s.t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
-		namespace, err := netns.GetFromPath(filepath.Join("/run/netns", name))
-		if err != nil {
-			s.t.Error(err)
-			return
-		}
-		defer namespace.Close()
-		if err := netns.Set(namespace); err != nil {
-			s.t.Error(err)
-			return
-		}
-		f()
-	}()
-	<-done
+	netnstest.Do(s.t, name, f)
 }
 
 // serve answers each connection with the port that it came to and the address that it came from.

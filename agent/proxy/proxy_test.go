@@ -8,9 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
@@ -24,6 +22,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/knftables"
 
+	"github.com/ctlplane/ctlplane/agent/network/netnstest"
 	"github.com/ctlplane/ctlplane/client/clienttest"
 )
 
@@ -90,38 +89,17 @@ func TestForwards(t *testing.T) {
 // inNamespace runs f on a thread inside a network namespace of its own that can route anywhere.
 func inNamespace(t *testing.T, f func()) {
 	t.Helper()
-	name := fmt.Sprintf("ctltest-proxy-%d", os.Getpid())
+	name := netnstest.New(t, "proxy")
 	for _, args := range [][]string{
-		{"netns", "add", name},
-		{"-n", name, "link", "set", "lo", "up"},
-		{"-n", name, "link", "add", "out", "type", "veth", "peer", "name", "nowhere"},
-		{"-n", name, "link", "set", "nowhere", "up"},
-		{"-n", name, "link", "set", "out", "up"},
-		{"-n", name, "addr", "add", "172.30.9.2/24", "dev", "out"},
-		{"-n", name, "route", "add", "default", "via", "172.30.9.1"},
+		{"link", "add", "out", "type", "veth", "peer", "name", "nowhere"},
+		{"link", "set", "nowhere", "up"},
+		{"link", "set", "out", "up"},
+		{"addr", "add", "172.30.9.2/24", "dev", "out"},
+		{"route", "add", "default", "via", "172.30.9.1"},
 	} {
-		if out, err := exec.Command("ip", args...).CombinedOutput(); err != nil {
-			t.Fatalf("ip %v: %v: %s", args, err, out)
-		}
+		netnstest.IP(t, append([]string{"-n", name}, args...)...)
 	}
-	t.Cleanup(func() { _ = exec.Command("ip", "netns", "del", name).Run() })
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		runtime.LockOSThread() // never unlocked: the thread dies with the goroutine
-		namespace, err := netns.GetFromPath(filepath.Join("/run/netns", name))
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer namespace.Close()
-		if err := netns.Set(namespace); err != nil {
-			t.Error(err)
-			return
-		}
-		f()
-	}()
-	<-done
+	netnstest.Do(t, name, f)
 }
 
 // serve listens at an address of the loopback range and answers each connection with it.
