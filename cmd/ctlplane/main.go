@@ -63,6 +63,8 @@ a Kubernetes API server, a scheduler, controllers and nodes.
 	root.AddCommand(newInit(), newJoin(), newLeave(), newEtcd(), newDev(), newDemo(), newStatus(), newToken(), newCert(), newImage(), newBench(), newKV(), newSnapshot(), newVersion())
 	addKubectl(root)
 	addStoreVerbs(root)
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
 	for _, command := range root.Commands() { // cobra looks at root's own words
 		refuseUnknown(command)
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"os/signal"
 	"strings"
@@ -101,7 +102,19 @@ func refuseUnknown(command *cobra.Command) {
 	if command.Args == nil && !command.DisableFlagParsing && (command.HasSubCommands() || takesNoWords(command)) {
 		command.Args = cobra.NoArgs
 	}
+	if command.Parent() == command.Root() && command.Name() == "help" {
+		command.Args = nameOfCommand
+	}
 	for _, below := range command.Commands() {
 		refuseUnknown(below)
 	}
+}
+
+// nameOfCommand refuses words that don't lead to a command.
+func nameOfCommand(help *cobra.Command, words []string) error {
+	found, rest, err := help.Root().Find(words)
+	if err == nil && len(rest) > 0 {
+		return fmt.Errorf("unknown command %q for %q", rest[0], found.CommandPath())
+	}
+	return err
 }

@@ -43,7 +43,7 @@ func TestUnknownWordsAreRefused(t *testing.T) {
 	if groups < 20 || leaves < 40 {
 		t.Errorf("the walk met %d groups and %d commands without arguments", groups, leaves)
 	}
-	for _, line := range []string{"bench foo", "member foo", "foo", "image foo", "version foo", "config foo", "check perf foo"} {
+	for _, line := range []string{"bench foo", "member foo", "foo", "image foo", "version foo", "config foo", "check perf foo", "completion foo", "help foo", "help bench foo"} {
 		root, out := newRoot(), &bytes.Buffer{}
 		root.SetOut(out)
 		root.SetErr(out)
