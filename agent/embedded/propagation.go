@@ -49,9 +49,9 @@ func propagates(m *runtimeapi.Mount, source string, over []*mountinfo.Info) erro
 	}
 	switch bidirectional := m.GetPropagation() == runtimeapi.MountPropagation_PROPAGATION_BIDIRECTIONAL; {
 	case bidirectional && !has("shared:"):
-		return fmt.Errorf("mount propagation Bidirectional: path %q is mounted on %q but it is not a shared mount: make it one with \"mount --make-rshared %s\"", source, in.Mountpoint, in.Mountpoint)
+		return fmt.Errorf("path %q is mounted on %q but it is not a shared mount, which Bidirectional propagation needs: make it one with \"mount --make-rshared %s\"", source, in.Mountpoint, in.Mountpoint)
 	case !bidirectional && !has("shared:") && !has("master:"):
-		return fmt.Errorf("mount propagation HostToContainer: path %q is mounted on %q but it is not a shared or slave mount: make it one with \"mount --make-rshared %s\"", source, in.Mountpoint, in.Mountpoint)
+		return fmt.Errorf("path %q is mounted on %q but it is not a shared or slave mount, which HostToContainer propagation needs: make it one with \"mount --make-rshared %s\"", source, in.Mountpoint, in.Mountpoint)
 	}
 	return nil
 }

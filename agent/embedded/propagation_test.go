@@ -24,7 +24,7 @@ func TestPropagationThatCantBeHadIsRefused(t *testing.T) {
 		{"private", follows, []*mountinfo.Info{private}, `path "/data/x" is mounted on "/" but it is not a shared or slave mount`},
 		{"shared", follows, []*mountinfo.Info{shared}, ""},
 		{"slave", follows, []*mountinfo.Info{private, slave}, ""},
-		{"both ways, private", both, []*mountinfo.Info{private}, `is not a shared mount: make it one with "mount --make-rshared /"`},
+		{"both ways, private", both, []*mountinfo.Info{private}, `is not a shared mount, which Bidirectional propagation needs: make it one with "mount --make-rshared /"`},
 		{"both ways, slave", both, []*mountinfo.Info{shared, slave}, `path "/data/x" is mounted on "/data" but it is not a shared mount`},
 		{"both ways, shared", both, []*mountinfo.Info{shared}, ""},
 		{"private within shared", follows, []*mountinfo.Info{shared, inner}, `mounted on "/data" but`},
