@@ -89,8 +89,11 @@ func (m *Member) noteStalls(watches []*stallWatch) (begun bool) {
 	for _, kind := range hanging {
 		if !slices.Contains(before, kind) {
 			begun = true
-			m.logger.Error("the disk hangs: what it was given has not ended for an election timeout; this member can't lead until it has",
-				"work", kind, "directory", m.config.DataDir, "election-timeout", m.config.HeartbeatTimeout)
+			message := "the disk hangs: what it was given has not ended for an election timeout; this member can't lead until it has"
+			if kind == workState {
+				message = "entries have been applied for an election timeout: the disk hangs, unless they change very much at once"
+			}
+			m.logger.Error(message, "work", kind, "directory", m.config.DataDir, "election-timeout", m.config.HeartbeatTimeout)
 			m.instruments.stallBegun(kind)
 		}
 	}
