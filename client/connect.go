@@ -49,6 +49,12 @@ const (
 	socketBuffer     = 128 << 10
 )
 
+// A connection on which something is under way and nothing came for keepaliveTime is asked for an answer within keepaliveTimeout.
+const (
+	keepaliveTime    = 10 * time.Second
+	keepaliveTimeout = 5 * time.Second
+)
+
 // Connect opens a client to the cluster. With a DialTimeout it returns once an endpoint has answered, or says why none
 // did. ctx bounds Connect only, not the life of the client; Close ends that.
 func Connect(ctx context.Context, cfg Config) (*Client, error) {
@@ -60,8 +66,8 @@ func Connect(ctx context.Context, cfg Config) (*Client, error) {
 		Endpoints:            endpoints,
 		TLS:                  cfg.TLS,
 		DialTimeout:          cfg.DialTimeout,
-		DialKeepAliveTime:    10 * time.Second,
-		DialKeepAliveTimeout: 5 * time.Second,
+		DialKeepAliveTime:    keepaliveTime,
+		DialKeepAliveTimeout: keepaliveTimeout,
 		DialOptions:          cfg.dialOptions(),
 		Logger:               zapLogger(cfg.Logger),
 	})

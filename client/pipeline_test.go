@@ -209,15 +209,16 @@ func TestPipelineBoundsBytesInFlight(t *testing.T) {
 	for range pipelineBytes/(1<<20) - 1 {
 		<-returned
 	}
-	p.mu.Lock()
-	for p.waiting == 0 { // the writer is on its way into the wait
-		p.mu.Unlock()
-		p.mu.Lock()
+	s := p.current.Load()
+	s.mu.Lock()
+	for s.waiting == 0 { // the writer is on its way into the wait
+		s.mu.Unlock()
+		s.mu.Lock()
 	}
-	if p.used > pipelineBytes {
-		t.Errorf("%d bytes in flight", p.used)
+	if s.used > pipelineBytes {
+		t.Errorf("%d bytes in flight", s.used)
 	}
-	p.mu.Unlock()
+	s.mu.Unlock()
 	close(release)
 	for range returned {
 	}

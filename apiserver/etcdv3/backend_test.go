@@ -190,7 +190,7 @@ func (b *localBackend) DowngradeInfo() *pb.DowngradeInfo {
 
 func (b *localBackend) Status() raftstore.Status {
 	m := b.store.Metrics()
-	return raftstore.Status{Leader: b.leader.Load(), Term: 1, CommitIndex: m.AppliedIndex, AppliedIndex: m.AppliedIndex, DBSize: m.DiskBytes, DBSizeInUse: m.InUseBytes}
+	return raftstore.Status{ID: localID, Leader: b.leader.Load(), Term: 1, CommitIndex: m.AppliedIndex, AppliedIndex: m.AppliedIndex, DBSize: m.DiskBytes, DBSizeInUse: m.InUseBytes}
 }
 
 func (b *localBackend) HasLeader() bool { return b.leader.Load() != 0 }

@@ -80,7 +80,7 @@ func FuzzPipeline(f *testing.F) {
 		stream := &countedResults{&fakeStream[writepb.WriteBatch, writepb.ResultBatch]{
 			ctx: t.Context(), requests: []*writepb.WriteBatch{&batch, &again},
 		}, &answered}
-		if err := newPipelineServer(b, DefaultMaxRequestBytes).Write(stream); err != nil {
+		if err := newPipelineServer(b, pipelineHeader(b), DefaultMaxRequestBytes).Write(stream); err != nil {
 			t.Fatal(err)
 		}
 		if answered != 2*len(batch.Ops) {

@@ -32,12 +32,30 @@ const (
 type pipelineServer struct {
 	writepb.UnimplementedPipelineServer
 	store    Proposer
-	maxBytes int                 // of one write
-	proposed *semaphore.Weighted // in bytes, of all streams
+	header   func() writepb.Header // what a client is told when its stream begins
+	maxBytes int                   // of one write
+	proposed *semaphore.Weighted   // in bytes, of all streams
 }
 
-func newPipelineServer(store Proposer, maxBytes int) *pipelineServer {
-	return &pipelineServer{store: store, maxBytes: maxBytes, proposed: semaphore.NewWeighted(proposedBytes)}
+func newPipelineServer(store Proposer, header func() writepb.Header, maxBytes int) *pipelineServer {
+	return &pipelineServer{store: store, header: header, maxBytes: maxBytes, proposed: semaphore.NewWeighted(proposedBytes)}
+}
+
+// pipelineHeader tells clients where the leader is, whom they had better write to.
+func pipelineHeader(m Membership) func() writepb.Header {
+	return func() writepb.Header {
+		st := m.Status()
+		h := writepb.Header{Cluster: st.ClusterID, Member: st.ID, Leader: st.Leader}
+		if h.Leader == 0 || h.Leader == h.Member {
+			return h
+		}
+		for _, member := range m.MembersHere() {
+			if member.ID == h.Leader {
+				h.LeaderURLs = member.ClientURLs
+			}
+		}
+		return h
+	}
 }
 
 // writeStream is one client's stream. The goroutine of the handler reads writes and proposes them, another one
@@ -68,8 +86,9 @@ type write struct {
 
 // Write serves one stream until the client closes it and all its writes are answered, or until it breaks.
 func (s *pipelineServer) Write(stream writepb.Pipeline_WriteServer) error {
-	// It tells the client that the service is there, and what is too large to be sent at all.
-	header := writepb.Header{MaxWriteBytes: max(s.maxBytes-envelope, 0)}
+	// It tells the client that the service is there, too, and what is too large to be sent at all.
+	header := s.header()
+	header.MaxWriteBytes = max(s.maxBytes-envelope, 0)
 	if err := stream.SendHeader(header.Metadata()); err != nil {
 		return err
 	}

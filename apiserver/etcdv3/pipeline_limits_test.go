@@ -2,10 +2,12 @@ package etcdv3
 
 import (
 	"errors"
+	"slices"
 	"testing"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 
+	"github.com/ctlplane/ctlplane/api/writepb"
 	"github.com/ctlplane/ctlplane/client"
 )
 
@@ -38,4 +40,28 @@ func openPipelineWithLimit(t *testing.T, limit int) *client.Pipeline {
 	t.Helper()
 	_, p := openPipeline(t, serve(t, newLocalBackend(t), ServerConfig{MaxRequestBytes: limit}, Options{MaxRequestBytes: limit}))
 	return p
+}
+
+// TestPipelineTellsWhoLeads: a stream's header says who serves it, and where the leader takes clients.
+func TestPipelineTellsWhoLeads(t *testing.T) {
+	b := newLocalBackend(t)
+	header := pipelineHeader(b)
+	if h := header(); h.Member != localID || h.Leader != localID || len(h.LeaderURLs) != 0 {
+		t.Errorf("at the leader: %+v", h)
+	}
+	b.leader.Store(0)
+	if h := header(); h.Leader != 0 || len(h.LeaderURLs) != 0 {
+		t.Errorf("without a leader: %+v", h)
+	}
+	for _, m := range startMembers(t, 2) {
+		h := pipelineHeader(m)()
+		if s := m.Status(); h.Member != s.ID || h.Leader != s.Leader || h.Cluster != s.ClusterID {
+			t.Errorf("%+v", h)
+		} else if s.Leader != s.ID && len(h.LeaderURLs) != 1 {
+			t.Errorf("at a follower: %+v", h)
+		}
+		if got := writepb.HeaderOf(h.Metadata()); got.Leader != h.Leader || got.Cluster != h.Cluster || !slices.Equal(got.LeaderURLs, h.LeaderURLs) {
+			t.Errorf("%+v becomes %+v", h, got)
+		}
+	}
 }

@@ -96,7 +96,7 @@ func (p *heldProposer) release() int {
 
 // A stream is not read while too much of it is in flight, and is read again once that is answered.
 func TestPipelineBoundsAStream(t *testing.T) {
-	ws := newPipelineServer(&heldProposer{}, DefaultMaxRequestBytes).newStream(nil)
+	ws := newPipelineServer(&heldProposer{}, nil, DefaultMaxRequestBytes).newStream(nil)
 	const bytes, writes, fit = 1 << 20, 32, streamBytes >> 20
 	admitted := make(chan error, writes)
 	var reader sync.WaitGroup

@@ -150,5 +150,5 @@ func Register(srv grpc.ServiceRegistrar, member Backend, o Options) {
 	v3lockpb.RegisterLockServer(srv, &lockServer{sessions: sessions{b}})
 	v3electionpb.RegisterElectionServer(srv, &electionServer{sessions: sessions{b}})
 	healthpb.RegisterHealthServer(srv, health.NewServer())
-	writepb.RegisterPipelineServer(srv, newPipelineServer(b, o.MaxRequestBytes))
+	writepb.RegisterPipelineServer(srv, newPipelineServer(b, pipelineHeader(b), o.MaxRequestBytes))
 }
