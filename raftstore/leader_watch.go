@@ -19,8 +19,10 @@ const (
 	// probeTimeout bounds the question whether the leader's process is there, agreeTimeout that for the others' agreement.
 	probeTimeout = 200 * time.Millisecond
 	agreeTimeout = 500 * time.Millisecond
-	// standStagger is between the followers' attempts, so that two don't split the votes.
+	// standStagger is between the followers' attempts, so that two don't split the votes. One that was told that another has
+	// more of the log leaves it time.
 	standStagger = 100 * time.Millisecond
+	behindPause  = 500 * time.Millisecond
 	// agreementLife is how long a member that has agreed with a candidate agrees with no other one.
 	agreementLife = time.Second
 )
@@ -33,8 +35,10 @@ const (
 //     that nothing listens there, as it takes a majority to win the vote about an election that heartbeats have caused.
 //  2. A member agrees with one candidate at a time, itself included, so that two that notice it together don't split the
 //     votes.
-//  3. Safety does not rest on it. It only asks Raft to begin an election, in the way that a leader does which hands over;
-//     a log that is behind still loses it.
+//  3. A member does not agree with a candidate that has less of the log than itself, whom it would not vote for: a lost
+//     election lasts until the next heartbeat timeout.
+//  4. Safety does not rest on any of it. It only asks Raft to begin an election, in the way that a leader does which hands
+//     over; a log that is behind still loses it.
 func (m *Member) watchLeader() {
 	m.standAlone()
 	for {
@@ -56,10 +60,10 @@ func (m *Member) replaceLeader() {
 		return
 	}
 	self := serverID(m.config.Identity.MemberID)
-	begun, wait := time.Now(), time.Duration(rank)*standStagger
-	for {
-		changed := m.changed.next()
-		if _, now := m.raft.LeaderWithID(); now != leader || !m.gone(leader) || m.raft.LastContact().After(begun) {
+	wait := time.Duration(rank) * standStagger
+	for attempt := 0; ; attempt++ {
+		changed, looked := m.changed.next(), time.Now()
+		if _, now := m.raft.LeaderWithID(); now != leader {
 			return
 		}
 		select {
@@ -69,15 +73,23 @@ func (m *Member) replaceLeader() {
 		case <-m.life.Done():
 			return
 		}
-		if m.agreement.give(self) {
-			if m.othersAgree(leader) {
-				m.logger.Info("the leader's process has ended, a majority agrees; standing for election", "leader", m.nameOf(leader))
-				m.stand()
-				return
-			}
-			m.agreement.takeBack(self)
-		}
 		wait = time.Duration(rank+1) * standStagger
+		if attempt > 0 && m.raft.LastContact().After(looked) {
+			return
+		}
+		if !m.gone(leader) || !m.agreement.give(self) {
+			continue
+		}
+		agreed, behind := m.othersAgree(leader)
+		if agreed {
+			m.logger.Info("the leader's process has ended, a majority agrees; standing for election", "leader", m.nameOf(leader))
+			m.stand()
+			return
+		}
+		if behind {
+			wait = behindPause
+		}
+		m.agreement.takeBack(self)
 	}
 }
 
@@ -129,45 +141,58 @@ func (m *Member) gone(id raft.ServerID) bool {
 	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
-// othersAgree tells whether a majority of the voters, this one included, agrees that the leader's process has ended. It
-// does not wait for more than that: one that is down holds nobody up.
-func (m *Member) othersAgree(leader raft.ServerID) bool {
+// othersAgree tells whether a majority of the voters, this one included, agrees that the leader's process has ended, and
+// whether one of them is ahead of this one. It does not wait for more than a majority: one that is down holds nobody up.
+func (m *Member) othersAgree(leader raft.ServerID) (agreed, behind bool) {
 	var asking sync.WaitGroup
 	defer asking.Wait()
 	ctx, cancel := context.WithTimeout(m.life, agreeTimeout)
 	defer cancel()
 	servers := m.servers()
-	answers := make(chan bool, len(servers))
+	answers := make(chan *peerpb.LeaderGoneResponse, len(servers))
+	request := &peerpb.LeaderGoneRequest{Leader: memberID(leader), Candidate: m.config.Identity.MemberID, LastIndex: m.raft.LastIndex()}
 	asked := 0
 	for _, server := range servers {
 		if server.Suffrage == raft.Voter && server.ID != leader && server.ID != serverID(m.config.Identity.MemberID) {
 			asked++
-			asking.Go(func() { answers <- m.peers.leaderGone(ctx, server.ID, leader, m.config.Identity.MemberID) })
+			asking.Go(func() { answers <- m.peers.leaderGone(ctx, server.ID, request) })
 		}
 	}
 	missing := majority(m.voters()) - 1
 	for ; asked > 0 && missing > 0; asked-- {
-		if <-answers {
+		answer := <-answers
+		if answer.GetAgreed() {
 			missing--
 		}
+		behind = behind || answer.GetAhead()
 	}
-	return missing <= 0
+	return missing <= 0, behind
 }
 
-// agrees answers a candidate that says that the leader's process has ended.
-func (m *Member) agrees(leader, candidate raft.ServerID) bool {
+// agree answers a candidate that says that the leader's process has ended.
+func (m *Member) agree(r *peerpb.LeaderGoneRequest) *peerpb.LeaderGoneResponse {
+	leader := serverID(r.Leader)
 	_, known := m.raft.LeaderWithID()
-	return (known == leader || known == "") && m.gone(leader) && m.agreement.give(candidate)
+	if known != leader && known != "" || !m.gone(leader) {
+		return &peerpb.LeaderGoneResponse{}
+	}
+	if !m.stalls() && m.raft.LastIndex() > r.LastIndex {
+		return &peerpb.LeaderGoneResponse{Ahead: true}
+	}
+	return &peerpb.LeaderGoneResponse{Agreed: m.agreement.give(serverID(r.Candidate))}
 }
 
-// leaderGone asks another voter for its agreement. One that doesn't answer doesn't agree.
-func (p *peerConns) leaderGone(ctx context.Context, id, leader raft.ServerID, candidate uint64) bool {
+// leaderGone asks another voter for its agreement; nil: it doesn't answer, and so doesn't agree.
+func (p *peerConns) leaderGone(ctx context.Context, id raft.ServerID, request *peerpb.LeaderGoneRequest) *peerpb.LeaderGoneResponse {
 	client, err := p.liveness(ctx, id)
 	if err != nil {
-		return false
+		return nil
 	}
-	response, err := client.LeaderGone(ctx, &peerpb.LeaderGoneRequest{Leader: memberID(leader), Candidate: candidate})
-	return err == nil && response.Agreed
+	response, err := client.LeaderGone(ctx, request)
+	if err != nil {
+		return nil
+	}
+	return response
 }
 
 // agreement is the candidate that a member has agreed with of late, maybe itself.

@@ -134,3 +134,34 @@ func TestOnlyVoterLeadsAtOnce(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestFollowerThatIsAheadReplacesTheLeader: the first to stand was refused by another that had more of the log, and the lost
+// election lasted until the next heartbeat timeout.
+func TestFollowerThatIsAheadReplacesTheLeader(t *testing.T) {
+	var firewall links
+	c := newTestCluster(t, 3, func(config *Config) {
+		firewall.of(config)
+		config.HeartbeatTimeout, config.RequestTimeout = patientHeartbeats, testWait
+	})
+	leader := c.leader()
+	var behind, ahead *testMember // the first to stand, and the next
+	for _, m := range c.members {
+		if rank, _ := m.rank(serverID(leader.config.Identity.MemberID)); m != leader && rank == 0 {
+			behind = m
+		} else if m != leader {
+			ahead = m
+		}
+	}
+	firewall.reject(leader, behind)
+	leader.put("key", "before")
+	if have, want := behind.raft.LastIndex(), ahead.raft.LastIndex(); have >= want {
+		t.Fatalf("one has entry %d, the other %d", have, want)
+	}
+	start := time.Now()
+	leader.cut()
+	ahead.putAtLast("key", "after")
+	took := time.Since(start)
+	if t.Logf("the next write %v after the leader's end", took.Round(time.Millisecond)); took >= patientHeartbeats {
+		t.Errorf("the others waited until they missed its heartbeats")
+	}
+}

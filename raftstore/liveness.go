@@ -16,7 +16,7 @@ type livenessServer struct {
 
 // LeaderGone implements peerpb.LivenessServer.
 func (s *livenessServer) LeaderGone(_ context.Context, r *peerpb.LeaderGoneRequest) (*peerpb.LeaderGoneResponse, error) {
-	return &peerpb.LeaderGoneResponse{Agreed: s.member.agrees(serverID(r.Leader), serverID(r.Candidate))}, nil
+	return s.member.agree(r), nil
 }
 
 // Health implements peerpb.LivenessServer.

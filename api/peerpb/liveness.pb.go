@@ -25,8 +25,9 @@ const (
 
 type LeaderGoneRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Leader        uint64                 `protobuf:"varint,1,opt,name=leader,proto3" json:"leader,omitempty"`       // a member's id
-	Candidate     uint64                 `protobuf:"varint,2,opt,name=candidate,proto3" json:"candidate,omitempty"` // who asks, to stand for election
+	Leader        uint64                 `protobuf:"varint,1,opt,name=leader,proto3" json:"leader,omitempty"`                        // a member's id
+	Candidate     uint64                 `protobuf:"varint,2,opt,name=candidate,proto3" json:"candidate,omitempty"`                  // who asks, to stand for election
+	LastIndex     uint64                 `protobuf:"varint,3,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"` // of the candidate's log
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -75,9 +76,17 @@ func (x *LeaderGoneRequest) GetCandidate() uint64 {
 	return 0
 }
 
+func (x *LeaderGoneRequest) GetLastIndex() uint64 {
+	if x != nil {
+		return x.LastIndex
+	}
+	return 0
+}
+
 type LeaderGoneResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Agreed        bool                   `protobuf:"varint,1,opt,name=agreed,proto3" json:"agreed,omitempty"`
+	Ahead         bool                   `protobuf:"varint,2,opt,name=ahead,proto3" json:"ahead,omitempty"` // the member that is asked has more of the log, and is to stand itself
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -115,6 +124,13 @@ func (*LeaderGoneResponse) Descriptor() ([]byte, []int) {
 func (x *LeaderGoneResponse) GetAgreed() bool {
 	if x != nil {
 		return x.Agreed
+	}
+	return false
+}
+
+func (x *LeaderGoneResponse) GetAhead() bool {
+	if x != nil {
+		return x.Ahead
 	}
 	return false
 }
@@ -323,12 +339,15 @@ var File_api_peerpb_liveness_proto protoreflect.FileDescriptor
 
 const file_api_peerpb_liveness_proto_rawDesc = "" +
 	"\n" +
-	"\x19api/peerpb/liveness.proto\x12\x10ctlplane.peer.v1\"I\n" +
+	"\x19api/peerpb/liveness.proto\x12\x10ctlplane.peer.v1\"h\n" +
 	"\x11LeaderGoneRequest\x12\x16\n" +
 	"\x06leader\x18\x01 \x01(\x04R\x06leader\x12\x1c\n" +
-	"\tcandidate\x18\x02 \x01(\x04R\tcandidate\",\n" +
+	"\tcandidate\x18\x02 \x01(\x04R\tcandidate\x12\x1d\n" +
+	"\n" +
+	"last_index\x18\x03 \x01(\x04R\tlastIndex\"B\n" +
 	"\x12LeaderGoneResponse\x12\x16\n" +
-	"\x06agreed\x18\x01 \x01(\bR\x06agreed\"\x0f\n" +
+	"\x06agreed\x18\x01 \x01(\bR\x06agreed\x12\x14\n" +
+	"\x05ahead\x18\x02 \x01(\bR\x05ahead\"\x0f\n" +
 	"\rHealthRequest\"~\n" +
 	"\x0eHealthResponse\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12\x1d\n" +
