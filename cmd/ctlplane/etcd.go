@@ -62,6 +62,9 @@ func runEtcd(cmd *cobra.Command, args []string) (err error) {
 	}
 	config.Ready = func(r master.Ready) {
 		logger.Info("ready to serve client requests", "name", r.Name, "client", r.Client)
+		if err := notifyReady(); err != nil {
+			logger.Warn("systemd may take this service for one that does not start", "error", err)
+		}
 	}
 	return endAsEtcd(master.Run(cmd.Context(), config), config.DataDir, logger)
 }
