@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/url"
 	"slices"
@@ -28,7 +29,22 @@ type cluster struct {
 	open  bool
 }
 
-// readCluster makes a cluster of the flags of a member whose data directory is fresh.
+// findCluster makes a cluster of the flags of a member whose data directory is fresh, and of what it finds out about others.
+func (s *Settings) findCluster(ctx context.Context, logger *slog.Logger) (cluster, error) {
+	switch {
+	case s.Discovery.Domain != "":
+		return s.findBySRV(ctx, logger)
+	case len(s.Discovery.Endpoints) > 0:
+		list, err := s.findByService(ctx, logger)
+		if err != nil {
+			return cluster{}, err
+		}
+		s.InitialCluster, s.ClusterToken = list, s.Discovery.Token
+	}
+	return s.readCluster()
+}
+
+// readCluster makes a cluster of a list of its members.
 func (s *Settings) readCluster() (cluster, error) {
 	c := cluster{existing: s.ClusterState == "existing"}
 	if s.given["initial-advertise-peer-urls"] {

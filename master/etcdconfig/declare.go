@@ -7,11 +7,10 @@ import (
 
 // Why flags have no effect.
 const (
-	noBBolt     = "the database is no bbolt file"
-	noDiscovery = "discovery by another etcd or by DNS is not supported"
-	noTracing   = "no traces are exported"
-	noRounds    = "the storage engine compacts in the background by itself"
-	notByEtcd   = "etcd ignores it, too"
+	noBBolt   = "the database is no bbolt file"
+	noTracing = "no traces are exported"
+	noRounds  = "the storage engine compacts in the background by itself"
+	notByEtcd = "etcd ignores it, too"
 )
 
 func (t *table) member(s *Settings) {
@@ -68,19 +67,23 @@ func (t *table) clustering(s *Settings) {
 	t.toggle(&s.PreVote, "pre-vote", true, "ask before an election whether it can be won")
 	t.choice(&s.AutoCompactionMode, "auto-compaction-mode", "periodic or revision", "periodic", "revision")
 	t.text(&s.AutoCompactionRetention, "auto-compaction-retention", "0", "how much of the history is kept: a time (hours, or such as 5m), or a number of revisions; 0: all")
-	for _, name := range []string{"discovery-token", "discovery-endpoints", "discovery-srv", "discovery-srv-name"} {
-		t.refuse(name, "", noDiscovery+": list the members with --initial-cluster")
-	}
-	for _, name := range []string{"discovery-cacert", "discovery-cert", "discovery-key", "discovery-user", "discovery-password"} {
-		t.idle(name, "", noDiscovery)
-	}
-	t.idle("discovery-dial-timeout", 2*time.Second, noDiscovery)
-	t.idle("discovery-request-timeout", 5*time.Second, noDiscovery)
-	t.idle("discovery-keepalive-time", 2*time.Second, noDiscovery)
-	t.idle("discovery-keepalive-timeout", 6*time.Second, noDiscovery)
-	t.idle("discovery-insecure-transport", true, noDiscovery)
-	t.idle("discovery-insecure-skip-tls-verify", false, noDiscovery)
-	t.idle("discovery-fallback", "exit", noDiscovery)
+	d := &s.Discovery
+	t.text(&d.Domain, "discovery-srv", "", "domain whose records _etcd-server._tcp and _etcd-server-ssl._tcp name the members")
+	t.text(&d.Service, "discovery-srv-name", "", "suffix of the service's name in those records")
+	t.list(&d.Endpoints, "discovery-endpoints", "", "an etcd where the members find each other")
+	t.text(&d.Token, "discovery-token", "", "what the cluster is known by there")
+	t.duration(&d.DialTimeout, "discovery-dial-timeout", 2*time.Second, "how long a connection to it may take")
+	t.duration(&d.RequestTimeout, "discovery-request-timeout", 5*time.Second, "how long its answer may take")
+	t.duration(&d.KeepaliveTime, "discovery-keepalive-time", 2*time.Second, "how often it is pinged")
+	t.duration(&d.KeepaliveTimeout, "discovery-keepalive-timeout", 6*time.Second, "how long to wait for the answer to such a ping")
+	t.toggle(&d.Plain, "discovery-insecure-transport", true, "call it in plain text")
+	t.toggle(&d.SkipVerify, "discovery-insecure-skip-tls-verify", false, "don't check its certificate")
+	t.text(&d.CertFile, "discovery-cert", "", "certificate that is shown to it")
+	t.text(&d.KeyFile, "discovery-key", "", "key of --discovery-cert")
+	t.text(&d.CAFile, "discovery-cacert", "", "CA of its certificate")
+	t.text(&d.User, "discovery-user", "", "user there, or user:password")
+	t.text(&d.Password, "discovery-password", "", "password of --discovery-user")
+	t.choice(&s.fallback, "discovery-fallback", "exit; there is no proxy to fall back to", "exit", "proxy")
 	t.idle("v2-deprecation", "write-only", "there is no v2 store")
 }
 

@@ -3,6 +3,7 @@ package etcdconfig
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"strings"
 	"time"
@@ -23,8 +24,17 @@ var sections = map[string]map[string]string{
 		"trusted-ca-file": "peer-trusted-ca-file", "auto-tls": "peer-auto-tls", "allowed-cn": "peer-cert-allowed-cn",
 		"allowed-hostname": "peer-cert-allowed-hostname", "skip-client-san-verification": "peer-skip-client-san-verification",
 	},
-	"discovery-config": {"discovery-token": "discovery-token", "discovery-endpoints": "discovery-endpoints"},
-	"socket-options":   {"reuse-port": "socket-reuse-port", "reuse-address": "socket-reuse-address"},
+	"discovery-config": {
+		"token": "discovery-token", "discovery-token": "discovery-token", "discovery-endpoints": "discovery-endpoints",
+		"client.endpoints": "discovery-endpoints", "client.dial-timeout": "discovery-dial-timeout",
+		"client.request-timeout": "discovery-request-timeout", "client.keepalive-time": "discovery-keepalive-time",
+		"client.keepalive-timeout": "discovery-keepalive-timeout", "client.secure.cert": "discovery-cert",
+		"client.secure.key": "discovery-key", "client.secure.cacert": "discovery-cacert",
+		"client.secure.insecure-transport":       "discovery-insecure-transport",
+		"client.secure.insecure-skip-tls-verify": "discovery-insecure-skip-tls-verify",
+		"client.auth.username":                   "discovery-user", "client.auth.password": "discovery-password",
+	},
+	"socket-options": {"reuse-port": "socket-reuse-port", "reuse-address": "socket-reuse-address"},
 }
 
 // parseFile reads all settings from a file. others tells that there are flags or variables beside it.
@@ -33,7 +43,7 @@ func parseFile(path string, others bool) (*Settings, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--config-file: %w", err)
 	}
-	s := &Settings{byFile: true, given: map[string]bool{}}
+	s := &Settings{byFile: true, resolver: net.DefaultResolver, given: map[string]bool{}}
 	if others {
 		s.warn("flags and ETCD_ variables are ignored: " + path + " is all that counts")
 	}
@@ -72,6 +82,7 @@ func (s *Settings) readFile(content []byte) error {
 		if !ok && keys[key] != nil {
 			return fmt.Errorf("%s is no section with settings of its own", key)
 		}
+		values = flatten(values)
 		for _, inner := range sortedKeys(values) {
 			name, known := names[inner]
 			if known && name == "" { // etcd reads it, and does nothing with it
@@ -87,6 +98,22 @@ func (s *Settings) readFile(content []byte) error {
 		}
 	}
 	return s.finish(t)
+}
+
+// flatten makes a.b: c of a section a with a key b: c.
+func flatten(values map[string]any) map[string]any {
+	flat := map[string]any{}
+	for key, value := range values {
+		inner, section := value.(map[string]any)
+		if !section {
+			flat[key] = value
+			continue
+		}
+		for name, value := range flatten(inner) {
+			flat[key+"."+name] = value
+		}
+	}
+	return flat
 }
 
 // takeKey sets one flag from the file. etcd ignores keys that it does not know, and so they are here, with a warning.

@@ -114,12 +114,6 @@ func (t *table) idle(name string, zero any, why string) {
 	t.add(option{name: name, idle: why})
 }
 
-// refuse declares a flag that can't be ignored without doing something else than was asked for.
-func (t *table) refuse(name string, zero any, why string) {
-	t.declare(name, zero)
-	t.add(option{name: name, refused: why})
-}
-
 func (t *table) declare(name string, zero any) {
 	switch value := zero.(type) {
 	case bool:

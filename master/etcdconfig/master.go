@@ -1,6 +1,7 @@
 package etcdconfig
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,8 +21,9 @@ import (
 const requestOverhead = 512 << 10
 
 // Master is the configuration of a master that is nothing but a store. It reads certificates and looks into the data
-// directory, and changes neither, but for the certificate of --auto-tls. Warnings go to logger.
-func (s *Settings) Master(logger *slog.Logger) (master.Config, error) {
+// directory, and changes neither, but for the certificate of --auto-tls. Warnings go to logger. A member that is to find the
+// others by a discovery service waits for them until ctx ends.
+func (s *Settings) Master(ctx context.Context, logger *slog.Logger) (master.Config, error) {
 	dataDir, err := filepath.Abs(s.dataDir())
 	if err != nil {
 		return master.Config{}, err
@@ -33,7 +35,7 @@ func (s *Settings) Master(logger *slog.Logger) (master.Config, error) {
 	for _, warning := range s.Warnings {
 		logger.Warn(warning)
 	}
-	if err := s.setCluster(&config, logger); err != nil {
+	if err := s.setCluster(ctx, &config, logger); err != nil {
 		return config, err
 	}
 	s.setPorts(&config)
@@ -67,7 +69,7 @@ func refuseEtcdData(dir string) error {
 }
 
 // setCluster says what the member begins or joins; one that has begun goes on as what it is, whatever the flags say.
-func (s *Settings) setCluster(config *master.Config, logger *slog.Logger) error {
+func (s *Settings) setCluster(ctx context.Context, config *master.Config, logger *slog.Logger) error {
 	_, known, err := raftstore.LoadIdentity(config.DataDir)
 	if err != nil {
 		return err
@@ -78,7 +80,7 @@ func (s *Settings) setCluster(config *master.Config, logger *slog.Logger) error 
 		if s.given["initial-advertise-peer-urls"] {
 			c.self = s.AdvertisePeer
 		}
-	} else if c, err = s.readCluster(); err != nil {
+	} else if c, err = s.findCluster(ctx, logger); err != nil {
 		return err
 	}
 	config.Peers, config.Token, config.OpenToken, config.Existing = c.peers, c.token, c.open, c.existing

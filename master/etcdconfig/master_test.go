@@ -25,7 +25,7 @@ func configure(t *testing.T, args ...string) (master.Config, string, error) {
 		t.Fatal(err)
 	}
 	var logged bytes.Buffer
-	config, err := s.Master(slog.New(slog.NewTextHandler(&logged, nil)))
+	config, err := s.Master(t.Context(), slog.New(slog.NewTextHandler(&logged, nil)))
 	return config, logged.String(), err
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"net"
 	"os"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ const envPrefix = "ETCD_"
 //
 // What it finds wrong is one line, with what to do about it.
 func Parse(args, environ []string) (*Settings, error) {
-	s := &Settings{}
+	s := &Settings{resolver: net.DefaultResolver}
 	t := newTable(s)
 	if err := t.set.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {

@@ -111,7 +111,6 @@ func TestParseRefuses(t *testing.T) {
 		"did you mean TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256?": {"--cipher-suites", "TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA25"},
 		"choose 4 to 31":                                      {"--bcrypt-cost", "3"},
 		"1 year at least":                                     {"--self-signed-cert-validity", "0"},
-		"list the members with --initial-cluster":             {"--discovery-srv", "example.com"},
 		"there is no feature gate":                            {"--feature-gates", "Nothing=true"},
 		"--compact-hash-check-time is 0s":                     {"--compact-hash-check-time", "0s"},
 		"is not NAME=true":                                    {"--feature-gates", "InitialCorruptCheck"},
@@ -159,6 +158,11 @@ cors:
 initial-advertise-peer-urls: http://10.0.0.1:2380
 advertise-client-urls: https://10.0.0.1:2379
 discovery-fallback: 'proxy'
+discovery-config:
+  token:
+  client:
+    dial-timeout: 3000000000
+    secure: {insecure-transport: true}
 initial-cluster: infra0=http://10.0.0.1:2380,infra1=http://10.0.0.2:2380
 initial-cluster-token: 'etcd-cluster'
 initial-cluster-state: 'new'
@@ -214,8 +218,9 @@ func TestConfigFile(t *testing.T) {
 			"or text":                 s.SlowRequest == 2*time.Second,
 			"ciphers":                 len(s.CipherSuites) == 2,
 			"gates":                   s.initialCorruptCheck(),
+			"discovery":               s.Discovery.DialTimeout == 3*time.Second && s.Discovery.Plain,
 			"reconfig":                !s.StrictReconfig,
-			"warnings":                warned(s, "flags and ETCD_ variables", "--max-wals", "--discovery-fallback", "--proxy"),
+			"warnings":                warned(s, "flags and ETCD_ variables", "--max-wals", "--proxy", "--discovery-fallback"),
 		} {
 			if !ok {
 				t.Errorf("%s: %s: %+v", name, what, s)
@@ -240,7 +245,6 @@ func TestConfigFileRefuses(t *testing.T) {
 		"invalid value maybe for pre-vote": "pre-vote: maybe",
 		"client-transport-security is no":  "client-transport-security: yes please",
 		"neither text nor a number nor a":  "name: {a: b}",
-		"--discovery-srv can't be used":    "discovery-srv: example.com",
 		"choose one of new, existing":      "initial-cluster-state: old",
 	} {
 		path := file(t, content)

@@ -1,6 +1,9 @@
 package etcdconfig
 
-import "time"
+import (
+	"net"
+	"time"
+)
 
 // Settings are what etcd's flags say, as far as it means something here.
 type Settings struct {
@@ -41,6 +44,7 @@ type Settings struct {
 	SlowApply                           time.Duration
 	FeatureGates                        map[string]bool
 	ForceNewCluster, UnsafeNoFsync      bool
+	Discovery                           Discovery
 	Log                                 LogSettings
 
 	// Warnings are one line each: about what was given and has no effect, or should be known.
@@ -50,6 +54,9 @@ type Settings struct {
 	given map[string]bool
 	// formerGates are the feature gates that were set by the flags which they were before etcd 3.6.
 	formerGates map[string]bool
+	fallback    string
+	// resolver asks DNS.
+	resolver *net.Resolver
 	// flags are those that were given on the command line.
 	flags map[string]bool
 	// byFile says that they are from a file.

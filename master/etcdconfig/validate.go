@@ -19,7 +19,7 @@ const maxElectionMillis = 50_000
 func (s *Settings) validate() error {
 	_, err := s.autoCompaction()
 	return firstError(
-		s.validateTimes(), s.validateURLs(), s.Log.validate(), err, s.validateTLS(), s.validateLimits(),
+		s.validateTimes(), s.validateURLs(), s.Log.validate(), err, s.validateTLS(), s.validateLimits(), s.Discovery.validate(s),
 	)
 }
 
