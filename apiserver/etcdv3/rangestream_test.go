@@ -54,13 +54,18 @@ func TestRangeStream(t *testing.T) {
 		t.Errorf("limited: %d keys, count %d, more %v: %v", len(got.GetKvs()), got.GetCount(), got.GetMore(), err)
 	}
 	sorted, filtered, future := all(), all(), all()
-	sorted.SortTarget = pb.RangeRequest_MOD
+	sorted.SortTarget, sorted.SortOrder = pb.RangeRequest_MOD, pb.RangeRequest_DESCEND
 	filtered.MaxModRevision = 3
 	future.Revision = keys + 5
 	for _, r := range []*pb.RangeRequest{sorted, filtered} {
 		if _, _, err := stream(r); status.Code(err) != codes.Unimplemented {
 			t.Errorf("%v: %v", r, err)
 		}
+	}
+	unordered := all()
+	unordered.SortTarget = pb.RangeRequest_MOD
+	if got, _, err := stream(unordered); err != nil || len(got.Kvs) != keys {
+		t.Errorf("a target to sort by, and no order: %d keys, %v", len(got.GetKvs()), err)
 	}
 	if _, _, err := stream(future); !errors.Is(rpctypes.Error(err), rpctypes.ErrFutureRev) {
 		t.Error(err)
