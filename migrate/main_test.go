@@ -169,7 +169,7 @@ func (m *member) configure(args []string) {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	if m.config, err = settings.Master(slog.New(slog.NewTextHandler(m.logs, nil))); err != nil {
+	if m.config, err = settings.Master(m.t.Context(), slog.New(slog.NewTextHandler(m.logs, nil))); err != nil {
 		m.t.Fatal(err)
 	}
 	m.dir = m.config.DataDir

@@ -125,7 +125,7 @@ func runMigrate(cmd *cobra.Command, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeLogs()) }()
-	config, err := settings.Master(logger)
+	config, err := settings.Master(cmd.Context(), logger)
 	if err != nil {
 		return err
 	}
