@@ -112,13 +112,22 @@ func TestLeaderThatEndsIsReplacedAtOnce(t *testing.T) {
 			down.cut()
 		}
 		left = left[shape.down:]
+		stood := make(chan raft.Observation, 16)
+		for _, m := range left {
+			m.raft.RegisterObserver(raft.NewObserver(stood, false, func(o *raft.Observation) bool {
+				vote, ok := o.Data.(raft.RequestVoteRequest)
+				return ok && vote.LeadershipTransfer
+			}))
+		}
 		start := time.Now()
 		leader.cut()
-		left[0].putAtLast("key", "after")
-		took := time.Since(start)
-		if t.Logf("%d members, %d of them down: the next write %v after the leader's end", shape.members, shape.down, took.Round(time.Millisecond)); took >= patientHeartbeats {
-			t.Errorf("the others waited until they missed its heartbeats")
+		select {
+		case <-stood: // by agreement; the election itself may be lost on a busy machine
+		case <-time.After(patientHeartbeats):
+			t.Errorf("the others wait until they have missed its heartbeats")
 		}
+		left[0].putAtLast("key", "after")
+		t.Logf("%d members, %d of them down: the next write %v after the leader's end", shape.members, shape.down, time.Since(start).Round(time.Millisecond))
 		left[1].wantValue("key", "after")
 	}
 }
