@@ -61,14 +61,14 @@ func (s *maintenanceServer) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequ
 	return &pb.MoveLeaderResponse{Header: s.store.Header()}, nil
 }
 
-// Defragment returns when the space is free. Nobody waits for it but who asked.
+// Defragment returns when the space is free. Nobody waits for it but who asked. As etcd's, its answer has no header.
 func (s *maintenanceServer) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
 	before := s.store.Status().DBSize
 	if err := s.store.Defragment(ctx); err != nil {
 		return nil, toStatus(err)
 	}
 	s.log.Info("the database was rewritten", "bytes before", before, "bytes after", s.store.Status().DBSize)
-	return &pb.DefragmentResponse{Header: s.store.Header()}, nil
+	return &pb.DefragmentResponse{}, nil
 }
 
 func (s *maintenanceServer) Downgrade(ctx context.Context, r *pb.DowngradeRequest) (*pb.DowngradeResponse, error) {
