@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"sync"
+	"syscall"
 
 	"github.com/ctlplane/ctlplane/raftstore"
 )
@@ -77,7 +78,7 @@ func askControl(ctx context.Context, dataDir, method, path string, into any) err
 		return err
 	}
 	response, err := (&http.Client{Transport: transport}).Do(request)
-	if errors.Is(err, os.ErrNotExist) {
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
 		return fmt.Errorf("no migration into %s is on its way", dataDir)
 	}
 	if err != nil {

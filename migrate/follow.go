@@ -15,8 +15,11 @@ import (
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
 )
 
-// watchPause is the wait after a watch that broke.
-const watchPause = 200 * time.Millisecond
+// watchPause is the wait after a watch that broke; it doubles up to maxWatchPause while no watch comes further.
+const (
+	watchPause    = 200 * time.Millisecond
+	maxWatchPause = 5 * time.Second
+)
 
 // errCompactedAway says that the etcd has dropped what was to be copied next.
 var errCompactedAway = errors.New("etcd has compacted changes away before they were copied; begin again, and let it keep more history meanwhile (--auto-compaction-retention)")
@@ -42,7 +45,7 @@ func (r revision) records() []etcdfile.Record {
 // It rests on etcd's promise that a message of a watch without fragments has whole revisions.
 func (s *Source) follow(ctx context.Context, from int64, withPrevious bool, logger *slog.Logger, visit func(revision) error) error {
 	w := watching{source: s, next: from, withPrevious: withPrevious, visit: visit}
-	for told := false; ; {
+	for pause := watchPause; ; pause = min(2*pause, maxWatchPause) {
 		before := w.next
 		err := w.once(ctx)
 		switch {
@@ -53,13 +56,15 @@ func (s *Source) follow(ctx context.Context, from int64, withPrevious bool, logg
 		case errors.Is(err, errCompactedAway), errors.Is(err, errOtherCluster):
 			return err
 		}
-		if told = told && w.next == before; !told {
+		if w.next != before {
+			pause = watchPause
+		}
+		if pause == watchPause {
 			logger.Warn("the watch of the old etcd broke, and is made again", "revision", w.next, "error", err)
-			told = true
 		}
 		s.next()
 		select {
-		case <-time.After(watchPause):
+		case <-time.After(pause):
 		case <-ctx.Done():
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
@@ -15,16 +16,33 @@ const toldKeys = 20
 // watchLate tells, until ctx ends, of what is written to an etcd that was moved: those writes are not in the new cluster. from is
 // the revision after the last one that was taken over.
 func watchLate(ctx context.Context, config clientv3.Config, from int64, logger *slog.Logger) {
-	source, err := Dial(config)
+	source, err := dialLate(ctx, config, logger)
 	if err != nil {
-		logger.Warn("the old etcd is not watched for late writes", "error", err)
-		return
+		return // told to end
 	}
 	defer source.Close()
 	late := lateWrites{source: source, logger: logger}
 	err = source.follow(ctx, from, true, logger, func(r revision) error { return late.tell(ctx, r) })
 	if ctx.Err() == nil {
 		logger.Warn("the old etcd is not watched for late writes any more", "error", err)
+	}
+}
+
+// dialLate tries until it can log in, or ctx ends.
+func dialLate(ctx context.Context, config clientv3.Config, logger *slog.Logger) (*Source, error) {
+	for pause := watchPause; ; pause = min(2*pause, maxWatchPause) {
+		source, err := Dial(config)
+		if err == nil {
+			return source, nil
+		}
+		if pause == watchPause {
+			logger.Warn("the old etcd can't be watched for late writes; it is tried again", "error", err)
+		}
+		select {
+		case <-time.After(pause):
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
 }
 

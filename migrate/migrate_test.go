@@ -34,18 +34,18 @@ func TestMigrateUnderWriters(t *testing.T) {
 	watch := record(t, front)
 
 	through, direct := startWriters(t, front, "front", 8), startWriters(t, old, "direct", 2)
-	through.wait(500)
-	direct.wait(50)
+	through.wait(300)
+	direct.wait(30)
 	// A compaction while it is copied is taken over, too.
 	compacted += 10
 	if _, err := old.Compact(t.Context(), compacted); err != nil {
 		t.Fatal(err)
 	}
 	m.waitLevel()
-	through.wait(500)
+	through.wait(300)
 	direct.stop()
 	moved := m.cutOver()
-	through.wait(1000)
+	through.wait(400)
 	through.stop()
 	t.Logf("moved at revision %d with %d keys and %d leases; calls were held for %v; the longest stall of a writer was %v, of %d writes",
 		moved.Revision, moved.Keys, moved.Leases, moved.Held, through.longest(), through.count.Load())
@@ -64,7 +64,7 @@ func TestMigrateUnderWriters(t *testing.T) {
 	if !reflect.DeepEqual(got, expected) {
 		t.Errorf("after the move:\n%+v\nwant:\n%+v", got, expected)
 	}
-	if lease, there := leasesOfWriters[int64(kept)]; !there || lease != `granted 5, keys ["kept"]` {
+	if lease, there := leasesOfWriters[int64(kept)]; !there || lease != `granted 20, keys ["kept"]` {
 		t.Errorf("the lease that is kept alive: %q", lease)
 	}
 	through.check(now)
@@ -150,7 +150,7 @@ func fill(t *testing.T, c *clientv3.Client) int64 {
 // keepLease keeps a short lease with a key alive until the test ends.
 func keepLease(t *testing.T, c *clientv3.Client) clientv3.LeaseID {
 	t.Helper()
-	granted, err := c.Grant(t.Context(), 5)
+	granted, err := c.Grant(t.Context(), 20)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
@@ -17,8 +18,15 @@ import (
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
 )
 
-// leaseQuestions is how many leases are asked for at once.
-const leaseQuestions = 128
+const (
+	// askPatience bounds one question to the etcd.
+	askPatience = 5 * time.Second
+	// A machine that is lost sends nothing, not even an end: the connection is asked whether it is there.
+	pingInterval = 10 * time.Second
+	pingPatience = 5 * time.Second
+	// leaseQuestions is how many leases are asked for at once.
+	leaseQuestions = 128
+)
 
 var (
 	// errOtherCluster says that what answers is not what was copied.
@@ -32,9 +40,8 @@ var (
 // Invariant: it asks one member at a time. Some of etcd's answers are of the member that is asked, and may be older than what
 // another has told before: asked one after another on one connection, they are not.
 type Source struct {
-	config clientv3.Config
-	admin  *clientv3.Client
-	bare   *clientv3.Client // for clients' calls: it has no user
+	admin *clientv3.Client
+	bare  *clientv3.Client // for clients' calls: it has no user
 
 	mu        sync.Mutex
 	cluster   uint64 // 0: not known yet
@@ -44,7 +51,8 @@ type Source struct {
 
 // Dial prepares to talk to the etcd at the endpoints of config, with its user, who must be root where users are enabled.
 func Dial(config clientv3.Config) (*Source, error) {
-	s := &Source{config: config, endpoints: config.Endpoints}
+	config.DialKeepAliveTime, config.DialKeepAliveTimeout = pingInterval, pingPatience
+	s := &Source{endpoints: config.Endpoints}
 	bare := config
 	bare.Username, bare.Password, bare.Token = "", "", ""
 	bare.MaxCallSendMsgSize = maxMessage
@@ -105,6 +113,8 @@ func (s *Source) count(ctx context.Context) (position, error) {
 }
 
 func (s *Source) read(ctx context.Context, options ...clientv3.OpOption) (position, error) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
 	r, err := s.admin.Get(ctx, "\x00", options...)
 	if err != nil {
 		return position{}, err
@@ -114,12 +124,12 @@ func (s *Source) read(ctx context.Context, options ...clientv3.OpOption) (positi
 
 // compacted is the revision that was compacted last, 0 if none was. A watch from the beginning is refused with it.
 func (s *Source) compacted(ctx context.Context) (int64, error) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
 	_, err := s.admin.Get(ctx, "\x00", clientv3.WithLimit(1), clientv3.WithRev(1))
 	if !errors.Is(err, rpctypes.ErrCompacted) {
 		return 0, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
 	for r := range s.admin.Watch(ctx, "\x00", clientv3.WithRev(1)) {
 		if r.CompactRevision != 0 {
 			return r.CompactRevision, nil
@@ -167,6 +177,8 @@ type authState struct {
 }
 
 func (s *Source) auth(ctx context.Context) (authState, error) {
+	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	defer cancel()
 	r, err := s.admin.AuthStatus(ctx)
 	if err != nil {
 		return authState{}, err

@@ -46,7 +46,7 @@ func (o origin) save(dataDir string) error {
 // loadOrigin reads the note, nil where there is none.
 func loadOrigin(dataDir string) (*origin, error) {
 	if _, err := os.Stat(filepath.Join(dataDir, restoringDir)); err == nil {
-		return nil, fmt.Errorf("restoring a snapshot into %s was cut off: run it again", dataDir)
+		return nil, fmt.Errorf("restoring a snapshot, or migrating an etcd, into %s was cut off: run it again", dataDir)
 	}
 	path := filepath.Join(dataDir, originFile)
 	content, err := os.ReadFile(path)
