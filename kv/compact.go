@@ -37,8 +37,13 @@ func (w *writer) supersededAt(revision int64) (int64, error) {
 			return r.superseded, nil
 		}
 	}
-	it, err := w.store.db.NewIter(&pebble.IterOptions{
-		LowerBound: appendHistoryKey(nil, w.state.compact+1, 0),
+	return w.store.supersededAt(w.state, revision)
+}
+
+// supersededAt returns what state.superseded was at a revision that is written, and which st has not compacted.
+func (s *Store) supersededAt(st state, revision int64) (int64, error) {
+	it, err := s.db.NewIter(&pebble.IterOptions{
+		LowerBound: appendHistoryKey(nil, st.compact+1, 0),
 		UpperBound: appendHistoryKey(nil, revision+1, 0),
 	})
 	if err != nil {
@@ -46,7 +51,7 @@ func (w *writer) supersededAt(revision int64) (int64, error) {
 	}
 	defer it.Close()
 	if !it.Last() { // the revisions in between changed nothing
-		return w.state.reclaimed, it.Error()
+		return st.reclaimed, it.Error()
 	}
 	v, err := it.ValueAndErr()
 	if err != nil {

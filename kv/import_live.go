@@ -98,9 +98,24 @@ func (l *LiveImport) Finish(end LiveEnd) error {
 			return err
 		}
 	}
-	// What was compacted since the snapshot is removed by the store that opens this one.
-	l.i.contents.ScheduledCompact = max(l.i.contents.ScheduledCompact, end.Compacted)
+	if err := l.compact(end.Compacted); err != nil {
+		return err
+	}
 	return l.i.finish()
+}
+
+// compact makes every revision below one unreadable, which is removed by the store that opens this one.
+func (l *LiveImport) compact(revision int64) error {
+	if revision <= l.i.compacted() {
+		return nil
+	}
+	if err := l.i.commit(); err != nil { // the history is looked at
+		return err
+	}
+	l.i.state.compact = l.i.compacted()
+	reclaimed, err := l.i.store.supersededAt(l.i.state, revision)
+	l.i.state.reclaimed, l.i.contents.ScheduledCompact = reclaimed, revision
+	return err
 }
 
 // settleLeases leaves the leases that there are, with their keys.
