@@ -31,7 +31,7 @@ func (t *table) member(s *Settings) {
 	t.idle("max-wals", uint(5), "segments of the log that are not needed any more are removed by themselves")
 	t.idle("memory-mlock", false, noBBolt)
 	t.set.Int64Var(&s.QuotaBytes, "quota-backend-bytes", 0, "")
-	t.add(option{name: "quota-backend-bytes", usage: "live bytes beyond which writes are refused; 0 or less: no limit but the disk"})
+	t.add(option{name: "quota-backend-bytes", usage: "bytes of what can still be read, history included, beyond which writes are refused; 0 or less: no limit but the disk"})
 	t.idle("backend-bbolt-freelist-type", "", noBBolt)
 	t.idle("backend-batch-interval", time.Duration(0), noBBolt)
 	t.idle("backend-batch-limit", 0, noBBolt)
