@@ -9,7 +9,7 @@ export CGO_ENABLED = 1
 TAGS := netgo,osusergo
 LDFLAGS := -s -w -linkmode external -extldflags -static -X main.version=$(VERSION)
 
-.PHONY: build build-race demo test test-kubernetes test-etcd test-scale robustness lint bench bench-large generate install deps test-deps
+.PHONY: build build-race demo test test-kubernetes test-etcd test-scale robustness robustness-broken lint bench bench-large generate install deps test-deps
 
 build: deps
 	$(GO) build -trimpath -tags $(TAGS) -ldflags '$(LDFLAGS)' -o bin/ctlplane ./cmd/ctlplane
@@ -47,6 +47,10 @@ DURATION ?= 10m
 robustness: test-deps
 	$(GO) test -count=1 -timeout 0 -v -run '^TestRobustness$$' ./test/robustness -args -robustness.duration $(DURATION) \
 	  $(if $(ETCD),-robustness.etcd $(abspath $(ETCD))) $(ROBUSTNESS_FLAGS)
+
+# Builds that are broken on purpose, of which each has to be found.
+robustness-broken: test-deps
+	$(GO) test -count=1 -timeout 0 -v -run '^TestBrokenBuildsAreFound$$' ./test/robustness -args -robustness.broken all -robustness.duration 10m $(ROBUSTNESS_FLAGS)
 
 lint: deps
 	@unformatted=$$(git ls-files '*.go' | grep -v '\.pb\.go$$' | xargs gofmt -l); \

@@ -1,6 +1,10 @@
 package kv
 
-import "sync"
+import (
+	"sync"
+
+	"github.com/ctlplane/ctlplane/broken"
+)
 
 // hub hands the events that Apply publishes to the watchers that wait for them.
 //
@@ -128,6 +132,9 @@ func (h *hub) dispatch() bool {
 	}
 	handed := 0
 	for _, r := range h.batch {
+		if broken.Sometimes(broken.DropEvent) {
+			r.events = r.events[1:]
+		}
 		if handed >= dispatchEvents {
 			break
 		}

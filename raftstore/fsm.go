@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
 )
@@ -157,6 +158,9 @@ func (f *stateMachine) apply(store *kv.Store, logs []*raft.Log, answers []any) {
 			f.fail(fmt.Errorf("entry %d of the Raft log: %w", log.Index, err))
 			fill(answers, f.err())
 			return
+		}
+		if broken.Sometimes(broken.ApplyTwice) {
+			entry.Commands = append(entry.Commands[:len(entry.Commands):len(entry.Commands)], entry.Commands...)
 		}
 		entries = append(entries, entry)
 	}

@@ -7,6 +7,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -39,6 +40,9 @@ func (m *Member) LeaseKeepAlive(ctx context.Context, id int64) (ttl int64, err e
 // not know yet must not tell a client that its lease lives. Whoever leads next was elected after the proof,
 // and gives the lease all the time that the client is told, or more.
 func (m *Member) renewHere(ctx context.Context, id int64) (int64, error) {
+	if broken.Is(broken.KeepaliveWithoutProof) {
+		return m.renewProved(ctx, id)
+	}
 	index, err := m.leaderRounds.join(ctx)
 	if err != nil {
 		return 0, err

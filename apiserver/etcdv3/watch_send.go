@@ -7,6 +7,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/supervise"
 )
@@ -68,6 +69,15 @@ func (ws *watchStream) sendEvents(e kv.EncodedEvents) error {
 		if n := ws.fragmentLen(e.Events); n < len(e.Events) {
 			return ws.sendFragments(w, e)
 		}
+	}
+	if broken.Sometimes(broken.SplitRevision) && len(e.Events) > 1 {
+		ws.message.set(ws.headerAt(e.Revision), false, e.Events[:1])
+		ws.message.sameFor(w.id)
+		if err := ws.grpc.SendMsg(&ws.message); err != nil {
+			return err
+		}
+		ws.message.forget()
+		e.Events, e.Repeated = e.Events[1:], false
 	}
 	if !e.Repeated || !ws.message.holds(e.Revision) {
 		ws.message.set(ws.headerAt(e.Revision), false, e.Events)

@@ -25,6 +25,7 @@ var (
 	disks    = flag.Bool("robustness.disks", true, "give each member a disk of its own that can be disturbed; this takes root and /dev/fuse")
 	binary   = flag.String("robustness.binary", "", "a binary of ctlplane; empty: one is built")
 	many     = flag.Int("robustness.many", 1200, "how many keys are deleted in one revision now and then")
+	breakIt  = flag.String("robustness.broken", "", "builds broken on purpose that have to be found, with commas between, or all")
 	keepOn   = flag.Bool("robustness.keep-on", false, "go on after a round that failed")
 )
 
@@ -42,10 +43,13 @@ func TestRobustness(t *testing.T) {
 		}
 		config.Binary = built
 	}
-	report, failed := disturb(t, config, *duration)
+	if !config.Etcd {
+		hasNothingBroken(t, config.Binary)
+	}
+	report, failed := disturb(t, config, *duration, *plans)
 	t.Log(report)
-	if failed > 0 {
-		t.Errorf("%d rounds failed", failed)
+	if failed != nil {
+		t.Errorf("round %d failed", failed.Number)
 	}
 }
 
@@ -68,8 +72,8 @@ func runDir(t *testing.T) string {
 	return dir
 }
 
-// disturb makes rounds for a while, and returns how many of them failed.
-func disturb(t *testing.T, config members.Config, d time.Duration) (*Report, int) {
+// disturb makes rounds for a while, of the plans named, and returns the last one that failed.
+func disturb(t *testing.T, config members.Config, d time.Duration, plans string) (report *Report, failed *Round) {
 	t.Helper()
 	cluster, err := members.Start(config)
 	if err != nil {
@@ -84,17 +88,17 @@ func disturb(t *testing.T, config members.Config, d time.Duration) (*Report, int
 	if first == 0 {
 		first = rand.Uint64N(1 << 32)
 	}
-	report, failed := newReport(), 0
+	report = newReport()
 	for number := 0; time.Since(report.Begun) < d; number++ {
 		round := &Round{Number: number, Seed: first + uint64(number)}
-		round.Plan = choose(t, round.Seed)
+		round.Plan = choose(t, round.Seed, plans)
 		into := filepath.Join(config.Dir, fmt.Sprintf("round-%d", number))
 		round.run(t.Context(), settings{cluster, admin, *length, *many, into})
 		report.add(round)
 		if !round.Failed() {
 			continue
 		}
-		failed++
+		failed = round
 		var text strings.Builder
 		round.describe(&text)
 		t.Logf("%v after the begin: %s\nall of it is in %s; again: -robustness.seed %d", time.Since(report.Begun).Round(time.Millisecond), text.String(), into, round.Seed)
@@ -109,7 +113,7 @@ func disturb(t *testing.T, config members.Config, d time.Duration) (*Report, int
 }
 
 // choose makes the plan of a round.
-func choose(t *testing.T, seed uint64) faults.Plan {
+func choose(t *testing.T, seed uint64, plans string) faults.Plan {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1))
 	known := faults.Kinds(*disks)
@@ -124,8 +128,8 @@ func choose(t *testing.T, seed uint64) faults.Plan {
 	}
 	names := faults.Scenarios(chosen)
 	names = append(names, slices.Repeat([]string{"random"}, max(1, len(names)))...)
-	if *plans != "" {
-		names = strings.Split(*plans, ",")
+	if plans != "" {
+		names = strings.Split(plans, ",")
 	}
 	name := names[random.IntN(len(names))]
 	if name == "random" {

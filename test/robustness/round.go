@@ -23,7 +23,7 @@ const (
 	// searching bounds the search for an order of all operations.
 	searching = 2 * time.Minute
 	// expiring is how long leases have to end that nobody keeps.
-	expiring = 30 * time.Second
+	expiring = 40 * time.Second
 	poll     = 20 * time.Millisecond
 )
 

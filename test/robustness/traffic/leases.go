@@ -3,6 +3,7 @@ package traffic
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -10,6 +11,13 @@ import (
 
 // leaseTTL is what leases are asked for, in seconds: the least that the store grants.
 const leaseTTL = 2
+
+const (
+	// longTTL is what leases are asked for that are revoked: more than any fault lasts, so that no member takes them for expired.
+	longTTL = 20
+	// afterRevocation is how long a lease is kept on after it was asked to be revoked.
+	afterRevocation = 3 * time.Second
+)
 
 // Lease is the life of a lease as its client knows it.
 type Lease struct {
@@ -30,23 +38,43 @@ type Promise struct {
 	TTL          time.Duration
 }
 
-// useLeases grants leases, keeps them for a while, and leaves them to expire or revokes them.
-func (c *client) useLeases(ctx context.Context) {
+// useLeases grants leases, keeps them for a while, and leaves them to expire or has them revoked at another member.
+func (c *client) useLeases(ctx context.Context, elsewhere pb.LeaseClient) {
 	leases := pb.NewLeaseClient(c.conn)
 	for n := 0; c.pause(ctx, 200*time.Millisecond); n++ {
-		if l := c.grant(ctx, leases, n); l != nil {
-			c.keep(ctx, leases, l)
-			c.history.addLease(l)
+		revoke := c.random.IntN(2) == 0
+		ttl := int64(leaseTTL)
+		if revoke {
+			ttl = longTTL
 		}
+		l := c.grant(ctx, leases, n, ttl)
+		if l == nil {
+			continue
+		}
+		k := &keeper{client: c, lease: l, until: c.history.Now() + time.Duration(c.random.Int64N(int64(4*time.Second)))}
+		var revoking sync.WaitGroup
+		if revoke {
+			k.until += afterRevocation
+			revoking.Go(func() { k.revoke(ctx, elsewhere) })
+		}
+		for k.goesOn(ctx) {
+			k.keep(ctx, leases)
+		}
+		revoking.Wait()
+		if revoke && l.Revoked == 0 {
+			// It has to end soon, and nobody knows whether it will.
+			k.revoke(context.WithoutCancel(ctx), elsewhere)
+		}
+		c.history.addLease(l)
 	}
 }
 
-func (c *client) grant(ctx context.Context, leases pb.LeaseClient, n int) *Lease {
+func (c *client) grant(ctx context.Context, leases pb.LeaseClient, n int, ttl int64) *Lease {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
 	l := &Lease{Key: fmt.Sprintf("%slease/%d-%d", c.history.Prefix, c.number, n)}
 	called := c.history.Now()
-	response, err := leases.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: leaseTTL})
+	response, err := leases.LeaseGrant(ctx, &pb.LeaseGrantRequest{TTL: ttl})
 	if err != nil {
 		return nil
 	}
@@ -63,43 +91,86 @@ func (l *Lease) promise(c *client, called time.Duration, ttl int64) {
 	l.Promises = append(l.Promises, Promise{c.target.Number, called, c.history.Now(), time.Duration(ttl) * time.Second})
 }
 
-// keep renews a lease for a random time.
-func (c *client) keep(ctx context.Context, leases pb.LeaseClient, l *Lease) {
-	until := c.history.Now() + time.Duration(c.random.Int64N(int64(8*time.Second)))
-	for c.history.Now() < until && c.pause(ctx, 150*time.Millisecond) {
-		if gone := c.renew(ctx, leases, l); gone {
-			return
+// keeper keeps a lease. It does not wait for one answer before it asks again, as clients do that renew by the clock.
+type keeper struct {
+	client *client
+	until  time.Duration
+
+	mu    sync.Mutex
+	lease *Lease
+	gone  bool // as an answer said
+}
+
+func (k *keeper) goesOn(ctx context.Context) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return ctx.Err() == nil && k.client.history.Now() < k.until && !k.gone
+}
+
+// keep keeps the lease by one stream, until that breaks or it has been kept for long enough.
+func (k *keeper) keep(ctx context.Context, leases pb.LeaseClient) {
+	streaming, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	stream, err := leases.LeaseKeepAlive(streaming)
+	if err != nil {
+		k.client.pause(ctx, afterFailure)
+		return
+	}
+	calls := make(chan time.Duration, atOnce)
+	var receiving sync.WaitGroup
+	receiving.Go(func() { k.receive(stream, calls) })
+	for k.goesOn(ctx) && k.client.pause(ctx, 100*time.Millisecond) {
+		select {
+		case calls <- k.client.history.Now():
+		default: // enough are on their way
+			continue
+		}
+		if stream.Send(&pb.LeaseKeepAliveRequest{ID: k.lease.ID}) != nil {
+			break
 		}
 	}
-	if c.random.IntN(3) == 0 {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
-		defer cancel()
-		l.Revoking = c.history.Now()
-		if _, err := leases.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: l.ID}); err == nil {
-			l.Revoked = c.history.Now()
+	_ = stream.CloseSend() // the answers that are due still come
+	timeout := time.AfterFunc(patience, cancel)
+	defer timeout.Stop()
+	receiving.Wait()
+}
+
+// receive notes the answers of a stream, which come in the order of the requests.
+func (k *keeper) receive(stream pb.Lease_LeaseKeepAliveClient, calls <-chan time.Duration) {
+	for {
+		response, err := stream.Recv()
+		if err != nil {
+			return
 		}
+		called := <-calls
+		k.mu.Lock()
+		if response.TTL > 0 {
+			k.lease.promise(k.client, called, response.TTL)
+		} else {
+			k.gone = k.gone || k.lease.Revoking == 0
+		}
+		k.mu.Unlock()
 	}
 }
 
-// renew renews a lease once. It returns whether the lease is gone.
-func (c *client) renew(ctx context.Context, leases pb.LeaseClient, l *Lease) (gone bool) {
+// revoke revokes the lease at another member, some time before it is not kept any more.
+func (k *keeper) revoke(ctx context.Context, elsewhere pb.LeaseClient) {
+	history := k.client.history
+	select {
+	case <-time.After(k.until - afterRevocation - history.Now()):
+	case <-ctx.Done():
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	stream, err := leases.LeaseKeepAlive(ctx)
-	if err != nil {
-		return false
+	k.mu.Lock()
+	if k.lease.Revoking == 0 {
+		k.lease.Revoking = history.Now()
 	}
-	called := c.history.Now()
-	if stream.Send(&pb.LeaseKeepAliveRequest{ID: l.ID}) != nil {
-		return false
+	k.mu.Unlock()
+	_, err := elsewhere.LeaseRevoke(ctx, &pb.LeaseRevokeRequest{ID: k.lease.ID})
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if err == nil {
+		k.lease.Revoked = history.Now()
 	}
-	response, err := stream.Recv()
-	if err != nil {
-		return false
-	}
-	if response.TTL <= 0 {
-		return true
-	}
-	l.promise(c, called, response.TTL)
-	return false
 }

@@ -7,7 +7,9 @@ import (
 	"sync"
 	"time"
 
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc"
 )
 
 // Config is the traffic of a round.
@@ -29,6 +31,7 @@ type Traffic struct {
 	config   Config
 	history  *History
 	clients  []*clientv3.Client
+	conns    []*grpc.ClientConn
 	recorder *Watch
 	last     end
 
@@ -68,7 +71,14 @@ func Start(config Config, start int64) (*Traffic, error) {
 		return nil
 	}
 	for i, target := range config.Targets {
-		uses := []func(*client, context.Context){(*client).useLeases, (*client).useLeases, (*client).save, (*client).list, (*client).readOften}
+		elsewhere, err := dial(config.Targets[(i+1)%len(config.Targets)].Address)
+		if err != nil {
+			stop()
+			return nil, err
+		}
+		t.conns = append(t.conns, elsewhere)
+		useLeases := func(c *client, ctx context.Context) { c.useLeases(ctx, pb.NewLeaseClient(elsewhere)) }
+		uses := []func(*client, context.Context){useLeases, useLeases, (*client).save, (*client).list, (*client).readOften}
 		for range keyClients {
 			uses = append(uses, (*client).useKeys)
 		}
@@ -106,6 +116,9 @@ func (t *Traffic) askProgress(ctx context.Context) {
 func (t *Traffic) Stop() {
 	t.stop()
 	t.asking.Wait()
+	for _, conn := range t.conns {
+		_ = conn.Close() // nothing is asked any more
+	}
 }
 
 // Finish waits until all watches have seen the last write, at revision last, and returns what was seen.
