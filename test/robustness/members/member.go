@@ -24,6 +24,8 @@ const (
 	// callTimeout bounds one call about members, changeTimeout a change of them, under whatever faults there are.
 	callTimeout   = 5 * time.Second
 	changeTimeout = time.Minute
+	// removalTimeout is how long a member that was removed has to learn of it and end, before it is killed.
+	removalTimeout = 3 * time.Second
 	// reconnect is the longest pause between two tries to connect to a member.
 	reconnect = 200 * time.Millisecond
 )
@@ -212,9 +214,10 @@ func (m *Member) MoveLeader(ctx context.Context, to *Member) error {
 	return err
 }
 
-// Wipe forgets all that the member has, and the member itself: it is removed by the others and added anew. It runs again after.
+// Wipe forgets all that the member has, and the member itself: it is removed and added anew. It runs again after.
+//
+// It runs while it is removed: another member that was added of late may have no vote yet, so that this one's is needed.
 func (m *Member) Wipe(ctx context.Context, admin *clientv3.Client, log func(string, ...any)) error {
-	m.Kill()
 	if err := m.change(ctx, admin, log, func(ctx context.Context, id uint64) (bool, error) {
 		if id == 0 {
 			return true, nil
@@ -224,6 +227,10 @@ func (m *Member) Wipe(ctx context.Context, admin *clientv3.Client, log func(stri
 	}); err != nil {
 		return fmt.Errorf("remove it: %w", err)
 	}
+	if !m.endsWithin(removalTimeout) {
+		log("%s was removed, and has not ended by itself within %v", m.Name, removalTimeout)
+	}
+	m.Kill()
 	if err := os.RemoveAll(m.dataDir()); err != nil {
 		return err
 	}
@@ -238,6 +245,22 @@ func (m *Member) Wipe(ctx context.Context, admin *clientv3.Client, log func(stri
 	}
 	m.state = "existing"
 	return m.Start()
+}
+
+// endsWithin waits for the member's process to end by itself.
+func (m *Member) endsWithin(d time.Duration) bool {
+	m.mu.Lock()
+	p := m.running
+	m.mu.Unlock()
+	if p == nil {
+		return true
+	}
+	select {
+	case <-p.ended:
+		return true
+	case <-time.After(d):
+		return false
+	}
 }
 
 // change calls do with the member's ID, 0 if it is none, until do says that all is done. What fails is tried again: the member's
