@@ -46,7 +46,7 @@ test-scale: test-deps build
 DURATION ?= 10m
 robustness: test-deps
 	$(GO) test -count=1 -timeout 0 -v -run '^TestRobustness$$' ./test/robustness -args -robustness.duration $(DURATION) \
-	  $(if $(ETCD),-robustness.etcd $(abspath $(ETCD))) $(ROBUSTNESS_FLAGS)
+	  $(if $(ETCD),-robustness.etcd $(abspath $(ETCD)),-robustness.clocks) $(ROBUSTNESS_FLAGS)
 
 # Builds that are broken on purpose, of which each has to be found.
 robustness-broken: test-deps

@@ -1,6 +1,7 @@
 package robustness
 
 import (
+	"context"
 	"flag"
 	"fmt"
 	"math/rand/v2"
@@ -23,8 +24,9 @@ var (
 	plans    = flag.String("robustness.plans", "", "the scenarios, with commas between, random among them; empty: all")
 	etcd     = flag.String("robustness.etcd", "", "a binary of etcd, to disturb instead of ctlplane")
 	disks    = flag.Bool("robustness.disks", true, "give each member a disk of its own that can be disturbed; this takes root and /dev/fuse")
+	clocks   = flag.Bool("robustness.clocks", false, "let wall clocks jump; this takes a build of all that ctlplane is made of")
 	binary   = flag.String("robustness.binary", "", "a binary of ctlplane; empty: one is built")
-	many     = flag.Int("robustness.many", 1200, "how many keys are deleted in one revision now and then")
+	many     = flag.Int("robustness.many", 4200, "how many keys are deleted in one revision now and then")
 	breakIt  = flag.String("robustness.broken", "", "builds broken on purpose that have to be found, with commas between, or all")
 	keepOn   = flag.Bool("robustness.keep-on", false, "go on after a round that failed")
 )
@@ -37,7 +39,11 @@ func TestRobustness(t *testing.T) {
 		config.Binary, config.Etcd = *etcd, true
 	}
 	if config.Binary == "" {
-		built, err := members.Build(t.Context(), t.TempDir())
+		build := members.BuildWithClock
+		if !*clocks {
+			build = func(ctx context.Context, dir string) (string, error) { return members.Build(ctx, dir) }
+		}
+		built, err := build(t.Context(), t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -116,7 +122,7 @@ func disturb(t *testing.T, config members.Config, d time.Duration, plans string)
 func choose(t *testing.T, seed uint64, plans string) faults.Plan {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1))
-	known := faults.Kinds(*disks)
+	known := faults.Kinds(*disks, *clocks && *etcd == "")
 	chosen := known
 	if *kinds != "" {
 		chosen = strings.Split(*kinds, ",")

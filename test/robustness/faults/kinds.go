@@ -14,8 +14,8 @@ import (
 type kind struct {
 	// process is set where nothing else may be done to the member's process meanwhile.
 	process bool
-	// disk is set where the member needs a disk of its own.
-	disk              bool
+	// disk is set where the member needs a disk of its own, clock where it needs a clock that can jump.
+	disk, clock       bool
 	targets           []Target
 	shortest, longest time.Duration
 	// do disturbs a member until ctx ends, and puts it in order again.
@@ -26,31 +26,32 @@ var anybody = []Target{Leader, Leader, Follower, Any}
 
 // all are the kinds of faults.
 var all = map[string]kind{
-	"kill":      {true, false, append(anybody, All), 300 * time.Millisecond, 4 * time.Second, kill},
-	"stop":      {true, false, anybody, 300 * time.Millisecond, 3 * time.Second, stop},
-	"pause":     {true, false, anybody, 300 * time.Millisecond, 5 * time.Second, pause},
-	"overthrow": {true, false, []Target{Leader}, 8 * time.Second, 9 * time.Second, overthrow},
-	"wipe":      {true, false, []Target{Any}, 300 * time.Millisecond, 2 * time.Second, wipe},
-	"move":      {false, false, []Target{Leader}, time.Millisecond, 2 * time.Millisecond, move},
-	"deaf":      {false, false, anybody, 500 * time.Millisecond, 4 * time.Second, deaf},
-	"mute":      {false, false, anybody, 500 * time.Millisecond, 4 * time.Second, mute},
-	"isolate":   {false, false, anybody, 500 * time.Millisecond, 5 * time.Second, isolate},
-	"one-way":   {false, false, anybody, 500 * time.Millisecond, 5 * time.Second, oneWay},
-	"refuse":    {false, false, anybody, 500 * time.Millisecond, 4 * time.Second, refuse},
-	"reject":    {false, false, anybody, 500 * time.Millisecond, 4 * time.Second, reject},
-	"power":     {true, true, append(anybody, All, All), 300 * time.Millisecond, 3 * time.Second, power},
-	"hang":      {false, true, anybody, time.Second, 5 * time.Second, hang},
-	"slow":      {false, true, append(anybody, All), time.Second, 6 * time.Second, slow},
-	"fail":      {true, true, anybody, 500 * time.Millisecond, 3 * time.Second, fail},
-	"full":      {true, true, anybody, 500 * time.Millisecond, 4 * time.Second, full},
-	"delay":     {false, false, append(anybody, All), time.Second, 6 * time.Second, delay},
-	"loss":      {false, false, append(anybody, All), time.Second, 6 * time.Second, loss},
+	"kill":      {true, false, false, append(anybody, All), 300 * time.Millisecond, 4 * time.Second, kill},
+	"stop":      {true, false, false, anybody, 300 * time.Millisecond, 3 * time.Second, stop},
+	"pause":     {true, false, false, anybody, 300 * time.Millisecond, 5 * time.Second, pause},
+	"overthrow": {true, false, false, []Target{Leader}, 8 * time.Second, 9 * time.Second, overthrow},
+	"wipe":      {true, false, false, []Target{Any}, 300 * time.Millisecond, 2 * time.Second, wipe},
+	"move":      {false, false, false, []Target{Leader}, time.Millisecond, 2 * time.Millisecond, move},
+	"deaf":      {false, false, false, anybody, 500 * time.Millisecond, 4 * time.Second, deaf},
+	"mute":      {false, false, false, anybody, 500 * time.Millisecond, 4 * time.Second, mute},
+	"isolate":   {false, false, false, anybody, 500 * time.Millisecond, 5 * time.Second, isolate},
+	"one-way":   {false, false, false, anybody, 500 * time.Millisecond, 5 * time.Second, oneWay},
+	"refuse":    {false, false, false, anybody, 500 * time.Millisecond, 4 * time.Second, refuse},
+	"reject":    {false, false, false, anybody, 500 * time.Millisecond, 4 * time.Second, reject},
+	"power":     {true, true, false, append(anybody, All, All), 300 * time.Millisecond, 3 * time.Second, power},
+	"hang":      {false, true, false, anybody, time.Second, 5 * time.Second, hang},
+	"slow":      {false, true, false, append(anybody, All), time.Second, 6 * time.Second, slow},
+	"fail":      {true, true, false, anybody, 500 * time.Millisecond, 3 * time.Second, fail},
+	"full":      {true, true, false, anybody, 500 * time.Millisecond, 4 * time.Second, full},
+	"clock":     {false, false, true, append(anybody, All), time.Second, 6 * time.Second, clock},
+	"delay":     {false, false, false, append(anybody, All), time.Second, 6 * time.Second, delay},
+	"loss":      {false, false, false, append(anybody, All), time.Second, 6 * time.Second, loss},
 }
 
-// Kinds are the names of all kinds of faults that are possible with or without disks of the members' own.
-func Kinds(disks bool) (names []string) {
+// Kinds are the names of all kinds of faults that are possible with or without disks of the members' own, and clocks that can jump.
+func Kinds(disks, clocks bool) (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		if disks || !all[name].disk {
+		if (disks || !all[name].disk) && (clocks || !all[name].clock) {
 			names = append(names, name)
 		}
 	}
@@ -189,4 +190,15 @@ func loss(ctx context.Context, r *Run, m *members.Member) error {
 	s := links.State{Loss: 0.02}
 	r.between(ctx, m, s, s)
 	return nil
+}
+
+// clock sets a member's wall clock forward or back, by up to half an hour.
+func clock(ctx context.Context, r *Run, m *members.Member) error {
+	by := r.duration(time.Hour) - 30*time.Minute
+	r.Log("the clock of %s jumps by %v", m.Name, by.Round(time.Second))
+	if err := m.Jump(by); err != nil {
+		return err
+	}
+	<-ctx.Done()
+	return m.Jump(0)
 }

@@ -126,6 +126,9 @@ var scenarios = map[string]func(random *rand.Rand, length time.Duration) []Step{
 	"bad-disks": func(_ *rand.Rand, length time.Duration) []Step {
 		return append(every(length, 3*time.Second, "full", Any, 2*time.Second), every(length, 5*time.Second, "fail", Any, 2*time.Second)...)
 	},
+	"jumping-clocks": func(_ *rand.Rand, length time.Duration) []Step {
+		return append(every(length, 300*time.Millisecond, "clock", All, 2*time.Second), every(length, 3*time.Second, "kill", Leader, time.Second)...)
+	},
 	"quiet": func(*rand.Rand, time.Duration) []Step { return nil },
 }
 

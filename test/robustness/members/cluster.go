@@ -71,6 +71,10 @@ func Start(config Config) (*Cluster, error) {
 		}
 	}
 	for _, m := range c.Members {
+		if err := m.Jump(0); err != nil {
+			c.Close()
+			return nil, err
+		}
 		if err := m.Start(); err != nil {
 			c.Close()
 			return nil, err

@@ -75,7 +75,7 @@ func (m *Member) Start() error {
 		return fmt.Errorf("%s runs already", m.Name)
 	}
 	m.life.Add(1)
-	p, err := run(m.Log(), m.cluster.config.Binary, m.cluster.args(m), m.cluster.config.Environment)
+	p, err := run(m.Log(), m.cluster.config.Binary, m.cluster.args(m), append([]string{clockVariable + "=" + m.clockFile()}, m.cluster.config.Environment...))
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.Name, err)
 	}
