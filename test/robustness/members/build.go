@@ -5,12 +5,18 @@ import (
 	"fmt"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
+// As make build has it, so that what is compiled already is compiled once.
+var buildFlags = []string{"build", "-trimpath"}
+
+const buildTags = "netgo,osusergo"
+
 // Build builds the binary of ctlplane into dir, with build tags.
 func Build(ctx context.Context, dir string, tags ...string) (string, error) {
-	return build(ctx, dir, "-tags", strings.Join(tags, ","))
+	return build(ctx, dir, "-tags", strings.Join(append([]string{buildTags}, tags...), ","))
 }
 
 // BuildWithClock builds a binary whose wall clock can be made to jump.
@@ -19,7 +25,7 @@ func BuildWithClock(ctx context.Context, dir string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return build(ctx, dir, "-overlay", overlay)
+	return build(ctx, dir, "-tags", buildTags, "-overlay", overlay)
 }
 
 func build(ctx context.Context, dir string, flags ...string) (string, error) {
@@ -28,7 +34,7 @@ func build(ctx context.Context, dir string, flags ...string) (string, error) {
 		return "", fmt.Errorf("find the module's directory: %w", err)
 	}
 	binary := filepath.Join(dir, "ctlplane")
-	command := exec.CommandContext(ctx, "go", append(append([]string{"build"}, flags...), "-o", binary, "./cmd/ctlplane")...)
+	command := exec.CommandContext(ctx, "go", slices.Concat(buildFlags, flags, []string{"-o", binary, "./cmd/ctlplane"})...)
 	command.Dir = strings.TrimSpace(string(root))
 	if out, err := command.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build ctlplane: %w\n%s", err, out)
