@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctlplane/ctlplane/test/robustness/disk"
 	"github.com/ctlplane/ctlplane/test/robustness/faults"
 	"github.com/ctlplane/ctlplane/test/robustness/members"
 )
@@ -62,6 +63,9 @@ func TestRobustness(t *testing.T) {
 // runDir is a directory for a run's data and logs. It stays if the test fails.
 func runDir(t *testing.T) string {
 	t.Helper()
+	if err := disk.DetachStale(); err != nil {
+		t.Errorf("detach the disks of a run that was killed: %v", err)
+	}
 	dir, err := os.MkdirTemp("/var/tmp", "robustness-")
 	if err != nil {
 		t.Fatal(err)

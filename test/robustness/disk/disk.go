@@ -77,11 +77,14 @@ func Mount(dir, mountpoint string) (*Disk, error) {
 	return d, d.mount()
 }
 
+// fileSystem is what a disk is called among the mounts.
+const fileSystem = "robustness"
+
 func (d *Disk) mount() error {
 	timeout := time.Second
 	server, err := fs.Mount(d.mountpoint, &node{disk: d, item: d.root}, &fs.Options{
 		EntryTimeout: &timeout, AttrTimeout: &timeout, RootStableAttr: &fs.StableAttr{Ino: 1},
-		MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: "robustness", Name: "robustness", DisableXAttrs: true, MaxWrite: 1 << 20},
+		MountOptions: fuse.MountOptions{DirectMountStrict: true, FsName: fileSystem, Name: fileSystem, DisableXAttrs: true, MaxWrite: 1 << 20},
 	})
 	if err != nil {
 		return fmt.Errorf("mount a disk at %s: this takes root and /dev/fuse: %w", d.mountpoint, err)
