@@ -151,7 +151,9 @@ func (c *Controller) outOfService(name string) bool {
 	if !ok {
 		return false
 	}
-	isReady := func(c corev1.NodeCondition) bool { return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue }
+	isReady := func(c corev1.NodeCondition) bool {
+		return c.Type == corev1.NodeReady && c.Status == corev1.ConditionTrue
+	}
 	isOff := func(t corev1.Taint) bool { return t.Key == corev1.TaintNodeOutOfService }
 	return !slices.ContainsFunc(node.Status.Conditions, isReady) && slices.ContainsFunc(node.Spec.Taints, isOff)
 }
