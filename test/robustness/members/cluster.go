@@ -56,11 +56,12 @@ func Start(config Config) (*Cluster, error) {
 	c.Net = links.New(c.owner)
 	for i := range config.Members {
 		name := fmt.Sprintf("m%d", i+1)
-		m := &Member{
+		c.Members = append(c.Members, &Member{
 			Name: name, Number: i, Client: ports[3*i], peer: ports[3*i+1], proxy: ports[3*i+2], cluster: c,
 			dir: filepath.Join(config.Dir, name), state: "new",
-		}
-		c.Members = append(c.Members, m)
+		})
+	}
+	for _, m := range c.Members { // all of which are there before the first connection, of whomever it is, comes to a proxy
 		if err := c.Net.Add(m.proxy, m.peer); err != nil {
 			c.Close()
 			return nil, err
