@@ -144,6 +144,7 @@ func TestLastWriteIsTorn(t *testing.T) {
 }
 
 func TestMappedFileShowsWhatIsWritten(t *testing.T) {
+	t.Skip("a page that is served by the process that touches it can wait for a collection of garbage that waits for it")
 	_, at := mounted(t)
 	f, err := os.Create(filepath.Join(at, "mapped"))
 	if err != nil {
