@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/test/robustness/disk"
 	"github.com/ctlplane/ctlplane/test/robustness/faults"
 	"github.com/ctlplane/ctlplane/test/robustness/members"
@@ -28,7 +29,7 @@ var (
 	clocks   = flag.Bool("robustness.clocks", false, "let wall clocks jump; this takes a build of all that ctlplane is made of")
 	binary   = flag.String("robustness.binary", "", "a binary of ctlplane; empty: one is built")
 	many     = flag.Int("robustness.many", 4200, "how many keys are deleted in one revision now and then")
-	breakIt  = flag.String("robustness.broken", "", "builds broken on purpose that have to be found, with commas between, or all")
+	breakIt  = flag.String("robustness.broken", string(broken.DropEvent), "builds broken on purpose that have to be found, with commas between, or all")
 	keepOn   = flag.Bool("robustness.keep-on", false, "go on after a round that failed")
 )
 
