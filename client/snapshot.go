@@ -16,6 +16,7 @@ import (
 	"google.golang.org/grpc/metadata"
 
 	"github.com/ctlplane/ctlplane/api/snapshot"
+	"github.com/ctlplane/ctlplane/durable"
 )
 
 // SavedSnapshot tells about a snapshot that was saved.
@@ -53,18 +54,7 @@ func SaveSnapshot(ctx context.Context, kv *clientv3.Client, path, format string,
 	if err := errors.Join(err, file.Close()); err != nil {
 		return saved, err
 	}
-	if err := os.Rename(file.Name(), path); err != nil {
-		return saved, err
-	}
-	return saved, syncDirectory(filepath.Dir(path))
-}
-
-func syncDirectory(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
+	return saved, durable.Rename(file.Name(), path)
 }
 
 func receiveSnapshot(stream pb.Maintenance_SnapshotClient, to io.Writer, progress func(done, total int64)) (SavedSnapshot, error) {

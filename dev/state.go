@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"github.com/ctlplane/ctlplane/agent/mountpoint"
-	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/durable"
 )
 
 // Below a cluster's directory.
@@ -39,7 +39,7 @@ func (c *Cluster) save() error {
 	if err != nil {
 		return err
 	}
-	return pki.WriteFile(filepath.Join(c.opts.Dir, stateFile), content)
+	return durable.WriteFile(filepath.Join(c.opts.Dir, stateFile), content)
 }
 
 // readState reads the state of the cluster in dir; nil when there is none.

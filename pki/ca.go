@@ -14,6 +14,8 @@ import (
 	"math/big"
 	"path/filepath"
 	"time"
+
+	"github.com/ctlplane/ctlplane/durable"
 )
 
 const (
@@ -127,11 +129,11 @@ func (ca *CA) Save(dir string) error {
 		if err != nil {
 			return err
 		}
-		if err := WriteFile(filepath.Join(dir, caKeyFile), keyPEM); err != nil {
+		if err := durable.WriteFile(filepath.Join(dir, caKeyFile), keyPEM); err != nil {
 			return err
 		}
 	}
-	return WriteFile(filepath.Join(dir, caCertFile), ca.CertPEM())
+	return durable.WriteFile(filepath.Join(dir, caCertFile), ca.CertPEM())
 }
 
 // CanSign tells whether the authority holds its key.

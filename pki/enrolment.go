@@ -14,6 +14,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"github.com/ctlplane/ctlplane/durable"
 )
 
 const (
@@ -134,7 +136,7 @@ func (r enrolmentRecord) save(dir string) error {
 	if err != nil {
 		return err
 	}
-	return WriteFile(filepath.Join(dir, enrolmentFile), append(content, '\n'))
+	return durable.WriteFile(filepath.Join(dir, enrolmentFile), append(content, '\n'))
 }
 
 // Enrol has a node let into the cluster that server is a master of, with a token, and stores what it was

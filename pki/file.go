@@ -4,11 +4,9 @@ import (
 	"crypto/ecdsa"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 )
 
 const (
@@ -18,29 +16,6 @@ const (
 	// maxFile bounds what is read of a certificate or key file, so that a wrong path can't fill memory.
 	maxFile = 1 << 20
 )
-
-// WriteFile replaces a file with content that only its owner may read. The directory is made when it is
-// missing. A crash leaves the old file or the new one, never a part.
-func WriteFile(path string, content []byte) error {
-	dir := filepath.Dir(path)
-	if err := MakeDir(dir); err != nil {
-		return err
-	}
-	// CreateTemp makes files of mode 0600.
-	file, err := os.CreateTemp(dir, "."+filepath.Base(path)+".*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(file.Name()) // fails once renamed, as it should
-	_, err = file.Write(content)
-	if err == nil {
-		err = file.Sync()
-	}
-	if err := errors.Join(err, file.Close()); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return Rename(file.Name(), path)
-}
 
 func readFile(path string) ([]byte, error) {
 	file, err := os.Open(path)

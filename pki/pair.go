@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+
+	"github.com/ctlplane/ctlplane/durable"
 )
 
 // errBadPair says that files are there, and hold no certificate with its key.
@@ -19,7 +21,7 @@ func PairFile(dir, name string) string { return filepath.Join(dir, name+".pem") 
 
 // WritePair stores a certificate and its key under name in dir.
 func WritePair(dir, name string, certPEM, keyPEM []byte) error {
-	if err := WriteFile(PairFile(dir, name), slices.Concat(certPEM, keyPEM)); err != nil {
+	if err := durable.WriteFile(PairFile(dir, name), slices.Concat(certPEM, keyPEM)); err != nil {
 		return err
 	}
 	certFile, keyFile := separateFiles(dir, name)

@@ -9,8 +9,8 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
-	"github.com/ctlplane/ctlplane/pki"
 )
 
 // ConvertBackup writes a snapshot in our own format anew as one in etcd's, with its checksum. It takes room for
@@ -45,7 +45,7 @@ func ConvertBackup(ctx context.Context, from, to string, progress Progress) (err
 	if err := appendChecksum(path); err != nil {
 		return err
 	}
-	return pki.Rename(path, to)
+	return durable.Rename(path, to)
 }
 
 func appendChecksum(path string) (err error) {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/pki"
 )
 
@@ -318,7 +319,7 @@ func (b *bootstrap) keep(ca *pki.CA, secret pki.Token) error {
 	if err := ca.Save(b.pki); err != nil {
 		return err
 	}
-	return pki.WriteFile(filepath.Join(b.pki, secretFile), []byte(secret.Reveal()+"\n"))
+	return durable.WriteFile(filepath.Join(b.pki, secretFile), []byte(secret.Reveal()+"\n"))
 }
 
 func (b *bootstrap) loadSecret() (pki.Token, error) {

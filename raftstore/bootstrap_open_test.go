@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/pki/files"
 )
@@ -119,7 +120,7 @@ func newUserFiles(t *testing.T) func(name string) *pki.PeerSecurity {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	if err := pki.WriteFile(filepath.Join(dir, "ca.crt"), ca.CertPEM()); err != nil {
+	if err := durable.WriteFile(filepath.Join(dir, "ca.crt"), ca.CertPEM()); err != nil {
 		t.Fatal(err)
 	}
 	return func(name string) *pki.PeerSecurity {

@@ -14,8 +14,8 @@ import (
 	"golang.org/x/sys/unix"
 	"k8s.io/utils/clock"
 
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
-	"github.com/ctlplane/ctlplane/pki"
 )
 
 // DiskSpace is how much of a file system is there, in bytes.
@@ -114,7 +114,7 @@ func newDisk(config *Config, life context.Context, dirs ...string) (*disk, error
 func (m *Member) openDisk() (err error) {
 	dirs := []string{m.config.DataDir}
 	if m.config.LogDir != "" {
-		if err := pki.MakeDir(m.config.LogDir); err != nil {
+		if err := durable.MakeDir(m.config.LogDir); err != nil {
 			return err
 		}
 		dirs = append(dirs, m.config.LogDir)
@@ -135,7 +135,7 @@ func (d *disk) bound(options *kv.Options) {
 
 // claimStable claims space for the term and the vote, which are kept in a directory of the log.
 func (d *disk) claimStable(dir string) {
-	err := pki.MakeDir(dir)
+	err := durable.MakeDir(dir)
 	if err == nil {
 		err = claimStable(filepath.Join(dir, "stable.db"))
 	}

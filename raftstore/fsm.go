@@ -14,8 +14,8 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/broken"
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
-	"github.com/ctlplane/ctlplane/pki"
 )
 
 // maxApplyBytes bounds what is applied in one batch of the state machine, where many entries are waiting
@@ -273,7 +273,7 @@ func (f *stateMachine) takeOver(dir string) error {
 	if err := os.RemoveAll(f.options.Dir); err != nil {
 		return err
 	}
-	return pki.Rename(dir, f.options.Dir)
+	return durable.Rename(dir, f.options.Dir)
 }
 
 // withStore calls use with the current store, and again when that was replaced meanwhile. Only for what

@@ -13,8 +13,8 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
-	"github.com/ctlplane/ctlplane/pki"
 )
 
 const identityFile = "member.json"
@@ -59,7 +59,7 @@ func (i Identity) save(dataDir string) error {
 	if err != nil {
 		return err
 	}
-	return pki.WriteFile(filepath.Join(dataDir, identityFile), append(content, '\n'))
+	return durable.WriteFile(filepath.Join(dataDir, identityFile), append(content, '\n'))
 }
 
 // claim checks that the directory is this member's, or fresh, and notes whose it is.
@@ -122,7 +122,7 @@ func memberID(id raft.ServerID) uint64 {
 
 // lockDir keeps other processes out of the data directory until the file is closed.
 func lockDir(dataDir string) (*os.File, error) {
-	if err := pki.MakeDir(dataDir); err != nil {
+	if err := durable.MakeDir(dataDir); err != nil {
 		return nil, err
 	}
 	file, err := os.OpenFile(filepath.Join(dataDir, lockFile), os.O_RDWR|os.O_CREATE, 0o600)

@@ -10,9 +10,9 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
-	"github.com/ctlplane/ctlplane/pki"
 )
 
 const (
@@ -68,7 +68,7 @@ func NewLiveCopy(dataDir string, logger *slog.Logger) (*LiveCopy, error) {
 		return nil, err
 	}
 	c := &LiveCopy{dir: dir, logger: logger}
-	if err := pki.MakeDir(dir.temp()); err != nil {
+	if err := durable.MakeDir(dir.temp()); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
 	return c, nil
@@ -135,7 +135,7 @@ func (c *LiveCopy) Complete(end kv.LiveEnd, note Migrated) (*Restored, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := pki.WriteFile(filepath.Join(c.dir.path, migratedFile), append(content, '\n')); err != nil {
+	if err := durable.WriteFile(filepath.Join(c.dir.path, migratedFile), append(content, '\n')); err != nil {
 		return nil, restoreError(err)
 	}
 	from := origin{ClusterID: newID()}

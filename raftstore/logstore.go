@@ -13,7 +13,7 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 
-	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/raftstore/wal"
 )
 
@@ -27,7 +27,7 @@ type logStores struct {
 }
 
 func openLogStores(dir string, config *Config, segmentBytes int64, counted *instruments) (_ *logStores, err error) {
-	if err := pki.MakeDir(dir); err != nil {
+	if err := durable.MakeDir(dir); err != nil {
 		return nil, err
 	}
 	s := &logStores{grown: new(atomic.Int64)}
@@ -48,7 +48,7 @@ func openLogStores(dir string, config *Config, segmentBytes int64, counted *inst
 	if err != nil {
 		return nil, err
 	}
-	if err := pki.SyncDir(dir); err != nil { // bbolt does not for the files that it makes
+	if err := durable.SyncDir(dir); err != nil { // bbolt does not for the files that it makes
 		return nil, err
 	}
 	s.log = newWriteBehind(newLogCache(countingStore{store, s.grown}, config.LogCacheBytes))

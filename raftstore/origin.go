@@ -10,7 +10,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/durable"
 )
 
 // How a member begins with a state: its group's log begins behind it. The state counts as what the first entry
@@ -40,7 +40,7 @@ func (o origin) save(dataDir string) error {
 	if err != nil {
 		return err
 	}
-	return pki.WriteFile(filepath.Join(dataDir, originFile), append(content, '\n'))
+	return durable.WriteFile(filepath.Join(dataDir, originFile), append(content, '\n'))
 }
 
 // loadOrigin reads the note, nil where there is none.
@@ -69,7 +69,7 @@ func forgetOrigin(dataDir string) error {
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return errors.Join(err, pki.SyncDir(dataDir))
+	return errors.Join(err, durable.SyncDir(dataDir))
 }
 
 // giveUpFor drops the restored state: the member gets the same one from the cluster's others. It is refused

@@ -15,9 +15,9 @@ import (
 	"sync/atomic"
 	"syscall"
 
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
-	"github.com/ctlplane/ctlplane/pki"
 )
 
 // restoringDir is where a data directory is made before it is one.
@@ -148,7 +148,7 @@ func (d *restoreDir) clear() error {
 func (d *restoreDir) release(done bool) error {
 	var err error
 	if done {
-		err = errors.Join(os.RemoveAll(d.temp()), pki.SyncDir(d.path))
+		err = errors.Join(os.RemoveAll(d.temp()), durable.SyncDir(d.path))
 	} else {
 		err = errors.Join(d.clear(), os.Remove(filepath.Join(d.path, lockFile)))
 		if d.created {
@@ -171,7 +171,7 @@ func (r *restore) run(ctx context.Context) (*Restored, error) {
 		return nil, err
 	}
 	temp := filepath.Join(r.dir.temp(), stateDir)
-	if err := pki.MakeDir(r.dir.temp()); err != nil {
+	if err := durable.MakeDir(r.dir.temp()); err != nil {
 		return nil, err
 	}
 	if err := r.unpack(ctx, temp); err != nil {
@@ -248,7 +248,7 @@ func (r *restore) complete(store string, from origin) error {
 	if err := syncTree(store); err != nil {
 		return err
 	}
-	if err := pki.Rename(store, filepath.Join(r.dir.path, stateDir)); err != nil {
+	if err := durable.Rename(store, filepath.Join(r.dir.path, stateDir)); err != nil {
 		return err
 	}
 	return from.save(r.dir.path)

@@ -13,7 +13,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/durable"
 )
 
 // A snapshot crosses the wire as an archive: the magic, the size of the header in four bytes, the header
@@ -234,6 +234,6 @@ func syncTree(dir string) error {
 		if err != nil || !entry.IsDir() {
 			return err
 		}
-		return pki.SyncDir(path)
+		return durable.SyncDir(path)
 	})
 }

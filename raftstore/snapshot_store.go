@@ -14,7 +14,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/durable"
 )
 
 const (
@@ -47,7 +47,7 @@ type snapshotStore struct {
 
 func openSnapshotStore(dataDir string, checkpoint func(dir string) error) (*snapshotStore, error) {
 	s := &snapshotStore{dir: filepath.Join(dataDir, "snapshots"), checkpoint: checkpoint}
-	if err := pki.MakeDir(s.dir); err != nil {
+	if err := durable.MakeDir(s.dir); err != nil {
 		return nil, err
 	}
 	entries, err := os.ReadDir(s.dir)
@@ -231,10 +231,10 @@ func (k *snapshotSink) Close() error {
 	}
 	content, err := json.Marshal(k.meta)
 	if err == nil {
-		err = pki.WriteFile(filepath.Join(k.temp, snapshotMeta), content)
+		err = durable.WriteFile(filepath.Join(k.temp, snapshotMeta), content)
 	}
 	if err == nil {
-		err = pki.Rename(k.temp, filepath.Join(k.store.dir, k.meta.ID))
+		err = durable.Rename(k.temp, filepath.Join(k.store.dir, k.meta.ID))
 	}
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(k.temp))

@@ -13,7 +13,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"golang.org/x/sys/unix"
 
-	"github.com/ctlplane/ctlplane/agent/record"
+	"github.com/ctlplane/ctlplane/durable"
 )
 
 // store unpacks an image's layers and puts it into the index under the given tag names.
@@ -94,7 +94,7 @@ func (s *Store) unpackOnce(ctx context.Context, layer v1.Layer, diffID v1.Hash) 
 		return err
 	}
 	// It is this process's layer, or that of another one which was faster.
-	return record.SyncDir(s.layers())
+	return durable.SyncDir(s.layers())
 }
 
 // flushFileSystem writes all that the file system of dir has in memory to the disk. That is one request, where syncing a

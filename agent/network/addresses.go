@@ -8,7 +8,7 @@ import (
 	"path/filepath"
 	"sort"
 
-	"github.com/ctlplane/ctlplane/agent/record"
+	"github.com/ctlplane/ctlplane/durable"
 )
 
 // lastFile holds the address that was given out last. It is no lease: its name is no address.
@@ -132,7 +132,7 @@ func (a *addresses) all() (map[netip.Addr]string, error) {
 
 // write makes the lease appear whole or not at all, and stay.
 func (a *addresses) write(ip netip.Addr, id string) error {
-	return record.Replace(filepath.Join(a.dir, ip.String()), []byte(id))
+	return durable.Replace(filepath.Join(a.dir, ip.String()), []byte(id))
 }
 
 // gateway is the bridge's address in a pod range.

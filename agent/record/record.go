@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+
+	"github.com/ctlplane/ctlplane/durable"
 )
 
 // Write replaces the file at path by one that holds value, readable by its owner only. After a crash, of
@@ -14,7 +16,7 @@ func Write(path string, value any) error {
 	if err != nil {
 		return err
 	}
-	return Replace(path, data)
+	return durable.Replace(path, data)
 }
 
 // Read fills into from the file at path; fs.ErrNotExist when there is none.

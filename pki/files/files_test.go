@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/pki"
 )
 
@@ -42,7 +43,7 @@ func (a *authority) path(name string) string { return filepath.Join(a.dir, name)
 func (a *authority) write(name string, content []byte) {
 	a.t.Helper()
 	// In one move, as careful tools do it: two writes within a tick of the file system's clock look alike.
-	if err := pki.WriteFile(a.path(name), content); err != nil {
+	if err := durable.WriteFile(a.path(name), content); err != nil {
 		a.t.Fatal(err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/durable"
 )
 
 // clockSkew is how far a certificate's validity reaches back, for machines whose clocks are behind.
@@ -33,10 +33,10 @@ func SelfSigned(dir string, hosts []string, life time.Duration, now time.Time) (
 	if err != nil {
 		return "", "", fmt.Errorf("make a certificate: %w", err)
 	}
-	if err := pki.WriteFile(keyFile, keyPEM); err != nil {
+	if err := durable.WriteFile(keyFile, keyPEM); err != nil {
 		return "", "", err
 	}
-	return certFile, keyFile, pki.WriteFile(certFile, certPEM)
+	return certFile, keyFile, durable.WriteFile(certFile, certPEM)
 }
 
 func makeSelfSigned(hosts []string, life time.Duration, now time.Time) (certPEM, keyPEM []byte, err error) {

@@ -16,13 +16,12 @@ var makesNames = []string{"Mkdir", "MkdirAll", "Rename"}
 
 // syncsItself are the files that use them and sync what they have made, and how.
 var syncsItself = map[string]string{
-	"pki/durable.go":                "what all others use",
 	"raftstore/wal/log.go":          "through a sync that its tests make fail",
 	"raftstore/wal/segment.go":      "through a sync that its tests make fail",
 	"raftstore/snapshot_archive.go": "the whole tree once it is unpacked",
 }
 
-// TestNamesSurviveAPowerLoss: what a data directory is made of is made by pki.MakeDir, pki.WriteFile and pki.Rename.
+// TestNamesSurviveAPowerLoss: what a data directory is made of is made by package durable.
 func TestNamesSurviveAPowerLoss(t *testing.T) {
 	const root = "../.."
 	used := map[string]bool{}
@@ -47,7 +46,7 @@ func TestNamesSurviveAPowerLoss(t *testing.T) {
 				}
 				used[name] = true
 				if syncsItself[name] == "" {
-					t.Errorf("%s: os.%s: use pki.MakeDir or pki.Rename, which sync the directory", files.Position(node.Pos()), selector.Sel.Name)
+					t.Errorf("%s: os.%s: use durable.MakeDir or durable.Rename, which sync the directory", files.Position(node.Pos()), selector.Sel.Name)
 				}
 				return true
 			})

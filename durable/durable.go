@@ -1,13 +1,15 @@
-package pki
+// Package durable makes files and directories that survive a crash of the machine.
+//
+// A file or directory whose name is not synced, in the directory that has it, is gone after a power loss with all that was synced
+// in it. So nothing of a data directory is made or renamed but by what is here.
+package durable
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 )
-
-// A file or directory whose name is not synced, in the directory that has it, is gone after a power loss with all that was
-// synced in it. So nothing of a data directory is made or renamed but by what is here.
 
 // fsync makes a directory durable; tests look on.
 var fsync = (*os.File).Sync
@@ -58,4 +60,31 @@ func SyncDir(dir string) error {
 		return err
 	}
 	return errors.Join(fsync(d), d.Close())
+}
+
+// WriteFile is Replace with the directory made when it is missing.
+func WriteFile(path string, content []byte) error {
+	if err := MakeDir(filepath.Dir(path)); err != nil {
+		return err
+	}
+	return Replace(path, content)
+}
+
+// Replace replaces a file, or makes one, with content that only its owner may read. A crash leaves the old file or the new one,
+// never a part.
+func Replace(path string, content []byte) error {
+	// CreateTemp makes files of mode 0600.
+	file, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(file.Name()) // fails once renamed, as it should
+	_, err = file.Write(content)
+	if err == nil {
+		err = file.Sync()
+	}
+	if err := errors.Join(err, file.Close()); err != nil {
+		return fmt.Errorf("write %s: %w", path, err)
+	}
+	return Rename(file.Name(), path)
 }
