@@ -48,20 +48,7 @@ func exportEtcd(s *Store, dir string) (path string, err error) {
 }
 
 func importFile(path string, o Options) error {
-	file, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	info, err := file.Stat()
-	if err != nil {
-		return err
-	}
-	r, err := etcdfile.NewReader(file, info.Size())
-	if err != nil {
-		return err
-	}
-	return ImportEtcd(context.Background(), o, r)
+	return readFile(path, func(r *etcdfile.Reader) error { return ImportEtcd(context.Background(), o, r) })
 }
 
 // failer is a testing.T or a rapid.T.

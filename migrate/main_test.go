@@ -1,14 +1,12 @@
 package migrate
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -21,32 +19,13 @@ import (
 	"github.com/ctlplane/ctlplane/bench/freeport"
 	"github.com/ctlplane/ctlplane/master"
 	"github.com/ctlplane/ctlplane/master/etcdconfig"
+	"github.com/ctlplane/ctlplane/test/realetcd"
 )
 
 // patience bounds each single wait.
 const patience = 60 * time.Second
 
-// etcdBinary is the real etcd, built by TestMain.
-var etcdBinary string
-
-func TestMain(m *testing.M) { os.Exit(runTests(m)) }
-
-func runTests(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "migrate-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	etcdBinary = filepath.Join(dir, "etcd")
-	build := exec.Command("go", "build", "-o", etcdBinary, ".")
-	build.Dir = "../bench/peers" // a module of its own: nothing of etcd's server is linked into ctlplane
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build etcd: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(realetcd.TestMain(m)) }
 
 func freeAddress(t *testing.T) string {
 	t.Helper()
@@ -57,50 +36,11 @@ func freeAddress(t *testing.T) string {
 	return addresses[0]
 }
 
-// urls are the flags that say where a member of a cluster of one is, but for those of its clients' TLS.
-func urls(name, scheme, client, peer string) []string {
-	return []string{
-		"--name", name, "--listen-client-urls", scheme + "://" + client, "--advertise-client-urls", scheme + "://" + client,
-		"--listen-peer-urls", "http://" + peer, "--initial-advertise-peer-urls", "http://" + peer, "--initial-cluster", name + "=http://" + peer,
-	}
-}
-
 // startEtcd starts a real etcd, which ends with the test, and returns its client URL.
 func startEtcd(t *testing.T, scheme string, flags ...string) string {
 	t.Helper()
 	client := freeAddress(t)
-	args := append(urls("old", scheme, client, freeAddress(t)), "--data-dir", t.TempDir(), "--log-level", "info", "--unsafe-no-fsync")
-	command := exec.Command(etcdBinary, append(args, flags...)...)
-	logs, err := command.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ready, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		told := false
-		for lines := bufio.NewScanner(logs); lines.Scan(); {
-			if !told && strings.Contains(lines.Text(), "ready to serve client requests") {
-				told = true
-				close(ready)
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		<-ended
-		_ = command.Wait() // killed
-	})
-	select {
-	case <-ready:
-	case <-ended:
-		t.Fatal("etcd ended before it was ready")
-	case <-time.After(patience):
-		t.Fatal("etcd was not ready in time")
-	}
+	realetcd.Start(t, append(realetcd.URLs("old", scheme, client, freeAddress(t)), flags...)...)
 	return scheme + "://" + client
 }
 
@@ -158,7 +98,7 @@ func newMember(t *testing.T, scheme string, flags ...string) *member {
 	t.Helper()
 	client := freeAddress(t)
 	m := &member{t: t, dir: filepath.Join(t.TempDir(), "new"), url: scheme + "://" + client, logs: &logs{}}
-	args := append(urls("new", scheme, client, freeAddress(t)), "--data-dir", m.dir)
+	args := append(realetcd.URLs("new", scheme, client, freeAddress(t)), "--data-dir", m.dir)
 	m.configure(append(args, flags...))
 	return m
 }

@@ -60,13 +60,18 @@ func runEtcd(cmd *cobra.Command, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	config.Ready = func(r master.Ready) {
+	config.Ready = tellReady(logger)
+	return endAsEtcd(master.Run(cmd.Context(), config), config.DataDir, logger)
+}
+
+// tellReady tells, in the words that tests and scripts wait for, and systemd, that clients are served.
+func tellReady(logger *slog.Logger) func(master.Ready) {
+	return func(r master.Ready) {
 		logger.Info("ready to serve client requests", "name", r.Name, "client", r.Client)
 		if err := notifyReady(); err != nil {
 			logger.Warn("systemd may take this service for one that does not start", "error", err)
 		}
 	}
-	return endAsEtcd(master.Run(cmd.Context(), config), config.DataDir, logger)
 }
 
 // endAsEtcd has a member that was removed end as etcd's does: with these lines in the log, and as a success, so that it is not

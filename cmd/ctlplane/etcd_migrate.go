@@ -132,9 +132,7 @@ func runMigrate(cmd *cobra.Command, args []string) (err error) {
 	if f.dryRun {
 		return planMigration(cmd, from, config)
 	}
-	config.Ready = func(r master.Ready) {
-		logger.Info("ready to serve client requests", "name", r.Name, "client", r.Client)
-	}
+	config.Ready = tellReady(logger)
 	return migrate.Run(cmd.Context(), migrate.Config{From: from, Master: config, CutOver: f.cutOver})
 }
 

@@ -1,14 +1,10 @@
 package differential
 
 import (
-	"bufio"
 	"context"
 	"fmt"
 	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 	"time"
 
@@ -21,32 +17,13 @@ import (
 	"github.com/ctlplane/ctlplane/bench/freeport"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore"
+	"github.com/ctlplane/ctlplane/test/realetcd"
 )
 
 // patience bounds each single wait.
 const patience = 30 * time.Second
 
-// etcdBinary is the real etcd, built by TestMain.
-var etcdBinary string
-
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	dir, err := os.MkdirTemp("", "differential-")
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer os.RemoveAll(dir)
-	etcdBinary = filepath.Join(dir, "etcd")
-	build := exec.Command("go", "build", "-o", etcdBinary, ".")
-	build.Dir = "../../bench/peers" // a module of its own: nothing of etcd's server is linked into ctlplane
-	if out, err := build.CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "build etcd: %v\n%s", err, out)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(realetcd.TestMain(m)) }
 
 // system is one of the two that are compared, as its clients see it.
 type system struct {
@@ -86,40 +63,8 @@ func connect(t *testing.T, name, address string) *system {
 // startEtcd starts etcd, and returns where it serves clients.
 func startEtcd(t *testing.T) string {
 	t.Helper()
-	client, peer := freeAddress(t), freeAddress(t)
-	command := exec.Command(etcdBinary, "--data-dir", t.TempDir(), "--log-level", "info", "--unsafe-no-fsync",
-		"--listen-client-urls", "http://"+client, "--advertise-client-urls", "http://"+client,
-		"--listen-peer-urls", "http://"+peer, "--initial-advertise-peer-urls", "http://"+peer, "--initial-cluster", "default=http://"+peer)
-	logs, err := command.StderrPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	ready, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		told := false
-		for lines := bufio.NewScanner(logs); lines.Scan(); {
-			if !told && strings.Contains(lines.Text(), "ready to serve client requests") {
-				told = true
-				close(ready)
-			}
-		}
-	}()
-	t.Cleanup(func() {
-		_ = command.Process.Kill()
-		<-ended
-		_ = command.Wait() // killed
-	})
-	select {
-	case <-ready:
-	case <-ended:
-		t.Fatal("etcd ended before it was ready")
-	case <-time.After(patience):
-		t.Fatal("etcd is not ready")
-	}
+	client := freeAddress(t)
+	realetcd.Start(t, realetcd.URLs("default", "http", client, freeAddress(t))...)
 	return client
 }
 
