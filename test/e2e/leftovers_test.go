@@ -6,16 +6,40 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/ctlplane/ctlplane/agent"
 	"github.com/ctlplane/ctlplane/dev"
 )
 
+// foreignSegments are the names of the bridges that were on the machine before the tests began: of a cluster that somebody
+// runs, or that was killed and never cleaned.
+var foreignSegments = sync.OnceValue(func() (names []string) {
+	bridges, err := filepath.Glob("/sys/class/net/ctldev*/bridge")
+	if err != nil {
+		panic(err) // the pattern is wrong
+	}
+	for _, bridge := range bridges {
+		names = append(names, filepath.Base(filepath.Dir(bridge)))
+	}
+	return names
+})
+
+// ofSegment tells whether a line is about a segment of the tests' own clusters.
+func ofSegment(line string) bool {
+	return strings.Contains(line, "ctldev") &&
+		!slices.ContainsFunc(foreignSegments(), func(name string) bool {
+			return regexp.MustCompile(`\b` + name + `(\b|n\d)`).MatchString(line)
+		})
+}
+
 // leftovers lists what a cluster with its data below data has on the machine: nothing, once it has ended.
-// Other tests' clusters may be there at the same time.
+// The directories of other tests' clusters may be there at the same time.
 func leftovers(t *testing.T, data string) []string {
 	t.Helper()
 	output := func(command ...string) string {
@@ -33,10 +57,9 @@ func leftovers(t *testing.T, data string) []string {
 			}
 		}
 	}
-	segment := func(line string) bool { return strings.Contains(line, "ctldev") }
-	note("interface", output("ip", "-o", "link"), segment)
-	note("network namespace", output("ip", "netns"), segment)
-	note("route", output("ip", "route"), segment)
+	note("interface", output("ip", "-o", "link"), ofSegment)
+	note("network namespace", output("ip", "netns"), ofSegment)
+	note("route", output("ip", "route"), ofSegment)
 	note("rule", output("nft", "list", "tables"), func(line string) bool { return strings.Contains(line, "ctlplane") })
 	mounts, err := os.ReadFile("/proc/self/mounts")
 	if err != nil {

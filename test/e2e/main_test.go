@@ -43,6 +43,7 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	foreignSegments() // before there are any of ours
 	return m.Run()
 }
 
