@@ -17,11 +17,14 @@ func TestRulesAreRaisedWhenAllMembersKnowThem(t *testing.T) {
 	options := Options{FS: vfs.NewMem(), Rules: 3}
 	s := open(t, options)
 	remove := Command{Member: &MemberUpdate{Operation: MemberRemove, Member: Member{ID: 2}}}
+	group := []uint64{1}
+	if got := s.Rules(append(group, 3)); got != 0 {
+		t.Errorf("before anybody has said anything: rules %d", got)
+	}
 	for i, step := range []struct {
 		command Command
 		want    Rules
 	}{
-		{put("a", ""), 0}, // nobody has said anything
 		{memberSet(1, 2), 2},
 		{memberSet(2, 0), 0}, // as an older release's
 		{memberSet(2, 1), 1},
@@ -30,22 +33,25 @@ func TestRulesAreRaisedWhenAllMembersKnowThem(t *testing.T) {
 		{memberSet(1, 2), 2},
 	} {
 		apply(t, s, step.command)
-		if got := s.Rules(); got != step.want {
+		if got := s.Rules(group); got != step.want {
 			t.Errorf("step %d: rules %d, want %d", i, got, step.want)
 		}
+	}
+	if got := s.Rules(append(group, 3)); got != 0 {
+		t.Errorf("while a member of the group has said nothing: rules %d", got)
 	}
 	if _, err := s.Apply([]Entry{{Index: s.AppliedIndex() + 1, Term: 1, Rules: 2, Commands: []Command{put("a", "")}}}); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, s, memberSet(3, 0))
-	if got := s.Rules(); got != 2 {
+	if got := s.Rules(group); got != 2 {
 		t.Errorf("after a member of an older release has come: rules %d", got)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
 	s = open(t, options)
-	if got := s.Rules(); got != 2 {
+	if got := s.Rules(group); got != 2 {
 		t.Errorf("after a restart: rules %d", got)
 	}
 	if got := s.Members()[0].Rules; got != 2 {

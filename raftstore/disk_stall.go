@@ -3,6 +3,7 @@ package raftstore
 import (
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -21,28 +22,33 @@ type diskWork struct{ begun, ended atomic.Uint64 }
 func (w *diskWork) begin(n int) { w.begun.Add(uint64(n)) }
 func (w *diskWork) end(n int)   { w.ended.Add(uint64(n)) }
 
-// stallLooks is how many looks at a work make an election timeout.
-const stallLooks = 4
+// stallLooks is how many looks at a work make an election timeout; stateStallLooks is how many it takes to call the state's
+// disk hung. An entry that changes very much takes its time on a slow disk, at all members alike, and whatever its writer is
+// told meanwhile is worse than waiting.
+const (
+	stallLooks      = 4
+	stateStallLooks = 5 * stallLooks
+)
 
-// stallWatch finds work that had begun an election timeout ago and has not ended. It counts looks, not time: a process
+// stallWatch finds work that had begun so many looks ago and has not ended. It counts looks, not time: a process
 // that was stopped for a while has not looked meanwhile, and a clock that jumps makes no difference.
 type stallWatch struct {
 	kind   string
 	work   *diskWork
-	paused func() bool        // that it waits for something else than the disk; nil: it never does
-	begun  [stallLooks]uint64 // what had begun at the last looks
-	next   int                // the oldest of them
+	paused func() bool // that it waits for something else than the disk; nil: it never does
+	begun  []uint64    // what had begun at the last looks
+	next   int         // the oldest of them
 }
 
 // look tells whether the work stalls.
 func (w *stallWatch) look() bool {
 	if w.paused != nil && w.paused() {
-		w.begun = [stallLooks]uint64{}
+		clear(w.begun)
 		return false
 	}
 	stalls := w.work.ended.Load() < w.begun[w.next]
 	w.begun[w.next] = w.work.begun.Load()
-	w.next = (w.next + 1) % stallLooks
+	w.next = (w.next + 1) % len(w.begun)
 	return stalls
 }
 
@@ -50,15 +56,17 @@ func (w *stallWatch) look() bool {
 // would keep the others from electing one that can commit entries.
 func (m *Member) watchStalls() {
 	watches := []*stallWatch{
-		{kind: workLog, work: &m.stores.log.calls}, {kind: workLog, work: &m.stores.log.entries},
-		{kind: workVote, work: &m.votes},
-		{kind: workState, work: &m.machine.work, paused: func() bool { return m.disk.waiting.Load() > 0 }}, // for room
+		{kind: workLog, work: &m.stores.log.calls, begun: make([]uint64, stallLooks)},
+		{kind: workLog, work: &m.stores.log.entries, begun: make([]uint64, stallLooks)},
+		{kind: workVote, work: &m.votes, begun: make([]uint64, stallLooks)},
+		{kind: workState, work: &m.machine.work, begun: make([]uint64, stateStallLooks),
+			paused: func() bool { return m.disk.waiting.Load() > 0 }}, // for room
 	}
-	ticker := m.config.Clock.NewTicker(m.config.HeartbeatTimeout / stallLooks)
+	ticker := time.NewTicker(m.config.HeartbeatTimeout / stallLooks) // a disk takes real time, whatever clock the leases have
 	defer ticker.Stop()
 	for looks := 0; ; looks++ {
 		select {
-		case <-ticker.C():
+		case <-ticker.C:
 		case <-m.life.Done():
 			return
 		}
@@ -91,7 +99,7 @@ func (m *Member) noteStalls(watches []*stallWatch) (begun bool) {
 			begun = true
 			message := "the disk hangs: what it was given has not ended for an election timeout; this member can't lead until it has"
 			if kind == workState {
-				message = "entries have been applied for an election timeout: the disk hangs, unless they change very much at once"
+				message = "entries have been applied for five election timeouts: the disk hangs, unless they change very much at once"
 			}
 			m.logger.Error(message, "work", kind, "directory", m.config.DataDir, "election-timeout", m.config.HeartbeatTimeout)
 			m.instruments.stallBegun(kind)

@@ -181,7 +181,7 @@ func (s hangingStable) SetUint64(key []byte, value uint64) error {
 
 func TestStallIsWorkThatDoesNotEnd(t *testing.T) {
 	var work diskWork
-	watch := &stallWatch{kind: workLog, work: &work}
+	watch := &stallWatch{kind: workLog, work: &work, begun: make([]uint64, stallLooks)}
 	looks := func(n int, want bool) {
 		t.Helper()
 		for i := range n {

@@ -180,6 +180,15 @@ func (m *Member) voters() (n int) {
 	return n
 }
 
+// rules is the version of the entries that this member proposes when it leads.
+func (m *Member) rules() kv.Rules {
+	var group []uint64
+	for _, server := range m.servers() {
+		group = append(group, memberID(server.ID))
+	}
+	return m.machine.store.Load().Rules(group)
+}
+
 // nameOf is a member's name, for people.
 func (m *Member) nameOf(id raft.ServerID) string {
 	for _, member := range m.machine.store.Load().Members() {

@@ -174,7 +174,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	}
 	m.proposer = newProposer(&m.config)
 	m.proposer.machine = m.machine
-	m.proposer.route, m.proposer.changed = m.route, &m.changed
+	m.proposer.rules, m.proposer.route, m.proposer.changed = m.rules, m.route, &m.changed
 	m.proposer.apply = func(entry []byte) raft.ApplyFuture { return m.raft.Apply(entry, 0) }
 	m.proposer.answered, m.proposer.dial = &m.answered, m.peers.forward
 	m.leaderRounds, m.followerRounds = newReadRounds(m.life, m.provenIndex), newReadRounds(m.life, m.askLeader)

@@ -38,6 +38,7 @@ type proposer struct {
 	maxBytes int
 	now      func() time.Time
 
+	rules func() kv.Rules // of the entries proposed here
 	// route and changed tell the leader, and when to ask again.
 	route   func() route
 	changed *signal
@@ -271,7 +272,7 @@ func (p *proposer) proposeHere(proposals []*proposal) {
 	for _, proposal := range proposals {
 		size += len(proposal.encoded) + 5
 	}
-	g := &group{proposals: proposals, entry: newEntryBy(p.machine.store.Load().Rules(), size)}
+	g := &group{proposals: proposals, entry: newEntryBy(p.rules(), size)}
 	commands := make([]kv.Command, len(proposals))
 	for i, proposal := range proposals {
 		g.entry = appendEntry(g.entry, proposal.encoded)

@@ -33,7 +33,7 @@ func TestRulesOfMixedReleases(t *testing.T) {
 		for _, m := range c.members {
 			m.eventually("to apply entries by the rules that all know", func() bool {
 				c.leader().put("key", "value")
-				return m.machine.store.Load().Rules() == want
+				return m.rules() == want
 			})
 		}
 	}
