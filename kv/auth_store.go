@@ -113,19 +113,3 @@ func loadAuth(reader pebble.Reader) (*AuthState, error) {
 	}
 	return a, err
 }
-
-// VisitLeaseKeys calls visit for each key that hangs on a lease, in their order, until visit returns an error, which it
-// returns. Any other error is ErrClosed or a failure of the disk. visit must not keep the key.
-func (s *Store) VisitLeaseKeys(id int64, visit func(key []byte) error) error {
-	release, err := s.use()
-	if err != nil {
-		return err
-	}
-	defer release()
-	return visitLeaseKeys(s.db, id, visit)
-}
-
-func visitLeaseKeys(reader pebble.Reader, id int64, visit func(key []byte) error) error {
-	lower, upper := attachmentBounds(id)
-	return eachBetween(reader, lower, upper, func(k, _ []byte) error { return visit(decodeAttachmentKey(k)) })
-}

@@ -82,34 +82,6 @@ func (t *leaseTable) load(db *pebble.DB) error {
 	})
 }
 
-// eachMeta calls visit for everything in a section that holds no versions.
-func eachMeta(reader pebble.Reader, section byte, visit func(k, v []byte) error) error {
-	lower, upper := sectionBounds(section)
-	return eachBetween(reader, lower, upper, visit)
-}
-
-func eachBetween(reader pebble.Reader, lower, upper []byte, visit func(k, v []byte) error) (err error) {
-	it, err := reader.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := it.Close(); err == nil {
-			err = e
-		}
-	}()
-	for ok := it.First(); ok; ok = it.Next() {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return err
-		}
-		if err := visit(it.Key(), v); err != nil {
-			return err
-		}
-	}
-	return it.Error()
-}
-
 func (t *leaseTable) commit(changes []leaseChange) {
 	if len(changes) == 0 {
 		return
@@ -208,12 +180,27 @@ func (s *Store) LeaseKeys(id int64) ([][]byte, error) {
 
 func leaseKeys(reader pebble.Reader, id int64) ([][]byte, error) {
 	var keys [][]byte
-	lower, upper := attachmentBounds(id)
-	err := eachBetween(reader, lower, upper, func(k, _ []byte) error {
-		keys = append(keys, slices.Clone(decodeAttachmentKey(k)))
+	err := visitLeaseKeys(reader, id, func(key []byte) error {
+		keys = append(keys, slices.Clone(key))
 		return nil
 	})
 	return keys, err
+}
+
+// VisitLeaseKeys calls visit for each key that hangs on a lease, in their order, until visit returns an error, which it
+// returns. Any other error is ErrClosed or a failure of the disk. visit must not keep the key.
+func (s *Store) VisitLeaseKeys(id int64, visit func(key []byte) error) error {
+	release, err := s.use()
+	if err != nil {
+		return err
+	}
+	defer release()
+	return visitLeaseKeys(s.db, id, visit)
+}
+
+func visitLeaseKeys(reader pebble.Reader, id int64, visit func(key []byte) error) error {
+	lower, upper := attachmentBounds(id)
+	return eachBetween(reader, lower, upper, func(k, _ []byte) error { return visit(decodeAttachmentKey(k)) })
 }
 
 // lease is a lease's term, as the command sees it. The changes of the batch are found by an index: a batch

@@ -129,3 +129,31 @@ func lookup(it *pebble.Iterator, scratch *[]byte, key []byte, rev int64, value f
 	}
 	return h, err
 }
+
+// eachMeta calls visit for everything in a section that holds no versions.
+func eachMeta(reader pebble.Reader, section byte, visit func(k, v []byte) error) error {
+	lower, upper := sectionBounds(section)
+	return eachBetween(reader, lower, upper, visit)
+}
+
+func eachBetween(reader pebble.Reader, lower, upper []byte, visit func(k, v []byte) error) (err error) {
+	it, err := reader.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if e := it.Close(); err == nil {
+			err = e
+		}
+	}()
+	for ok := it.First(); ok; ok = it.Next() {
+		v, err := it.ValueAndErr()
+		if err != nil {
+			return err
+		}
+		if err := visit(it.Key(), v); err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}
