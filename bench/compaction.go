@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -45,7 +46,7 @@ func (w *Compaction) Flags(flags *pflag.FlagSet) {
 // Run implements Workload.
 func (w *Compaction) Run(ctx context.Context, r *Run) error {
 	history := w.HistoryMiB
-	setDefault(&history, defaultHistoryMiB)
+	history = cmp.Or(history, defaultHistoryMiB)
 	if history < 0 {
 		return errors.New("--history can't be negative")
 	}

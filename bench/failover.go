@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -45,7 +46,7 @@ func (w *Failover) Flags(flags *pflag.FlagSet) {
 // Run implements Workload.
 func (w *Failover) Run(ctx context.Context, r *Run) error {
 	trials := w.Trials
-	setDefault(&trials, defaultFailoverTrials)
+	trials = cmp.Or(trials, defaultFailoverTrials)
 	if trials < 0 {
 		return errors.New("trials have to be positive")
 	}

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"time"
@@ -42,8 +43,8 @@ func (w *Leases) Flags(flags *pflag.FlagSet) {
 // Run implements Workload.
 func (w *Leases) Run(ctx context.Context, r *Run) error {
 	every, ttl := w.GrantEvery, w.TTL
-	setDefault(&every, defaultGrantEvery)
-	setDefault(&ttl, int64(defaultLeaseTTL))
+	every = cmp.Or(every, defaultGrantEvery)
+	ttl = cmp.Or(ttl, int64(defaultLeaseTTL))
 	if every < 0 || ttl < 0 {
 		return errors.New("--grant-every and --ttl have to be positive")
 	}

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -35,7 +36,7 @@ func (w *Mixed) Flags(flags *pflag.FlagSet) {
 // Run implements Workload.
 func (w *Mixed) Run(ctx context.Context, r *Run) error {
 	ratio := w.ReadRatio
-	setDefault(&ratio, defaultReadRatio)
+	ratio = cmp.Or(ratio, defaultReadRatio)
 	if ratio <= 0 || ratio >= 1 {
 		return fmt.Errorf("a read ratio of %v leaves nothing mixed: use reads or writes", ratio)
 	}

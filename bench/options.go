@@ -6,6 +6,7 @@
 package bench
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -65,15 +66,15 @@ type Options struct {
 
 // withDefaults fills in what is not set, for a workload as d describes it, and refuses what can't be run.
 func (o Options) withDefaults(d Description) (Options, error) {
-	setDefault(&o.Clients, d.Clients)
-	setDefault(&o.Connections, 10)
+	o.Clients = cmp.Or(o.Clients, d.Clients)
+	o.Connections = cmp.Or(o.Connections, 10)
 	o.Connections = min(o.Connections, o.Clients)
-	setDefault(&o.Target, TargetLeader)
-	setDefault(&o.KeySize, 16)
-	setDefault(&o.KeySpace, 100_000)
-	setDefault(&o.Duration, defaultDuration)
-	setDefault(&o.WarmUp, defaultWarmUp)
-	setDefault(&o.Rate, d.Rate)
+	o.Target = cmp.Or(o.Target, TargetLeader)
+	o.KeySize = cmp.Or(o.KeySize, 16)
+	o.KeySpace = cmp.Or(o.KeySpace, 100_000)
+	o.Duration = cmp.Or(o.Duration, defaultDuration)
+	o.WarmUp = cmp.Or(o.WarmUp, defaultWarmUp)
+	o.Rate = cmp.Or(o.Rate, d.Rate)
 	o.WarmUp = max(o.WarmUp, 0)
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
@@ -86,13 +87,6 @@ func (o Options) withDefaults(d Description) (Options, error) {
 		o.Duration, o.Total = time.Duration(float64(o.Total)/o.Rate*float64(time.Second)), 0
 	}
 	return o, nil
-}
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
 }
 
 // validate refuses options that no run can be made with.

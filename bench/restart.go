@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -51,8 +52,8 @@ func (w *Restart) Flags(flags *pflag.FlagSet) {
 // Run implements Workload.
 func (w *Restart) Run(ctx context.Context, r *Run) error {
 	keys, trials := w.Keys, w.Trials
-	setDefault(&keys, defaultRestartKeys)
-	setDefault(&trials, defaultRestartTrials)
+	keys = cmp.Or(keys, defaultRestartKeys)
+	trials = cmp.Or(trials, defaultRestartTrials)
 	if keys < 0 || trials < 0 {
 		return errors.New("keys and trials have to be positive")
 	}

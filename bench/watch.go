@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/spf13/pflag"
@@ -36,10 +37,10 @@ func (w *Watch) Flags(flags *pflag.FlagSet) {
 // Run implements Workload.
 func (w *Watch) Run(ctx context.Context, r *Run) error {
 	streams, watchers, keys, ahead := w.Streams, w.Watchers, w.Keys, w.Ahead
-	setDefault(&streams, 10)
-	setDefault(&watchers, 100)
-	setDefault(&keys, 1)
-	setDefault(&ahead, 64)
+	streams = cmp.Or(streams, 10)
+	watchers = cmp.Or(watchers, 100)
+	keys = cmp.Or(keys, 1)
+	ahead = cmp.Or(ahead, 64)
 	f, err := newFanout(ctx, r, streams, watchers, keys, ahead)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/spf13/pflag"
@@ -42,9 +43,9 @@ func (w *WatchLatency) Flags(flags *pflag.FlagSet) {
 // Run implements Workload.
 func (w *WatchLatency) Run(ctx context.Context, r *Run) error {
 	streams, watchers, keys := w.Streams, w.Watchers, w.Keys
-	setDefault(&streams, 10)
-	setDefault(&watchers, 10)
-	setDefault(&keys, 1)
+	streams = cmp.Or(streams, 10)
+	watchers = cmp.Or(watchers, 10)
+	keys = cmp.Or(keys, 1)
 	f, err := newFanout(ctx, r, streams, watchers, keys, watchLatencyAhead)
 	if err != nil {
 		return err

@@ -1,6 +1,7 @@
 package etcdv3
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"math"
@@ -48,9 +49,9 @@ func (c ServerConfig) withDefaults() ServerConfig {
 	if c.MaxConcurrentStreams == 0 {
 		c.MaxConcurrentStreams = DefaultMaxConcurrentStreams
 	}
-	setDefault(&c.KeepaliveMinTime, 5*time.Second)
-	setDefault(&c.KeepaliveInterval, 2*time.Hour)
-	setDefault(&c.KeepaliveTimeout, 20*time.Second)
+	c.KeepaliveMinTime = cmp.Or(c.KeepaliveMinTime, 5*time.Second)
+	c.KeepaliveInterval = cmp.Or(c.KeepaliveInterval, 2*time.Hour)
+	c.KeepaliveTimeout = cmp.Or(c.KeepaliveTimeout, 20*time.Second)
 	if c.KeepaliveInterval < 0 {
 		c.KeepaliveInterval = math.MaxInt64
 	}

@@ -44,10 +44,3 @@ func size(message any) int {
 	}
 	return 0
 }
-
-func setDefault[T comparable](field *T, value T) {
-	var zero T
-	if *field == zero {
-		*field = value
-	}
-}

@@ -1,6 +1,7 @@
 package etcdfile
 
 import (
+	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -96,7 +97,7 @@ func (w *Writer) Finish(c *Contents) error {
 	if err := w.commit(); err != nil {
 		return err
 	}
-	return firstError(w.db.Update(func(tx *bbolt.Tx) error { return c.put(tx) }), w.db.Sync(), w.close())
+	return cmp.Or(w.db.Update(func(tx *bbolt.Tx) error { return c.put(tx) }), w.db.Sync(), w.close())
 }
 
 // Abort closes the file as it is.
@@ -108,15 +109,6 @@ func (w *Writer) close() error {
 		w.tx = nil
 	}
 	return w.db.Close()
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 func (c *Contents) put(tx *bbolt.Tx) error {
@@ -154,7 +146,7 @@ func (p *putter) number(bucket, key string, n uint64) {
 
 func (p *putter) json(bucket, key string, value any) {
 	content, err := json.Marshal(value)
-	if p.err = firstError(p.err, err); p.err == nil {
+	if p.err = cmp.Or(p.err, err); p.err == nil {
 		p.put(bucket, []byte(key), content)
 	}
 }
@@ -162,7 +154,7 @@ func (p *putter) json(bucket, key string, value any) {
 // message puts a message: under key, or as the key of nothing.
 func (p *putter) message(bucket string, m proto.Message, key []byte) {
 	content, err := proto.Marshal(m)
-	if p.err = firstError(p.err, err); p.err != nil {
+	if p.err = cmp.Or(p.err, err); p.err != nil {
 		return
 	}
 	if key == nil {

@@ -1,6 +1,7 @@
 package etcdconfig
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -18,7 +19,7 @@ const maxElectionMillis = 50_000
 // validate checks what can be checked without the files that are named.
 func (s *Settings) validate() error {
 	_, err := s.autoCompaction()
-	return firstError(
+	return cmp.Or(
 		s.validateTimes(), s.validateURLs(), s.Log.validate(), err, s.validateTLS(), s.validateLimits(), s.Discovery.validate(s),
 	)
 }
@@ -160,13 +161,4 @@ func cipherSuites(names []string) ([]uint16, error) {
 		ids = append(ids, known[i].ID)
 	}
 	return ids, nil
-}
-
-func firstError(errs ...error) error {
-	for _, err := range errs {
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
