@@ -9,6 +9,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -24,7 +25,7 @@ type authServer struct {
 func changeAuth[R proto.Message](ctx context.Context, s *authServer, change proto.Message) (R, error) {
 	resp, err := propose[R](ctx, s.store, kv.Command{Auth: change})
 	if err != nil {
-		return resp, toStatus(err)
+		return resp, rpcerr.ToStatus(err)
 	}
 	return resp, nil
 }
@@ -70,12 +71,12 @@ func (s *authServer) RoleRevokePermission(ctx context.Context, r *pb.AuthRoleRev
 func (s *authServer) UserAdd(ctx context.Context, r *pb.AuthUserAddRequest) (*pb.AuthUserAddResponse, error) {
 	change := &pb.AuthUserAddRequest{Name: r.Name, Options: r.Options}
 	if r.Name == "" {
-		return nil, toStatus(kv.ErrUserEmpty)
+		return nil, rpcerr.ToStatus(kv.ErrUserEmpty)
 	}
 	if !r.GetOptions().GetNoPassword() {
 		var err error
 		if change.HashedPassword, err = s.passwords.hash(ctx, r.Password); err != nil {
-			return nil, toStatus(err)
+			return nil, rpcerr.ToStatus(err)
 		}
 	}
 	return changeAuth[*pb.AuthUserAddResponse](ctx, s, change)
@@ -87,7 +88,7 @@ func (s *authServer) UserChangePassword(ctx context.Context, r *pb.AuthUserChang
 	if r.Password != "" {
 		var err error
 		if change.HashedPassword, err = s.passwords.hash(ctx, r.Password); err != nil {
-			return nil, toStatus(err)
+			return nil, rpcerr.ToStatus(err)
 		}
 	}
 	return changeAuth[*pb.AuthUserChangePasswordResponse](ctx, s, change)
@@ -105,7 +106,7 @@ func (s *authServer) Authenticate(ctx context.Context, r *pb.AuthenticateRequest
 		if errors.Is(err, kv.ErrAuthFailed) {
 			s.log.Warn("somebody failed to log in to the key-value store", "user", name)
 		}
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	return &pb.AuthenticateResponse{Header: s.store.Header(), Token: token}, nil
 }
@@ -132,11 +133,11 @@ func (s *authServer) login(ctx context.Context, name, password string) (token st
 // latest returns the users and roles as they are, if permitted says so.
 func (s *authServer) latest(ctx context.Context, permitted permission) (*kv.AuthState, error) {
 	if err := s.store.LinearizableRead(ctx); err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	auth, err := s.store.gate.ask(ctx, permitted)
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	return auth, nil
 }
@@ -164,7 +165,7 @@ func (s *authServer) UserGet(ctx context.Context, r *pb.AuthUserGetRequest) (*pb
 	}
 	u := auth.User(r.Name)
 	if u == nil {
-		return nil, toStatus(kv.ErrUserNotFound)
+		return nil, rpcerr.ToStatus(kv.ErrUserNotFound)
 	}
 	return &pb.AuthUserGetResponse{Header: s.store.Header(), Roles: u.Roles}, nil
 }
@@ -191,7 +192,7 @@ func (s *authServer) RoleGet(ctx context.Context, r *pb.AuthRoleGetRequest) (*pb
 	}
 	role := auth.Role(r.Role)
 	if role == nil {
-		return nil, toStatus(kv.ErrRoleNotFound)
+		return nil, rpcerr.ToStatus(kv.ErrRoleNotFound)
 	}
 	resp := &pb.AuthRoleGetResponse{Header: s.store.Header(), Perm: role.KeyPermission}
 	if r.Role == kv.RootRole {

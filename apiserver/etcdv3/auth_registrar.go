@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"google.golang.org/grpc"
+
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 )
 
 // guardedRegistrar registers services so that their RPCs are called by the rules of authRules. A rule that has nothing to
@@ -37,7 +39,7 @@ func (g guardedRegistrar) unary(r rule, handle grpc.MethodHandler) grpc.MethodHa
 		return handle(srv, ctx, decode, func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			checked := func(ctx context.Context, req any) (any, error) {
 				if err := r.check(g.gate, ctx, req); err != nil {
-					return nil, toStatus(err)
+					return nil, rpcerr.ToStatus(err)
 				}
 				return handler(ctx, req)
 			}
@@ -52,7 +54,7 @@ func (g guardedRegistrar) unary(r rule, handle grpc.MethodHandler) grpc.MethodHa
 func (g guardedRegistrar) stream(r rule, handle grpc.StreamHandler) grpc.StreamHandler {
 	return func(srv any, stream grpc.ServerStream) error {
 		if err := r.check(g.gate, stream.Context(), nil); err != nil {
-			return toStatus(err)
+			return rpcerr.ToStatus(err)
 		}
 		return handle(srv, stream)
 	}

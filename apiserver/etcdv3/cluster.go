@@ -5,6 +5,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
 
@@ -16,7 +17,7 @@ type Membership interface {
 	Status() raftstore.Status
 }
 
-// MemberChanges changes who is in the cluster. Errors are those that toStatus knows.
+// MemberChanges changes who is in the cluster. Errors are those that rpcerr knows.
 type MemberChanges interface {
 	// ReserveMember adds a member that has yet to be started, and returns its id.
 	ReserveMember(ctx context.Context, peerURLs []string, learner bool) (id uint64, err error)
@@ -38,7 +39,7 @@ type clusterServer struct {
 func (s *clusterServer) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) (*pb.MemberAddResponse, error) {
 	id, err := s.store.ReserveMember(ctx, r.PeerURLs, r.IsLearner)
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	return &pb.MemberAddResponse{
 		Header:  s.header(),
@@ -49,7 +50,7 @@ func (s *clusterServer) MemberAdd(ctx context.Context, r *pb.MemberAddRequest) (
 
 func (s *clusterServer) MemberRemove(ctx context.Context, r *pb.MemberRemoveRequest) (*pb.MemberRemoveResponse, error) {
 	if err := s.store.RemoveMember(ctx, r.ID); err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	var left []*pb.Member
 	if r.ID == s.store.Status().ID {
@@ -68,14 +69,14 @@ func (s *clusterServer) MemberRemove(ctx context.Context, r *pb.MemberRemoveRequ
 
 func (s *clusterServer) MemberUpdate(ctx context.Context, r *pb.MemberUpdateRequest) (*pb.MemberUpdateResponse, error) {
 	if err := s.store.UpdateMember(ctx, r.ID, r.PeerURLs); err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	return &pb.MemberUpdateResponse{Header: s.header(), Members: s.after(ctx)}, nil
 }
 
 func (s *clusterServer) MemberPromote(ctx context.Context, r *pb.MemberPromoteRequest) (*pb.MemberPromoteResponse, error) {
 	if err := s.store.PromoteMember(ctx, r.ID); err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	return &pb.MemberPromoteResponse{Header: s.header(), Members: s.after(ctx)}, nil
 }
@@ -86,7 +87,7 @@ func (s *clusterServer) MemberList(ctx context.Context, r *pb.MemberListRequest)
 	}
 	members, err := s.store.Members(ctx)
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	return &pb.MemberListResponse{Header: s.header(), Members: members}, nil
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/ctlplane/ctlplane/api/v3electionpb"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -59,7 +60,7 @@ func (s *electionServer) Proclaim(ctx context.Context, r *v3electionpb.ProclaimR
 	}
 	header, err := s.proclaim(ctx, r.Leader, r.Value)
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	return &v3electionpb.ProclaimResponse{Header: header}, nil
 }
@@ -92,7 +93,7 @@ func (s *electionServer) Resign(ctx context.Context, r *v3electionpb.ResignReque
 		Success: []*pb.RequestOp{deleteOp(r.Leader.Key)},
 	})
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	return &v3electionpb.ResignResponse{Header: resp.Header}, nil
 }
@@ -102,9 +103,9 @@ func (s *electionServer) Leader(ctx context.Context, r *v3electionpb.LeaderReque
 	resp, err := s.oldest(ctx, contenderPrefix(r.Name))
 	switch {
 	case err != nil:
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	case len(resp.Kvs) == 0:
-		return nil, toStatus(errNoElected)
+		return nil, rpcerr.ToStatus(errNoElected)
 	}
 	return &v3electionpb.LeaderResponse{Header: resp.Header, Kv: resp.Kvs[0]}, nil
 }
@@ -118,7 +119,7 @@ func (s *electionServer) Observe(r *v3electionpb.LeaderRequest, stream grpc.Serv
 			err = s.follow(ctx, header, leader, stream.Send)
 		}
 		if err != nil {
-			return toStatus(err)
+			return rpcerr.ToStatus(err)
 		}
 	}
 }

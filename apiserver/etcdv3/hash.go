@@ -5,6 +5,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -18,7 +19,7 @@ type Hashes interface {
 func (s *maintenanceServer) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.HashResponse, error) {
 	hash, err := s.store.Hash(ctx)
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	return &pb.HashResponse{Header: s.headerAt(hash), Hash: hash.Sum}, nil
 }
@@ -26,7 +27,7 @@ func (s *maintenanceServer) Hash(ctx context.Context, _ *pb.HashRequest) (*pb.Ha
 func (s *maintenanceServer) HashKV(ctx context.Context, r *pb.HashKVRequest) (*pb.HashKVResponse, error) {
 	hash, err := s.store.HashKV(ctx, r.Revision)
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	resp := &pb.HashKVResponse{
 		Header: s.headerAt(hash), Hash: hash.Sum, CompactRevision: hash.CompactRevision, HashRevision: hash.Revision,

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 )
 
 // kvServer is etcd's KV service.
@@ -46,7 +48,7 @@ func (s *kvServer) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Co
 // answer gives a response of the store, or its error as a client understands it.
 func answer[T any](resp *T, err error) (*T, error) {
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	return resp, nil
 }

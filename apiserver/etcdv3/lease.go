@@ -8,6 +8,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -68,7 +69,7 @@ func (s *leaseServer) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error
 		err = failed
 	}
 	if err != nil {
-		return toStatus(err)
+		return rpcerr.ToStatus(err)
 	}
 	return nil
 }

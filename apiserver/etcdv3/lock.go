@@ -7,6 +7,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/api/v3lockpb"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 )
 
 // errSessionExpired is etcd's answer to who has lost his place in line, because his lease has ended.
@@ -49,7 +50,7 @@ func (s *lockServer) lock(ctx context.Context, r *v3lockpb.LockRequest) (*v3lock
 func (s *lockServer) Unlock(ctx context.Context, r *v3lockpb.UnlockRequest) (*v3lockpb.UnlockResponse, error) {
 	resp, err := s.store.DeleteRange(ctx, &pb.DeleteRangeRequest{Key: r.Key})
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	return &v3lockpb.UnlockResponse{Header: resp.Header}, nil
 }

@@ -8,6 +8,8 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"go.etcd.io/etcd/api/v3/version"
 	"google.golang.org/grpc/status"
+
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 )
 
 // Upkeep looks after a member.
@@ -56,7 +58,7 @@ func storageVersion() string { return version.Cluster(version.Version) + ".0" }
 
 func (s *maintenanceServer) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequest) (*pb.MoveLeaderResponse, error) {
 	if err := s.store.MoveLeader(ctx, r.TargetID); err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	return &pb.MoveLeaderResponse{Header: s.store.Header()}, nil
 }
@@ -65,7 +67,7 @@ func (s *maintenanceServer) MoveLeader(ctx context.Context, r *pb.MoveLeaderRequ
 func (s *maintenanceServer) Defragment(ctx context.Context, _ *pb.DefragmentRequest) (*pb.DefragmentResponse, error) {
 	before := s.store.Status().DBSize
 	if err := s.store.Defragment(ctx); err != nil {
-		return nil, toStatus(err)
+		return nil, rpcerr.ToStatus(err)
 	}
 	s.log.Info("the database was rewritten", "bytes before", before, "bytes after", s.store.Status().DBSize)
 	return &pb.DefragmentResponse{}, nil

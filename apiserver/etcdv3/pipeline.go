@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ctlplane/ctlplane/api/writepb"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -165,9 +166,9 @@ func (w *write) propose(ctx context.Context, op *writepb.WriteOp) {
 	if err := checkSize(len(op.Key)+len(op.Value), w.stream.maxBytes); err != nil {
 		w.fail(err)
 	} else if err := c.Validate(); err != nil {
-		w.fail(toStatus(err))
+		w.fail(rpcerr.ToStatus(err))
 	} else if err := w.stream.proposed.Acquire(ctx, w.proposedBytes()); err != nil {
-		w.fail(toStatus(err))
+		w.fail(rpcerr.ToStatus(err))
 	} else {
 		w.stream.store.ProposeAsync(ctx, c, w.done)
 	}
@@ -180,7 +181,7 @@ func (w *write) done(r kv.Result, err error) {
 		err = r.Err
 	}
 	if err != nil {
-		w.fail(toStatus(err))
+		w.fail(rpcerr.ToStatus(err))
 		return
 	}
 	if answer, ok := r.Response.(interface{ GetHeader() *pb.ResponseHeader }); ok {

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -23,7 +24,7 @@ func (s *kvServer) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServe
 	case errors.Is(err, kv.ErrUnsupportedSort), errors.Is(err, kv.ErrUnsupportedFilter):
 		return status.Error(codes.Unimplemented, err.Error())
 	}
-	return toStatus(err)
+	return rpcerr.ToStatus(err)
 }
 
 // RangeStream is permitted as Range is: when it begins, and again before each chunk that is sent after users or roles have

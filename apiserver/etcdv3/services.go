@@ -25,7 +25,7 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore"
 )
 
-// KV reads and writes keys. Responses' headers are complete; errors are those that toStatus knows.
+// KV reads and writes keys. Responses' headers are complete; errors are those that rpcerr knows.
 type KV interface {
 	Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error)
 	Put(context.Context, *pb.PutRequest) (*pb.PutResponse, error)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ctlplane/ctlplane/api/snapshot"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
 
@@ -31,7 +32,7 @@ func (s *maintenanceServer) Snapshot(_ *pb.SnapshotRequest, stream pb.Maintenanc
 	}
 	backup, err := s.store.Backup(stream.Context(), format)
 	if err != nil {
-		return toStatus(err)
+		return rpcerr.ToStatus(err)
 	}
 	defer func() { err = errors.Join(err, backup.Close()) }()
 	s.log.Info("sending a snapshot", "format", format, "bytes", backup.Size)
@@ -59,7 +60,7 @@ func sendSnapshot(stream pb.Maintenance_SnapshotServer, content io.Reader, left 
 		// A message may still be on its way when Send has returned: each has a buffer of its own.
 		blob := make([]byte, min(left, snapshotChunk))
 		if _, err := io.ReadFull(content, blob); err != nil {
-			return toStatus(err)
+			return rpcerr.ToStatus(err)
 		}
 		left -= int64(len(blob))
 		if err := stream.Send(&pb.SnapshotResponse{RemainingBytes: uint64(left), Blob: blob, Version: version}); err != nil {

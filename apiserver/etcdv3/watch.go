@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"k8s.io/utils/clock"
 
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -125,7 +126,7 @@ func (ws *watchStream) end(err error) error {
 	if errors.Is(err, context.Canceled) {
 		return rpctypes.ErrGRPCWatchCanceled
 	}
-	return toStatus(err)
+	return rpcerr.ToStatus(err)
 }
 
 func (ws *watchStream) handle(req *pb.WatchRequest) error {

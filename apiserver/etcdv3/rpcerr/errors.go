@@ -1,12 +1,18 @@
-package etcdv3
+// Package rpcerr says the errors of the store and of its members in etcd's words: with the gRPC codes and texts by which
+// etcd's clients tell what has happened, and whether to try again.
+//
+// Invariants:
+//  1. Every kv.ErrorCode has a status of its own, with the text that it has in the store.
+//  2. A write whose outcome is not known is answered as unavailable, after which etcd's clients try no write again.
+//
+// All of it is read only: it may be used by any number of goroutines.
+package rpcerr
 
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -59,7 +65,7 @@ var codeErrors = map[kv.ErrorCode]error{
 }
 
 // memberErrors are etcd's errors for those of a member. An unknown outcome is unavailable: etcd's clients don't try a write
-// again that ended so, as they do after the end of a context (see ownTime).
+// again that ended so, as they do after the end of a context.
 var memberErrors = []struct{ from, to error }{
 	{raftstore.ErrNoLeader, rpctypes.ErrGRPCNoLeader},
 	{raftstore.ErrOutcomeUnknown, rpctypes.ErrGRPCTimeoutDueToLeaderFail},
@@ -88,8 +94,8 @@ var memberErrors = []struct{ from, to error }{
 	{context.DeadlineExceeded, rpctypes.ErrGRPCDeadlineExceeded},
 }
 
-// toStatus is err as etcd's clients expect it.
-func toStatus(err error) error {
+// ToStatus is err as etcd's clients expect it.
+func ToStatus(err error) error {
 	var code kv.ErrorCode
 	if errors.As(err, &code) {
 		if known, ok := codeErrors[code]; ok {
@@ -107,46 +113,4 @@ func toStatus(err error) error {
 		return withStatus.GRPCStatus().Err()
 	}
 	return status.Error(codes.Unknown, err.Error())
-}
-
-// ownTime keeps from etcd's clients that a time other than theirs was over: they take it for the end of one attempt and make the
-// next, up to a hundred, also of a write that may have been made. What they are told instead has them repeat reads alone.
-func ownTime(ctx context.Context, request any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	response, err := handler(ctx, request)
-	if code := codeOf(err); (code == codes.DeadlineExceeded || code == codes.Canceled) && ctx.Err() == nil && isEtcds(info.FullMethod) {
-		return nil, toStatus(raftstore.ErrOutcomeUnknown)
-	}
-	return response, err
-}
-
-// isEtcds tells whether a method is of a service that etcd has.
-func isEtcds(fullMethod string) bool {
-	for _, service := range [...]string{"/etcdserverpb.", "/v3lockpb.", "/v3electionpb."} {
-		if strings.HasPrefix(fullMethod, service) {
-			return true
-		}
-	}
-	return false
-}
-
-// watchRefusal is why a watch was not created, in etcd's words.
-func watchRefusal(err error) string {
-	switch {
-	case errors.Is(err, kv.ErrWatchExists):
-		return "mvcc: duplicate watch ID provided on the WatchStream"
-	case errors.Is(err, kv.ErrInvalidRange):
-		return "mvcc: watcher range is empty"
-	case authRefusal(err): // whole: etcd's client tells by it whether it needs another token
-		return toStatus(err).Error()
-	}
-	return status.Convert(toStatus(err)).Message()
-}
-
-func authRefusal(err error) bool {
-	for _, code := range [...]kv.ErrorCode{kv.ErrInvalidAuthToken, kv.ErrAuthOldRevision, kv.ErrUserEmpty, kv.ErrPermissionDenied} {
-		if errors.Is(err, code) {
-			return true
-		}
-	}
-	return false
 }

@@ -1,4 +1,4 @@
-package etcdv3
+package rpcerr
 
 import (
 	"context"
@@ -19,7 +19,7 @@ func TestEveryCodeHasAStatus(t *testing.T) {
 	known := 0
 	for code := kv.ErrorCode(1); code.Error() != kv.ErrorCode(1<<31).Error(); code++ {
 		known++
-		got := status.Convert(toStatus(fmt.Errorf("wrapped: %w", code)))
+		got := status.Convert(ToStatus(fmt.Errorf("wrapped: %w", code)))
 		// A member that was removed is one that isn't there, to etcd's clients.
 		if got.Code() == codes.Unknown || got.Message() != code.Error() && code != kv.ErrMemberRemoved {
 			t.Errorf("%v becomes %v", code, got)
@@ -41,7 +41,7 @@ func TestErrorsOfMembers(t *testing.T) {
 		{status.Error(codes.Aborted, "as it is"), status.Error(codes.Aborted, "as it is")},
 		{errors.New("something else"), status.Error(codes.Unknown, "something else")},
 	} {
-		if got := toStatus(test.err); !errors.Is(got, test.want) {
+		if got := ToStatus(test.err); !errors.Is(got, test.want) {
 			t.Errorf("%v becomes %v, want %v", test.err, got, test.want)
 		}
 	}
@@ -50,7 +50,7 @@ func TestErrorsOfMembers(t *testing.T) {
 // A write whose outcome is not known is answered with a code after which etcd's client doesn't try a write again, and which says
 // that it may have been made.
 func TestUnknownOutcomeIsUnavailable(t *testing.T) {
-	err := toStatus(raftstore.ErrOutcomeUnknown)
+	err := ToStatus(raftstore.ErrOutcomeUnknown)
 	if status.Code(err) != codes.Unavailable || errors.Is(err, rpctypes.ErrGRPCNoLeader) {
 		t.Errorf("got %v", err)
 	}
