@@ -13,6 +13,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/apiserver/auth"
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3"
+	etcdauth "github.com/ctlplane/ctlplane/apiserver/etcdv3/auth"
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/port"
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/web"
 	"github.com/ctlplane/ctlplane/apiserver/registry"
@@ -44,7 +45,7 @@ func (m *Master) newClientPort(objects *registry.Registry, who auth.Authenticato
 	config.IsLearner = m.cluster.Member.IsLearner
 	var byCertificate etcdv3.Allow
 	if m.cfg.ClientTLS == nil && !m.cfg.KVInsecure {
-		byCertificate = etcdv3.AllowByCertificate
+		byCertificate = etcdauth.AllowByCertificate
 		config.Allow = unlessLocal(byCertificate)
 		config.ConnectionAge = connectionAge(m.cfg.CertLifetime)
 	}
@@ -72,7 +73,7 @@ func (m *Master) newClientPort(objects *registry.Registry, who auth.Authenticato
 			return auth.WithUser(ctx, user), nil
 		}, m.cfg.Logger)
 	}
-	if err := etcdv3.CheckAuthRules(p.server); err != nil {
+	if err := etcdauth.CheckRules(p.server); err != nil {
 		return nil, err
 	}
 	calls.Count(p.server)

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ctlplane/ctlplane/api/writepb"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/auth"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -71,7 +72,7 @@ func TestClusterAdministratorsMayDoEverything(t *testing.T) {
 	enableAuth(t, connect(t, serve(t, b, ServerConfig{}, cheapPasswords)))
 	options := cheapPasswords
 	options.AdminCertificates = true
-	address := serve(t, b, ServerConfig{Allow: AllowByCertificate}, options, grpc.Creds(credentials.NewTLS(ca.config("m", "ctlplane:peers"))))
+	address := serve(t, b, ServerConfig{Allow: auth.AllowByCertificate}, options, grpc.Creds(credentials.NewTLS(ca.config("m", "ctlplane:peers"))))
 	for _, organization := range []string{"system:masters", "ctlplane:peers"} {
 		conn := ca.certificateClient(address, "somebody", organization)
 		if got := putSays(ctx, conn, "secret"); got != "" {

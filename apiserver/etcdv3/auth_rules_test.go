@@ -22,20 +22,21 @@ import (
 	"github.com/ctlplane/ctlplane/api/v3electionpb"
 	"github.com/ctlplane/ctlplane/api/v3lockpb"
 	"github.com/ctlplane/ctlplane/api/writepb"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/auth"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
-// TestEveryRPCHasARule fails on an RPC that nobody has decided on. It needs a row in authRules, and one that is inside needs
+// TestEveryRPCHasARule fails on an RPC that nobody has decided on. It needs a row in the rules of package auth, and one that is inside needs
 // a check, in authorized or in its handler.
 func TestEveryRPCHasARule(t *testing.T) {
 	srv := grpc.NewServer()
 	Register(srv, newLocalBackend(t), Options{})
 	objectpb.RegisterObjectsServer(srv, objectpb.UnimplementedObjectsServer{})
-	if err := CheckAuthRules(srv); err != nil {
+	if err := auth.CheckRules(srv); err != nil {
 		t.Error(err)
 	}
 	srv.RegisterService(&grpc.ServiceDesc{ServiceName: "new", HandlerType: (*any)(nil), Methods: []grpc.MethodDesc{{MethodName: "RPC"}}}, struct{}{})
-	if err := CheckAuthRules(srv); err == nil || !strings.Contains(err.Error(), "/new/RPC") {
+	if err := auth.CheckRules(srv); err == nil || !strings.Contains(err.Error(), "/new/RPC") {
 		t.Errorf("an RPC without a rule: %v", err)
 	}
 }
@@ -46,7 +47,7 @@ func TestNoRuleIsNoEntry(t *testing.T) {
 	enableAuth(t, connect(t, serve(t, b, ServerConfig{}, cheapPasswords)))
 	called := false
 	handlers := recordingRegistrar{}
-	guardedRegistrar{handlers, newAuthorized(b, cheapPasswords.withDefaults()).gate}.RegisterService(&grpc.ServiceDesc{ServiceName: "new", Methods: []grpc.MethodDesc{{
+	newAuthorized(b, cheapPasswords.withDefaults()).authorizer.Guard(handlers).RegisterService(&grpc.ServiceDesc{ServiceName: "new", Methods: []grpc.MethodDesc{{
 		MethodName: "RPC",
 		Handler: func(srv any, ctx context.Context, _ func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 			return interceptor(ctx, nil, nil, func(context.Context, any) (any, error) { called = true; return nil, nil })
@@ -173,13 +174,13 @@ func callMessages(name string) (request, answer proto.Message) {
 // TestBackendIsAuthorized fails on a method of Backend that is neither overridden by authorized, nor listed here as one that
 // needs no check of its own.
 func TestBackendIsAuthorized(t *testing.T) {
-	const byRule, forWatch, forGate, harmless = "only called by what has a rule", "asked for a watch", "for the gate", "tells nothing"
+	const byRule, forWatch, forUsers, harmless = "only called by what has a rule", "asked for a watch", "for telling users apart", "tells nothing"
 	free := map[string]string{
 		"Compact": byRule, "MoveLeader": byRule, "HashKV": byRule, "Hash": byRule, "Defragment": byRule, "Downgrade": byRule,
 		"ReserveMember": byRule, "RemoveMember": byRule, "UpdateMember": byRule, "PromoteMember": byRule, "Alarm": byRule,
 		"Members": byRule, "MembersHere": byRule, "Status": byRule, "Backup": byRule, "DowngradeInfo": byRule,
 		"NewWatchStream": forWatch, "ResumeWatchStream": forWatch,
-		"Auth": forGate, "UseAuthToken": forGate, "VisitLeaseKeys": forGate,
+		"Auth": forUsers, "UseAuthToken": forUsers, "VisitLeaseKeys": forUsers,
 		"Header": harmless, "LinearizableRead": harmless,
 	}
 	own := reflect.TypeFor[*authorized]()

@@ -326,7 +326,7 @@ func TestNoUsersCostNothing(t *testing.T) {
 	b := newAuthorized(newLocalBackend(t), cheapPasswords.withDefaults())
 	ctx := metadata.NewIncomingContext(t.Context(), metadata.Pairs(rpctypes.TokenFieldNameGRPC, "x"))
 	if n := testing.AllocsPerRun(100, func() {
-		if c, err := b.gate.caller(ctx); c != kv.Anonymous || err != nil {
+		if c, err := b.authorizer.Caller(ctx); c != kv.Anonymous || err != nil {
 			t.Error(c, err)
 		}
 	}); n != 0 {

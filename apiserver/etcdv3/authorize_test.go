@@ -26,6 +26,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/api/objectpb"
 	"github.com/ctlplane/ctlplane/api/writepb"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/auth"
 )
 
 // authority issues certificates for a test.
@@ -101,7 +102,7 @@ func (a *authority) files(name, organization string) []string {
 func TestAllowByCertificate(t *testing.T) {
 	ca := newAuthority(t)
 	creds := grpc.Creds(credentials.NewTLS(ca.config("a", "ctlplane:peers")))
-	address := serve(t, newLocalBackend(t), ServerConfig{Allow: AllowByCertificate}, Options{}, creds)
+	address := serve(t, newLocalBackend(t), ServerConfig{Allow: auth.AllowByCertificate}, Options{}, creds)
 
 	nobody := ca.config("", "")
 	nobody.Certificates = nil

@@ -14,6 +14,8 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
+
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/auth"
 )
 
 // etcdctl runs Debian's etcdctl against a server.
@@ -86,7 +88,7 @@ func TestEtcdctl(t *testing.T) {
 func TestEtcdctlOverTLS(t *testing.T) {
 	ca := newAuthority(t)
 	creds := grpc.Creds(credentials.NewTLS(ca.config("a", "ctlplane:peers")))
-	address := serve(t, newLocalBackend(t), ServerConfig{Allow: AllowByCertificate}, Options{}, creds)
+	address := serve(t, newLocalBackend(t), ServerConfig{Allow: auth.AllowByCertificate}, Options{}, creds)
 	flags := ca.files("admin", "system:masters")
 	e := etcdctl{TB: t, endpoint: "https://" + address, flags: flags}
 	e.expect("OK\n", "put", "k", "v")

@@ -135,7 +135,7 @@ func FuzzWatch(f *testing.F) {
 		if first.GetCreateRequest() == nil {
 			cancel()
 		}
-		srv := newWatchServer(b, newAuthorized(b, Options{}.withDefaults()).gate.watch, Options{}.withDefaults())
+		srv := newWatchServer(b, newAuthorized(b, Options{}.withDefaults()).authorizer.PermitWatch, Options{}.withDefaults())
 		if err := srv.Watch(stream); err == nil {
 			t.Error("the stream ended without a reason")
 		}

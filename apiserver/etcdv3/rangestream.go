@@ -31,17 +31,17 @@ func (s *kvServer) RangeStream(r *pb.RangeRequest, stream pb.KV_RangeStreamServe
 // changed.
 func (b *authorized) RangeStream(ctx context.Context, r *pb.RangeRequest, chunkBytes int, send func(*pb.RangeResponse) error) error {
 	permitted := func(auth *kv.AuthState, c *kv.Caller) error { return auth.CheckRead(c, r.Key, r.RangeEnd) }
-	ask := b.gate.askLatest
+	check := b.authorizer.CheckLatest
 	if r.Serializable {
-		ask = b.gate.ask
+		check = b.authorizer.Check
 	}
-	by, err := ask(ctx, permitted)
+	by, err := check(ctx, permitted)
 	if err != nil {
 		return err
 	}
 	return b.Backend.RangeStream(ctx, r, chunkBytes, func(chunk *pb.RangeResponse) (err error) {
 		if b.Auth() != by {
-			if by, err = ask(ctx, permitted); err != nil {
+			if by, err = check(ctx, permitted); err != nil {
 				return err
 			}
 		}

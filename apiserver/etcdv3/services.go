@@ -6,12 +6,10 @@ package etcdv3
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	"golang.org/x/crypto/bcrypt"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
@@ -21,6 +19,7 @@ import (
 	"github.com/ctlplane/ctlplane/api/v3electionpb"
 	"github.com/ctlplane/ctlplane/api/v3lockpb"
 	"github.com/ctlplane/ctlplane/api/writepb"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/auth"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
@@ -44,6 +43,9 @@ type Leases interface {
 	LeaseKeepAlive(ctx context.Context, id int64) (ttl int64, err error)
 	LeaseTimeToLive(context.Context, *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error)
 	LeaseLeases(context.Context) (*pb.LeaseLeasesResponse, error)
+	// VisitLeaseKeys calls visit for each key that hangs on a lease, as this member has them, until visit returns an error,
+	// which it returns.
+	VisitLeaseKeys(id int64, visit func(key []byte) error) error
 }
 
 // Watches opens streams of events.
@@ -74,7 +76,7 @@ type Backend interface {
 	Backups
 	Alarms
 	Proposer
-	AuthBackend
+	auth.Backend
 }
 
 var _ Backend = (*raftstore.Member)(nil)
@@ -91,9 +93,9 @@ type Options struct {
 	// AuthToken is what users get for their passwords, the value of etcd's --auth-token: "simple", which empty is too, or
 	// "jwt" with options.
 	AuthToken string
-	// AuthTokenTTL is how long a simple token is good for after its last use; 0 is DefaultAuthTokenTTL.
+	// AuthTokenTTL is how long a simple token is good for after its last use; 0 is auth.DefaultTokenTTL.
 	AuthTokenTTL time.Duration
-	// BcryptCost is the work for the hash of one password, as a power of two from 4 to 31; 0 is DefaultBcryptCost.
+	// BcryptCost is the work for the hash of one password, as a power of two from 4 to 31; 0 is auth.DefaultBcryptCost.
 	BcryptCost int
 	// ClientCertAuth makes the common name of a client's certificate a user's name, for calls without a token.
 	ClientCertAuth bool
@@ -103,10 +105,15 @@ type Options struct {
 
 // Validate tells what is wrong with the options. Register panics on options that are.
 func (o Options) Validate() error {
-	if o.BcryptCost != 0 && (o.BcryptCost < bcrypt.MinCost || o.BcryptCost > bcrypt.MaxCost) {
-		return fmt.Errorf("--bcrypt-cost: %d is not from %d to %d", o.BcryptCost, bcrypt.MinCost, bcrypt.MaxCost)
+	return o.auth().Validate()
+}
+
+// auth are those of the options that are about users.
+func (o Options) auth() auth.Options {
+	return auth.Options{
+		Logger: o.Logger, Clock: o.Clock, Token: o.AuthToken, TokenTTL: o.AuthTokenTTL, BcryptCost: o.BcryptCost,
+		ClientCertAuth: o.ClientCertAuth, AdminCertificates: o.AdminCertificates,
 	}
-	return CheckAuthToken(o.AuthToken)
 }
 
 func (o Options) withDefaults() Options {
@@ -125,9 +132,6 @@ func (o Options) withDefaults() Options {
 	if o.WatchProgressInterval == 0 {
 		o.WatchProgressInterval = DefaultWatchProgressInterval
 	}
-	if o.BcryptCost == 0 {
-		o.BcryptCost = DefaultBcryptCost
-	}
 	o.WatchProgressInterval = max(o.WatchProgressInterval, minWatchProgressInterval)
 	return o
 }
@@ -140,13 +144,13 @@ func Register(srv grpc.ServiceRegistrar, member Backend, o Options) {
 	if described, ok := srv.(reflection.GRPCServer); ok {
 		reflection.Register(described)
 	}
-	srv = guardedRegistrar{srv, b.gate}
+	srv = b.authorizer.Guard(srv)
 	pb.RegisterKVServer(srv, &kvServer{store: b, maxBytes: o.MaxRequestBytes, maxTxnOps: o.MaxTxnOps})
-	pb.RegisterWatchServer(srv, newWatchServer(b, b.gate.watch, o))
+	pb.RegisterWatchServer(srv, newWatchServer(b, b.authorizer.PermitWatch, o))
 	pb.RegisterLeaseServer(srv, &leaseServer{store: b})
 	pb.RegisterClusterServer(srv, &clusterServer{store: b})
 	pb.RegisterMaintenanceServer(srv, &maintenanceServer{store: b, log: o.Logger})
-	pb.RegisterAuthServer(srv, &authServer{store: b, passwords: newPasswords(o.BcryptCost), log: o.Logger})
+	pb.RegisterAuthServer(srv, auth.NewServer(b.authorizer, o.auth()))
 	v3lockpb.RegisterLockServer(srv, &lockServer{sessions: sessions{b}})
 	v3electionpb.RegisterElectionServer(srv, &electionServer{sessions: sessions{b}})
 	healthpb.RegisterHealthServer(srv, health.NewServer())

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/mem"
 	"k8s.io/utils/clock"
 
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/auth"
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 	"github.com/ctlplane/ctlplane/kv"
 )
@@ -30,14 +31,14 @@ type watchServer struct {
 	log   *slog.Logger
 	clock clock.WithTicker
 	// permit tells whether the caller may watch a range.
-	permit func(ctx context.Context, key, rangeEnd []byte) (*watchRight, error)
+	permit func(ctx context.Context, key, rangeEnd []byte) (*auth.WatchPermission, error)
 	// progressInterval is how often quiet watches are told how far they are.
 	progressInterval time.Duration
 	// fragmentBytes is about how large a response gets where the client takes it in parts.
 	fragmentBytes int
 }
 
-func newWatchServer(b Watches, permit func(context.Context, []byte, []byte) (*watchRight, error), o Options) *watchServer {
+func newWatchServer(b Watches, permit func(context.Context, []byte, []byte) (*auth.WatchPermission, error), o Options) *watchServer {
 	return &watchServer{
 		store: b, permit: permit, log: o.Logger, clock: o.Clock, progressInterval: o.WatchProgressInterval, fragmentBytes: o.MaxRequestBytes,
 	}
@@ -73,7 +74,7 @@ type watchState struct {
 	progressNotify bool       // wants to know of progress when there are no events
 	quiet          bool       // no events since the last report of progress
 	id             mem.Buffer // the field of its id, encoded
-	right          *watchRight
+	right          *auth.WatchPermission
 }
 
 // Watch serves a stream until the client ends it, or it breaks.
@@ -186,7 +187,7 @@ func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
 
 // start opens the watch that r asks for. One "from now" begins after the revision given, which a follower's state may not have
 // reached yet.
-func (ws *watchStream) start(r *pb.WatchCreateRequest, now int64) (int64, *watchRight, error) {
+func (ws *watchStream) start(r *pb.WatchCreateRequest, now int64) (int64, *auth.WatchPermission, error) {
 	if r.StartRevision < 0 {
 		return 0, nil, kv.ErrCompacted
 	}

@@ -62,7 +62,7 @@ func FuzzWatchSequence(f *testing.F) {
 			cancel()
 		}
 		o := Options{}.withDefaults()
-		if err := newWatchServer(b, newAuthorized(b, o).gate.watch, o).Watch(stream); err == nil {
+		if err := newWatchServer(b, newAuthorized(b, o).authorizer.PermitWatch, o).Watch(stream); err == nil {
 			t.Error("the stream ended without a reason")
 		}
 	})

@@ -54,7 +54,7 @@ func (ws *watchStream) sendEvents(e kv.EncodedEvents) error {
 		ws.message.forget()
 		return nil
 	}
-	if err := w.right.check(); err != nil {
+	if err := w.right.Check(); err != nil {
 		ws.message.forget()
 		return ws.cancelFor(e.WatchID, watchRefusal(err))
 	}

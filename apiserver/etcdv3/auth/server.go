@@ -1,4 +1,4 @@
-package etcdv3
+package auth
 
 import (
 	"context"
@@ -13,62 +13,69 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 )
 
-// authServer is etcd's Auth service. Who may call what is in authRules; a change is checked once more where it is applied.
-type authServer struct {
+// server is etcd's Auth service. Who may call what is in rules; a change is checked once more where it is applied.
+type server struct {
 	pb.UnimplementedAuthServer
-	store     *authorized
-	passwords *passwords
-	log       *slog.Logger
+	authorizer *Authorizer
+	store      Backend
+	passwords  *passwords
+	log        *slog.Logger
+}
+
+// NewServer makes the service over an authorizer, which was made with the same options.
+func NewServer(a *Authorizer, o Options) pb.AuthServer {
+	o = o.withDefaults()
+	return &server{authorizer: a, store: a.store, passwords: newPasswords(o.BcryptCost), log: o.Logger}
 }
 
 // changeAuth has a change of users and roles applied.
-func changeAuth[R proto.Message](ctx context.Context, s *authServer, change proto.Message) (R, error) {
-	resp, err := propose[R](ctx, s.store, kv.Command{Auth: change})
+func changeAuth[R proto.Message](ctx context.Context, s *server, change proto.Message) (R, error) {
+	resp, err := Propose[R](ctx, s.authorizer, kv.Command{Auth: change})
 	if err != nil {
 		return resp, rpcerr.ToStatus(err)
 	}
 	return resp, nil
 }
 
-func (s *authServer) AuthEnable(ctx context.Context, r *pb.AuthEnableRequest) (*pb.AuthEnableResponse, error) {
+func (s *server) AuthEnable(ctx context.Context, r *pb.AuthEnableRequest) (*pb.AuthEnableResponse, error) {
 	return changeAuth[*pb.AuthEnableResponse](ctx, s, r)
 }
 
-func (s *authServer) AuthDisable(ctx context.Context, r *pb.AuthDisableRequest) (*pb.AuthDisableResponse, error) {
+func (s *server) AuthDisable(ctx context.Context, r *pb.AuthDisableRequest) (*pb.AuthDisableResponse, error) {
 	return changeAuth[*pb.AuthDisableResponse](ctx, s, r)
 }
 
-func (s *authServer) UserDelete(ctx context.Context, r *pb.AuthUserDeleteRequest) (*pb.AuthUserDeleteResponse, error) {
+func (s *server) UserDelete(ctx context.Context, r *pb.AuthUserDeleteRequest) (*pb.AuthUserDeleteResponse, error) {
 	return changeAuth[*pb.AuthUserDeleteResponse](ctx, s, r)
 }
 
-func (s *authServer) UserGrantRole(ctx context.Context, r *pb.AuthUserGrantRoleRequest) (*pb.AuthUserGrantRoleResponse, error) {
+func (s *server) UserGrantRole(ctx context.Context, r *pb.AuthUserGrantRoleRequest) (*pb.AuthUserGrantRoleResponse, error) {
 	return changeAuth[*pb.AuthUserGrantRoleResponse](ctx, s, r)
 }
 
-func (s *authServer) UserRevokeRole(ctx context.Context, r *pb.AuthUserRevokeRoleRequest) (*pb.AuthUserRevokeRoleResponse, error) {
+func (s *server) UserRevokeRole(ctx context.Context, r *pb.AuthUserRevokeRoleRequest) (*pb.AuthUserRevokeRoleResponse, error) {
 	return changeAuth[*pb.AuthUserRevokeRoleResponse](ctx, s, r)
 }
 
-func (s *authServer) RoleAdd(ctx context.Context, r *pb.AuthRoleAddRequest) (*pb.AuthRoleAddResponse, error) {
+func (s *server) RoleAdd(ctx context.Context, r *pb.AuthRoleAddRequest) (*pb.AuthRoleAddResponse, error) {
 	return changeAuth[*pb.AuthRoleAddResponse](ctx, s, r)
 }
 
-func (s *authServer) RoleDelete(ctx context.Context, r *pb.AuthRoleDeleteRequest) (*pb.AuthRoleDeleteResponse, error) {
+func (s *server) RoleDelete(ctx context.Context, r *pb.AuthRoleDeleteRequest) (*pb.AuthRoleDeleteResponse, error) {
 	return changeAuth[*pb.AuthRoleDeleteResponse](ctx, s, r)
 }
 
-func (s *authServer) RoleGrantPermission(ctx context.Context, r *pb.AuthRoleGrantPermissionRequest) (*pb.AuthRoleGrantPermissionResponse, error) {
+func (s *server) RoleGrantPermission(ctx context.Context, r *pb.AuthRoleGrantPermissionRequest) (*pb.AuthRoleGrantPermissionResponse, error) {
 	return changeAuth[*pb.AuthRoleGrantPermissionResponse](ctx, s, r)
 }
 
-func (s *authServer) RoleRevokePermission(ctx context.Context, r *pb.AuthRoleRevokePermissionRequest) (*pb.AuthRoleRevokePermissionResponse, error) {
+func (s *server) RoleRevokePermission(ctx context.Context, r *pb.AuthRoleRevokePermissionRequest) (*pb.AuthRoleRevokePermissionResponse, error) {
 	return changeAuth[*pb.AuthRoleRevokePermissionResponse](ctx, s, r)
 }
 
 // UserAdd, as in etcd, gives a user for whom none was asked for the empty password, unless he is to have none at all. No
 // password gets any further than this.
-func (s *authServer) UserAdd(ctx context.Context, r *pb.AuthUserAddRequest) (*pb.AuthUserAddResponse, error) {
+func (s *server) UserAdd(ctx context.Context, r *pb.AuthUserAddRequest) (*pb.AuthUserAddResponse, error) {
 	change := &pb.AuthUserAddRequest{Name: r.Name, Options: r.Options}
 	if r.Name == "" {
 		return nil, rpcerr.ToStatus(kv.ErrUserEmpty)
@@ -83,7 +90,7 @@ func (s *authServer) UserAdd(ctx context.Context, r *pb.AuthUserAddRequest) (*pb
 }
 
 // UserChangePassword takes a hash in place of a password too, as etcd does. With neither, nobody can log in as this user.
-func (s *authServer) UserChangePassword(ctx context.Context, r *pb.AuthUserChangePasswordRequest) (*pb.AuthUserChangePasswordResponse, error) {
+func (s *server) UserChangePassword(ctx context.Context, r *pb.AuthUserChangePasswordRequest) (*pb.AuthUserChangePasswordResponse, error) {
 	change := &pb.AuthUserChangePasswordRequest{Name: r.Name, HashedPassword: r.HashedPassword}
 	if r.Password != "" {
 		var err error
@@ -98,7 +105,7 @@ func (s *authServer) UserChangePassword(ctx context.Context, r *pb.AuthUserChang
 const loginAttempts = 10
 
 // Authenticate gives a token for a password.
-func (s *authServer) Authenticate(ctx context.Context, r *pb.AuthenticateRequest) (*pb.AuthenticateResponse, error) {
+func (s *server) Authenticate(ctx context.Context, r *pb.AuthenticateRequest) (*pb.AuthenticateResponse, error) {
 	name, password := r.Name, r.Password
 	r.Password = "" // what is done with requests on the way out is not to see it
 	token, err := s.login(ctx, name, password)
@@ -111,7 +118,7 @@ func (s *authServer) Authenticate(ctx context.Context, r *pb.AuthenticateRequest
 	return &pb.AuthenticateResponse{Header: s.store.Header(), Token: token}, nil
 }
 
-func (s *authServer) login(ctx context.Context, name, password string) (token string, err error) {
+func (s *server) login(ctx context.Context, name, password string) (token string, err error) {
 	for range loginAttempts {
 		if err := s.store.LinearizableRead(ctx); err != nil {
 			return "", err
@@ -123,7 +130,7 @@ func (s *authServer) login(ctx context.Context, name, password string) (token st
 		if err := s.passwords.check(ctx, auth, name, password); err != nil {
 			return "", err
 		}
-		if token, err = s.store.gate.tokens.issue(ctx, name, auth.Revision()); !errors.Is(err, kv.ErrAuthOldRevision) {
+		if token, err = s.authorizer.tokens.issue(ctx, name, auth.Revision()); !errors.Is(err, kv.ErrAuthOldRevision) {
 			return token, err
 		}
 	}
@@ -131,11 +138,11 @@ func (s *authServer) login(ctx context.Context, name, password string) (token st
 }
 
 // latest returns the users and roles as they are, if permitted says so.
-func (s *authServer) latest(ctx context.Context, permitted permission) (*kv.AuthState, error) {
+func (s *server) latest(ctx context.Context, permitted Permission) (*kv.AuthState, error) {
 	if err := s.store.LinearizableRead(ctx); err != nil {
 		return nil, rpcerr.ToStatus(err)
 	}
-	auth, err := s.store.gate.ask(ctx, permitted)
+	auth, err := s.authorizer.Check(ctx, permitted)
 	if err != nil {
 		return nil, rpcerr.ToStatus(err)
 	}
@@ -144,7 +151,7 @@ func (s *authServer) latest(ctx context.Context, permitted permission) (*kv.Auth
 
 func everybody(*kv.AuthState, *kv.Caller) error { return nil }
 
-func (s *authServer) AuthStatus(ctx context.Context, _ *pb.AuthStatusRequest) (*pb.AuthStatusResponse, error) {
+func (s *server) AuthStatus(ctx context.Context, _ *pb.AuthStatusRequest) (*pb.AuthStatusResponse, error) {
 	auth, err := s.latest(ctx, everybody)
 	if err != nil {
 		return nil, err
@@ -153,7 +160,7 @@ func (s *authServer) AuthStatus(ctx context.Context, _ *pb.AuthStatusRequest) (*
 }
 
 // UserGet tells an administrator of every user, and any user of himself.
-func (s *authServer) UserGet(ctx context.Context, r *pb.AuthUserGetRequest) (*pb.AuthUserGetResponse, error) {
+func (s *server) UserGet(ctx context.Context, r *pb.AuthUserGetRequest) (*pb.AuthUserGetResponse, error) {
 	auth, err := s.latest(ctx, func(auth *kv.AuthState, c *kv.Caller) error {
 		if c != nil && c.User != "" && c.User == r.Name {
 			return nil
@@ -170,7 +177,7 @@ func (s *authServer) UserGet(ctx context.Context, r *pb.AuthUserGetRequest) (*pb
 	return &pb.AuthUserGetResponse{Header: s.store.Header(), Roles: u.Roles}, nil
 }
 
-func (s *authServer) UserList(ctx context.Context, _ *pb.AuthUserListRequest) (*pb.AuthUserListResponse, error) {
+func (s *server) UserList(ctx context.Context, _ *pb.AuthUserListRequest) (*pb.AuthUserListResponse, error) {
 	auth, err := s.latest(ctx, (*kv.AuthState).CheckAdmin)
 	if err != nil {
 		return nil, err
@@ -180,7 +187,7 @@ func (s *authServer) UserList(ctx context.Context, _ *pb.AuthUserListRequest) (*
 
 // RoleGet tells an administrator of every role, and any user of his own. The role root has no permissions of its own: it is
 // shown as what it comes to.
-func (s *authServer) RoleGet(ctx context.Context, r *pb.AuthRoleGetRequest) (*pb.AuthRoleGetResponse, error) {
+func (s *server) RoleGet(ctx context.Context, r *pb.AuthRoleGetRequest) (*pb.AuthRoleGetResponse, error) {
 	auth, err := s.latest(ctx, func(auth *kv.AuthState, c *kv.Caller) error {
 		if c != nil && auth.HasRole(c.User, r.Role) {
 			return nil
@@ -201,7 +208,7 @@ func (s *authServer) RoleGet(ctx context.Context, r *pb.AuthRoleGetRequest) (*pb
 	return resp, nil
 }
 
-func (s *authServer) RoleList(ctx context.Context, _ *pb.AuthRoleListRequest) (*pb.AuthRoleListResponse, error) {
+func (s *server) RoleList(ctx context.Context, _ *pb.AuthRoleListRequest) (*pb.AuthRoleListResponse, error) {
 	auth, err := s.latest(ctx, (*kv.AuthState).CheckAdmin)
 	if err != nil {
 		return nil, err

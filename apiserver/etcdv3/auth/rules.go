@@ -1,4 +1,4 @@
-package etcdv3
+package auth
 
 import (
 	"context"
@@ -16,29 +16,29 @@ import (
 // rule is who may call an RPC while users are told apart. With a check nil the call goes to its handler as it is. req is nil
 // for one that opens a stream.
 type rule struct {
-	check func(g *gate, ctx context.Context, req any) error
+	check func(a *Authorizer, ctx context.Context, req any) error
 }
 
 var (
 	// public: nobody needs to say who he is.
 	public = rule{}
-	// inside: what is asked for decides, so the handler does, or the backend below it (see authorized).
+	// inside: what is asked for decides, so the handler does, or the backend below it.
 	inside = rule{}
 	// byUser: for every user.
-	byUser = rule{func(g *gate, ctx context.Context, _ any) error { return g.user(ctx) }}
+	byUser = rule{func(a *Authorizer, ctx context.Context, _ any) error { return a.user(ctx) }}
 	// byAdmin: for users with the role root.
-	byAdmin = rule{func(g *gate, ctx context.Context, _ any) error { return g.admin(ctx) }}
+	byAdmin = rule{func(a *Authorizer, ctx context.Context, _ any) error { return a.admin(ctx) }}
 	// byAlarm: whoever is a user may ask for the alarms; to raise one, or to take it back, is for administrators.
-	byAlarm = rule{func(g *gate, ctx context.Context, req any) error {
+	byAlarm = rule{func(a *Authorizer, ctx context.Context, req any) error {
 		if r, ok := req.(*pb.AlarmRequest); ok && r.GetAction() == pb.AlarmRequest_GET {
-			return g.user(ctx)
+			return a.user(ctx)
 		}
-		return g.admin(ctx)
+		return a.admin(ctx)
 	}}
 )
 
-// authRules has a rule for each RPC of the client port: see CheckAuthRules. What has none is for administrators.
-var authRules = map[string]rule{
+// rules has a rule for each RPC of the client port: see CheckRules. What has none is for administrators.
+var rules = map[string]rule{
 	pb.KV_Range_FullMethodName:       inside,
 	pb.KV_RangeStream_FullMethodName: inside,
 	pb.KV_Put_FullMethodName:         inside,
@@ -115,11 +115,11 @@ var authRules = map[string]rule{
 	objectpb.Objects_Delete_FullMethodName: inside,
 }
 
-// CheckAuthRules fails if a server has an RPC that nobody has decided on who may call it.
-func CheckAuthRules(srv *grpc.Server) error {
+// CheckRules fails if a server has an RPC that nobody has decided on who may call it.
+func CheckRules(srv *grpc.Server) error {
 	for service, info := range srv.GetServiceInfo() {
 		for _, m := range info.Methods {
-			if name := "/" + service + "/" + m.Name; !hasAuthRule(name) {
+			if name := "/" + service + "/" + m.Name; !hasRule(name) {
 				return fmt.Errorf("%s has no row in the table of who may call what", name)
 			}
 		}
@@ -127,14 +127,14 @@ func CheckAuthRules(srv *grpc.Server) error {
 	return nil
 }
 
-func hasAuthRule(fullMethod string) bool {
-	_, ok := authRules[fullMethod]
+func hasRule(fullMethod string) bool {
+	_, ok := rules[fullMethod]
 	return ok
 }
 
 // ruleFor returns an RPC's rule.
 func ruleFor(fullMethod string) rule {
-	if r, ok := authRules[fullMethod]; ok {
+	if r, ok := rules[fullMethod]; ok {
 		return r
 	}
 	return byAdmin

@@ -1,4 +1,4 @@
-package etcdv3
+package auth
 
 import (
 	"context"
@@ -7,20 +7,20 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 )
 
-// watchRight is by what a watch was permitted. It is looked at again whenever users and roles have changed: a watch whose
+// WatchPermission is by what a watch was permitted. It is looked at again whenever users and roles have changed: a watch whose
 // user has lost the right ends, before it is sent anything more. It does not end with its token, which is asked for when the
 // watch begins.
-type watchRight struct {
-	gate     *gate
+type WatchPermission struct {
+	by       *Authorizer
 	user     *kv.Caller // nil: may do everything
 	key, end []byte
 	held     atomic.Pointer[kv.AuthState] // by which it was last looked at
 }
 
-// watch tells whether the caller may watch a range.
-func (g *gate) watch(ctx context.Context, key, end []byte) (*watchRight, error) {
-	r := &watchRight{gate: g, user: kv.Anonymous, key: key, end: end}
-	auth, err := g.askLatest(ctx, func(auth *kv.AuthState, c *kv.Caller) error {
+// PermitWatch tells whether the caller may watch a range. Only without an error may the watch begin.
+func (a *Authorizer) PermitWatch(ctx context.Context, key, end []byte) (*WatchPermission, error) {
+	r := &WatchPermission{by: a, user: kv.Anonymous, key: key, end: end}
+	auth, err := a.CheckLatest(ctx, func(auth *kv.AuthState, c *kv.Caller) error {
 		r.user = c
 		return auth.CheckRead(c, key, end)
 	})
@@ -28,12 +28,12 @@ func (g *gate) watch(ctx context.Context, key, end []byte) (*watchRight, error) 
 	return r, err
 }
 
-// check tells whether the watch may go on.
-func (r *watchRight) check() error {
+// Check tells whether the watch may go on.
+func (r *WatchPermission) Check() error {
 	if r.user == nil {
 		return nil
 	}
-	auth := r.gate.store.Auth()
+	auth := r.by.store.Auth()
 	if auth == r.held.Load() {
 		return nil
 	}

@@ -1,4 +1,4 @@
-package etcdv3
+package auth
 
 import (
 	"context"
@@ -15,8 +15,8 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 )
 
-// DefaultAuthTokenTTL is how long a token is good for after its last use, or a signed one from the beginning.
-const DefaultAuthTokenTTL = 5 * time.Minute
+// DefaultTokenTTL is how long a token is good for after its last use, or a signed one from the beginning.
+const DefaultTokenTTL = 5 * time.Minute
 
 // The kinds of tokens.
 const (
@@ -75,7 +75,7 @@ func parseAuthToken(value string) (tokenOptions, error) {
 }
 
 // newTokens makes the tokens that etcd's --auth-token asks for. It reads the files that are named in it.
-func newTokens(value string, ttl time.Duration, store AuthBackend, c clock.PassiveClock) (tokens, error) {
+func newTokens(value string, ttl time.Duration, store Backend, c clock.PassiveClock) (tokens, error) {
 	o, err := parseAuthToken(value)
 	if err != nil {
 		return nil, err
@@ -84,27 +84,20 @@ func newTokens(value string, ttl time.Duration, store AuthBackend, c clock.Passi
 		return newSignedTokens(o.values, c)
 	}
 	if ttl <= 0 {
-		ttl = DefaultAuthTokenTTL
+		ttl = DefaultTokenTTL
 	}
 	return &assignedTokens{store: store, ttl: ttl}, nil
 }
 
-// CheckAuthToken tells what is wrong with a value of etcd's --auth-token, the files that it names included.
-func CheckAuthToken(value string) error {
+// CheckToken tells what is wrong with a value of etcd's --auth-token, the files that it names included.
+func CheckToken(value string) error {
 	_, err := newTokens(value, 0, nil, clock.RealClock{})
 	return err
 }
 
-// AuthBackend is what the tokens that are assigned through the log, and the changes of users and roles, need.
-type AuthBackend interface {
-	AuthStore
-	// Propose has a command committed and applied, and returns its outcome with a complete header.
-	Propose(ctx context.Context, c kv.Command) (kv.Result, error)
-}
-
 // assignedTokens are etcd's simple ones: random, and known to every member that has applied their assignment.
 type assignedTokens struct {
-	store AuthBackend
+	store Backend
 	ttl   time.Duration
 }
 

@@ -1,4 +1,4 @@
-package etcdv3
+package auth
 
 import (
 	"context"
@@ -42,7 +42,7 @@ type claims struct {
 }
 
 func newSignedTokens(options map[string]string, c clock.PassiveClock) (*signedTokens, error) {
-	t := &signedTokens{method: jwt.GetSigningMethod(options[jwtSignMethod]), ttl: DefaultAuthTokenTTL, clock: c}
+	t := &signedTokens{method: jwt.GetSigningMethod(options[jwtSignMethod]), ttl: DefaultTokenTTL, clock: c}
 	if t.method == nil {
 		return nil, fmt.Errorf("--auth-token: jwt with the %s %q, which is not known: give one such as RS256, PS256, ES256, EdDSA or HS256",
 			jwtSignMethod, options[jwtSignMethod])

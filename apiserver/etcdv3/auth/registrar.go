@@ -1,4 +1,4 @@
-package etcdv3
+package auth
 
 import (
 	"context"
@@ -9,15 +9,18 @@ import (
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
 )
 
-// guardedRegistrar registers services so that their RPCs are called by the rules of authRules. A rule that has nothing to
-// check costs a call nothing.
-type guardedRegistrar struct {
+// Guard returns a registrar that adds services to srv with their RPCs guarded by the rules of this package. A rule that has
+// nothing to check costs a call nothing.
+func (a *Authorizer) Guard(srv grpc.ServiceRegistrar) grpc.ServiceRegistrar { return registrar{srv, a} }
+
+// registrar is what Guard returns.
+type registrar struct {
 	grpc.ServiceRegistrar
-	gate *gate
+	authorizer *Authorizer
 }
 
 // RegisterService implements grpc.ServiceRegistrar.
-func (g guardedRegistrar) RegisterService(d *grpc.ServiceDesc, impl any) {
+func (g registrar) RegisterService(d *grpc.ServiceDesc, impl any) {
 	guarded := *d
 	guarded.Methods, guarded.Streams = slices.Clone(d.Methods), slices.Clone(d.Streams)
 	for i, m := range guarded.Methods {
@@ -34,11 +37,11 @@ func (g guardedRegistrar) RegisterService(d *grpc.ServiceDesc, impl any) {
 }
 
 // unary checks after the server's interceptors, which then see a refusal like any other answer.
-func (g guardedRegistrar) unary(r rule, handle grpc.MethodHandler) grpc.MethodHandler {
+func (g registrar) unary(r rule, handle grpc.MethodHandler) grpc.MethodHandler {
 	return func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
 		return handle(srv, ctx, decode, func(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			checked := func(ctx context.Context, req any) (any, error) {
-				if err := r.check(g.gate, ctx, req); err != nil {
+				if err := r.check(g.authorizer, ctx, req); err != nil {
 					return nil, rpcerr.ToStatus(err)
 				}
 				return handler(ctx, req)
@@ -51,9 +54,9 @@ func (g guardedRegistrar) unary(r rule, handle grpc.MethodHandler) grpc.MethodHa
 	}
 }
 
-func (g guardedRegistrar) stream(r rule, handle grpc.StreamHandler) grpc.StreamHandler {
+func (g registrar) stream(r rule, handle grpc.StreamHandler) grpc.StreamHandler {
 	return func(srv any, stream grpc.ServerStream) error {
-		if err := r.check(g.gate, stream.Context(), nil); err != nil {
+		if err := r.check(g.authorizer, stream.Context(), nil); err != nil {
 			return rpcerr.ToStatus(err)
 		}
 		return handle(srv, stream)

@@ -1,11 +1,8 @@
-package etcdv3
+package auth
 
 import (
 	"context"
-	"errors"
-	"log/slog"
 	"strings"
-	"time"
 
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	"google.golang.org/grpc/credentials"
@@ -15,53 +12,54 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 )
 
-// AuthStore is what has to be known to tell users apart. Users and their rights are as this member has applied them.
-type AuthStore interface {
-	Auth() *kv.AuthState
-	// UseAuthToken returns whom a token was assigned to, unless it was last used longer than ttl ago.
-	UseAuthToken(token string, ttl time.Duration) (user string, ok bool)
-	VisitLeaseKeys(id int64, visit func(key []byte) error) error
-	// LinearizableRead returns once this member has applied all that was committed before the call.
-	LinearizableRead(ctx context.Context) error
-}
-
-// gate tells who calls, and whether he may.
-type gate struct {
-	store  AuthStore
+// Authorizer tells who calls, and whether he may.
+type Authorizer struct {
+	store  Backend
 	tokens tokens
 	// commonNames: the name in a client's certificate is that of a user.
 	commonNames bool
 	// adminCertificates: the cluster's administrators and masters may do everything.
 	adminCertificates bool
-	log               *slog.Logger
 }
 
-// permission is a question to the users and roles.
-type permission func(*kv.AuthState, *kv.Caller) error
+// New makes the authorizer of a member. It panics on options that are not valid: see Options.Validate.
+func New(member Backend, o Options) *Authorizer {
+	o = o.withDefaults()
+	made, err := newTokens(o.Token, o.TokenTTL, member, o.Clock)
+	if err != nil {
+		panic(err)
+	}
+	return &Authorizer{
+		store: member, tokens: made, commonNames: o.ClientCertAuth, adminCertificates: o.AdminCertificates,
+	}
+}
 
-// caller tells for whom a call is, nil for somebody who may do everything. While users are not told apart it is
+// Permission is a question to the users and roles.
+type Permission func(*kv.AuthState, *kv.Caller) error
+
+// Caller tells for whom a call is, nil for somebody who may do everything. While users are not told apart it is
 // kv.Anonymous: the state in which a command is applied may be another one.
-func (g *gate) caller(ctx context.Context) (*kv.Caller, error) {
-	auth := g.store.Auth()
+func (a *Authorizer) Caller(ctx context.Context) (*kv.Caller, error) {
+	auth := a.store.Auth()
 	if !auth.Enabled() {
 		return kv.Anonymous, nil
 	}
-	return g.identify(ctx, auth)
+	return a.identify(ctx, auth)
 }
 
-// identify is caller where users are told apart: by token, and by certificate where there is none.
-func (g *gate) identify(ctx context.Context, auth *kv.AuthState) (*kv.Caller, error) {
+// identify is Caller where users are told apart: by token, and by certificate where there is none.
+func (a *Authorizer) identify(ctx context.Context, auth *kv.AuthState) (*kv.Caller, error) {
 	if token, ok := callToken(ctx); ok {
-		caller, ok := g.tokens.caller(token, auth)
+		caller, ok := a.tokens.caller(token, auth)
 		if !ok {
 			return nil, kv.ErrInvalidAuthToken
 		}
 		return caller, nil
 	}
-	if g.adminCertificates && adminCall(ctx) {
+	if a.adminCertificates && adminCall(ctx) {
 		return nil, nil
 	}
-	if g.commonNames {
+	if a.commonNames {
 		if name := commonName(ctx); name != "" {
 			return &kv.Caller{User: name, AuthRevision: auth.Revision()}, nil
 		}
@@ -105,13 +103,13 @@ func adminCall(ctx context.Context) bool {
 	return ok && adminSubject(info.State.VerifiedChains[0][0].Subject)
 }
 
-// ask puts a question by what this member has applied, and returns by which state it was answered.
-func (g *gate) ask(ctx context.Context, permitted permission) (*kv.AuthState, error) {
-	auth := g.store.Auth()
+// Check asks by what this member has applied, and returns by which state it was answered.
+func (a *Authorizer) Check(ctx context.Context, permitted Permission) (*kv.AuthState, error) {
+	auth := a.store.Auth()
 	if !auth.Enabled() {
 		return auth, nil
 	}
-	caller, err := g.identify(ctx, auth)
+	caller, err := a.identify(ctx, auth)
 	if err != nil {
 		return auth, err
 	}
@@ -121,28 +119,28 @@ func (g *gate) ask(ctx context.Context, permitted permission) (*kv.AuthState, er
 	return auth, permitted(auth, caller)
 }
 
-// askLatest is ask, and where that refuses, again by the latest state: the user, his token or his right may be so new that
+// CheckLatest is Check, and where that refuses, again by the latest state: the user, his token or his right may be so new that
 // this member has not applied them yet.
-func (g *gate) askLatest(ctx context.Context, permitted permission) (*kv.AuthState, error) {
-	auth, refusal := g.ask(ctx, permitted)
+func (a *Authorizer) CheckLatest(ctx context.Context, permitted Permission) (*kv.AuthState, error) {
+	auth, refusal := a.Check(ctx, permitted)
 	if refusal == nil {
 		return auth, nil
 	}
-	if err := g.store.LinearizableRead(ctx); err != nil {
+	if err := a.store.LinearizableRead(ctx); err != nil {
 		return auth, err
 	}
-	return g.ask(ctx, permitted)
+	return a.Check(ctx, permitted)
 }
 
 // user, admin and the like are rules for whole calls.
-func (g *gate) user(ctx context.Context) error {
-	_, err := g.askLatest(ctx, (*kv.AuthState).CheckUser)
+func (a *Authorizer) user(ctx context.Context) error {
+	_, err := a.CheckLatest(ctx, (*kv.AuthState).CheckUser)
 	return err
 }
 
 // admin also refuses a signed token from before the last change: its user may have another password since.
-func (g *gate) admin(ctx context.Context) error {
-	_, err := g.askLatest(ctx, func(auth *kv.AuthState, c *kv.Caller) error {
+func (a *Authorizer) admin(ctx context.Context) error {
+	_, err := a.CheckLatest(ctx, func(auth *kv.AuthState, c *kv.Caller) error {
 		if err := auth.CheckAdmin(c); err != nil {
 			return err
 		}
@@ -157,15 +155,15 @@ func (g *gate) admin(ctx context.Context) error {
 // readAttempts is how often a read is tried while users and roles change under it.
 const readAttempts = 3
 
-// guarded reads what permitted permits: under one and the same state of users and roles, so that nothing is read by a right
+// Read reads what permitted permits: under one and the same state of users and roles, so that nothing is read by a right
 // that was taken away before it was written. A serializable read is by what this member knows, like what it reads.
-func guarded[T any](ctx context.Context, g *gate, serializable bool, permitted permission, read func() (*T, error)) (*T, error) {
+func Read[T any](ctx context.Context, a *Authorizer, serializable bool, permitted Permission, read func() (*T, error)) (*T, error) {
 	for range readAttempts {
-		ask := g.askLatest
+		check := a.CheckLatest
 		if serializable {
-			ask = g.ask
+			check = a.Check
 		}
-		auth, err := ask(ctx, permitted)
+		auth, err := check(ctx, permitted)
 		if err != nil {
 			return nil, err
 		}
@@ -173,14 +171,9 @@ func guarded[T any](ctx context.Context, g *gate, serializable bool, permitted p
 		if err != nil {
 			return nil, err
 		}
-		if g.store.Auth() == auth {
+		if a.store.Auth() == auth {
 			return resp, nil
 		}
 	}
 	return nil, kv.ErrAuthOldRevision
-}
-
-// stale tells whether a command may have been refused because this member did not know yet who may do what.
-func stale(err error) bool {
-	return errors.Is(err, kv.ErrAuthOldRevision) || errors.Is(err, kv.ErrUserEmpty)
 }
