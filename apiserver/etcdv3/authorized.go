@@ -6,6 +6,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/auth"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/watch"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -145,4 +146,9 @@ func (b *authorized) ProposeAsync(ctx context.Context, c kv.Command, done func(k
 	}
 	c.Caller = caller
 	b.Backend.ProposeAsync(ctx, c, done)
+}
+
+// permitWatch tells whether the caller may watch a range.
+func (b *authorized) permitWatch(ctx context.Context, key, rangeEnd []byte) (watch.Permission, error) {
+	return b.authorizer.PermitWatch(ctx, key, rangeEnd)
 }

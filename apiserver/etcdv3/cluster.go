@@ -32,7 +32,7 @@ type clusterServer struct {
 	store interface {
 		Membership
 		MemberChanges
-		Watches
+		Headers
 	}
 }
 

@@ -8,8 +8,8 @@ import (
 
 // encoder is a message that encodes itself, without reflection.
 type encoder interface {
-	// encode returns the message's protobuf encoding. The caller frees it once, and it is not changed before.
-	encode() mem.BufferSlice
+	// Encode returns the message's protobuf encoding. The caller frees it once, and it is not changed before.
+	Encode() mem.BufferSlice
 }
 
 // decoder is a message that decodes itself.
@@ -26,7 +26,7 @@ func newCodec() encoding.CodecV2 { return codec{encoding.GetCodecV2(proto.Name)}
 // Marshal implements encoding.CodecV2.
 func (c codec) Marshal(message any) (mem.BufferSlice, error) {
 	if m, ok := message.(encoder); ok {
-		return m.encode(), nil
+		return m.Encode(), nil
 	}
 	return c.CodecV2.Marshal(message)
 }

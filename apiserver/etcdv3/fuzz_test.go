@@ -6,7 +6,6 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -96,64 +95,5 @@ type countedResults struct {
 
 func (s *countedResults) Send(r *writepb.ResultBatch) error {
 	*s.answered += len(r.Results)
-	return s.fakeStream.Send(r)
-}
-
-// Whatever is asked of a watch stream, it ends when its client goes away, and every creation was answered.
-func FuzzWatch(f *testing.F) {
-	create := func(r *pb.WatchCreateRequest) *pb.WatchRequest {
-		return &pb.WatchRequest{RequestUnion: &pb.WatchRequest_CreateRequest{CreateRequest: r}}
-	}
-	for _, request := range []*pb.WatchRequest{
-		{},
-		create(nil),
-		create(&pb.WatchCreateRequest{Key: []byte("k"), RangeEnd: []byte{0}, StartRevision: 1, PrevKv: true, Fragment: true}),
-		create(&pb.WatchCreateRequest{StartRevision: -1, WatchId: -9, Filters: []pb.WatchCreateRequest_FilterType{1, 7}}),
-		{RequestUnion: &pb.WatchRequest_CancelRequest{CancelRequest: &pb.WatchCancelRequest{WatchId: 1}}},
-		{RequestUnion: &pb.WatchRequest_ProgressRequest{}},
-	} {
-		b, err := proto.Marshal(request)
-		if err != nil {
-			f.Fatal(err)
-		}
-		f.Add(b)
-	}
-	b := newMemoryBackend(f)
-	for _, key := range []string{"k", "l"} {
-		if _, err := b.apply(kv.Command{Put: &pb.PutRequest{Key: []byte(key), Value: []byte("v")}}); err != nil {
-			f.Fatal(err)
-		}
-	}
-	f.Fuzz(func(t *testing.T, message []byte) {
-		var first, second pb.WatchRequest
-		if proto.Unmarshal(message, &first) != nil || proto.Unmarshal(message, &second) != nil {
-			return
-		}
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		stream := &watchAnswers{fakeStream: &fakeStream[pb.WatchRequest, pb.WatchResponse]{ctx: ctx, requests: []*pb.WatchRequest{&first, &second}}, end: cancel}
-		if first.GetCreateRequest() == nil {
-			cancel()
-		}
-		srv := newWatchServer(b, newAuthorized(b, Options{}.withDefaults()).authorizer.PermitWatch, Options{}.withDefaults())
-		if err := srv.Watch(stream); err == nil {
-			t.Error("the stream ended without a reason")
-		}
-	})
-}
-
-// watchAnswers ends the stream once two creations are answered.
-type watchAnswers struct {
-	*fakeStream[pb.WatchRequest, pb.WatchResponse]
-	created int
-	end     context.CancelFunc
-}
-
-func (s *watchAnswers) Send(r *pb.WatchResponse) error {
-	if r.Created {
-		if s.created++; s.created == 2 {
-			s.end()
-		}
-	}
 	return s.fakeStream.Send(r)
 }

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/streaming"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -17,7 +18,7 @@ type leaseServer struct {
 	pb.UnimplementedLeaseServer
 	store interface {
 		Leases
-		Watches
+		Headers
 	}
 }
 
@@ -52,9 +53,9 @@ func (s *leaseServer) LeaseKeepAlive(stream pb.Lease_LeaseKeepAliveServer) error
 	renewals, ctx := errgroup.WithContext(stream.Context())
 	renewals.SetLimit(parallelRenewals)
 	var sending sync.Mutex
-	err := eachRequest(ctx, stream.Recv, func(req *pb.LeaseKeepAliveRequest) {
+	err := streaming.EachRequest(ctx, stream.Recv, func(req *pb.LeaseKeepAliveRequest) {
 		renewals.Go(func() error {
-			return contained(func() error {
+			return streaming.Contained(func() error {
 				resp, err := s.keepAlive(ctx, req.ID)
 				if err != nil {
 					return err

@@ -27,7 +27,7 @@ type maintenanceServer struct {
 	pb.UnimplementedMaintenanceServer
 	store interface {
 		Membership
-		Watches
+		Headers
 		Hashes
 		Upkeep
 		Backups

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/api/writepb"
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/streaming"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -97,11 +98,11 @@ func (s *pipelineServer) Write(stream writepb.Pipeline_WriteServer) error {
 	ctx, cancel := context.WithCancel(stream.Context())
 	var sender sync.WaitGroup
 	sender.Go(func() {
-		if err := contained(func() error { ws.send(ctx); return nil }); err != nil {
+		if err := streaming.Contained(func() error { ws.send(ctx); return nil }); err != nil {
 			ws.stop(err)
 		}
 	})
-	err := contained(ws.take)
+	err := streaming.Contained(ws.take)
 	cancel()
 	sender.Wait()
 	return err

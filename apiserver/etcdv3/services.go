@@ -20,6 +20,7 @@ import (
 	"github.com/ctlplane/ctlplane/api/v3lockpb"
 	"github.com/ctlplane/ctlplane/api/writepb"
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/auth"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/watch"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
@@ -48,11 +49,8 @@ type Leases interface {
 	VisitLeaseKeys(id int64, visit func(key []byte) error) error
 }
 
-// Watches opens streams of events.
-type Watches interface {
-	NewWatchStream() *kv.WatchStream
-	// ResumeWatchStream takes over the watches of a stream that has ended with kv.ErrClosed, each where it was.
-	ResumeWatchStream(ctx context.Context, ended *kv.WatchStream) (*kv.WatchStream, error)
+// Headers makes the headers of responses.
+type Headers interface {
 	// Header is the header of a response that is made now: who answers, at which revision of its own, in which term.
 	Header() *pb.ResponseHeader
 }
@@ -68,7 +66,7 @@ type Proposer interface {
 type Backend interface {
 	KV
 	Leases
-	Watches
+	watch.Store
 	Membership
 	MemberChanges
 	Hashes
@@ -116,6 +114,11 @@ func (o Options) auth() auth.Options {
 	}
 }
 
+// watch are those of the options that are about watches.
+func (o Options) watch() watch.Options {
+	return watch.Options{Logger: o.Logger, Clock: o.Clock, ProgressInterval: o.WatchProgressInterval, FragmentBytes: o.MaxRequestBytes}
+}
+
 func (o Options) withDefaults() Options {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
@@ -129,10 +132,6 @@ func (o Options) withDefaults() Options {
 	if o.MaxTxnOps == 0 {
 		o.MaxTxnOps = DefaultMaxTxnOps
 	}
-	if o.WatchProgressInterval == 0 {
-		o.WatchProgressInterval = DefaultWatchProgressInterval
-	}
-	o.WatchProgressInterval = max(o.WatchProgressInterval, minWatchProgressInterval)
 	return o
 }
 
@@ -146,7 +145,7 @@ func Register(srv grpc.ServiceRegistrar, member Backend, o Options) {
 	}
 	srv = b.authorizer.Guard(srv)
 	pb.RegisterKVServer(srv, &kvServer{store: b, maxBytes: o.MaxRequestBytes, maxTxnOps: o.MaxTxnOps})
-	pb.RegisterWatchServer(srv, newWatchServer(b, b.authorizer.PermitWatch, o))
+	pb.RegisterWatchServer(srv, watch.NewServer(b, b.permitWatch, o.watch()))
 	pb.RegisterLeaseServer(srv, &leaseServer{store: b})
 	pb.RegisterClusterServer(srv, &clusterServer{store: b})
 	pb.RegisterMaintenanceServer(srv, &maintenanceServer{store: b, log: o.Logger})

@@ -17,6 +17,8 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	testclock "k8s.io/utils/clock/testing"
+
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/watch"
 )
 
 // putAll puts value under each of the keys.
@@ -214,7 +216,7 @@ func TestWatchProgressIsNotAheadOfEvents(t *testing.T) {
 	}()
 	for seen := int64(1); seen < puts+1; {
 		r := w.next()
-		if r.WatchId == noWatch {
+		if r.WatchId == clientv3.InvalidWatchID {
 			if r.Header.Revision != seen {
 				t.Fatalf("progress to %d after the event of revision %d", r.Header.Revision, seen)
 			}
@@ -239,7 +241,7 @@ func TestWatchProgressByTime(t *testing.T) {
 	for !fake.HasWaiters() { // the sender is on its way to its ticker, and says so to nobody
 		runtime.Gosched()
 	}
-	fake.Step(DefaultWatchProgressInterval + DefaultWatchProgressInterval/10)
+	fake.Step(watch.DefaultProgressInterval + watch.DefaultProgressInterval/10)
 	if r := <-quiet; !r.IsProgressNotify() || r.Header.Revision != 2 {
 		t.Errorf("got %+v", r)
 	}

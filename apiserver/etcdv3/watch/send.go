@@ -1,4 +1,4 @@
-package etcdv3
+package watch
 
 import (
 	"context"
@@ -13,7 +13,7 @@ import (
 )
 
 // send passes events on until the stream ends or breaks.
-func (ws *watchStream) send() error {
+func (ws *stream) send() error {
 	reminders, stopReminders := context.WithCancel(ws.ctx)
 	var reminder sync.WaitGroup
 	reminder.Go(func() {
@@ -46,7 +46,7 @@ func (ws *watchStream) send() error {
 }
 
 // sendEvents sends one watch's events, or that the history it asked for is gone.
-func (ws *watchStream) sendEvents(e kv.EncodedEvents) error {
+func (ws *stream) sendEvents(e kv.EncodedEvents) error {
 	ws.sending.Lock()
 	defer ws.sending.Unlock()
 	w, ok := ws.watches[e.WatchID]
@@ -54,9 +54,9 @@ func (ws *watchStream) sendEvents(e kv.EncodedEvents) error {
 		ws.message.forget()
 		return nil
 	}
-	if err := w.right.Check(); err != nil {
+	if err := w.permission.Check(); err != nil {
 		ws.message.forget()
-		return ws.cancelFor(e.WatchID, watchRefusal(err))
+		return ws.cancelFor(e.WatchID, refusal(err))
 	}
 	if e.CompactRevision != 0 {
 		delete(ws.watches, e.WatchID)
@@ -88,7 +88,7 @@ func (ws *watchStream) sendEvents(e kv.EncodedEvents) error {
 }
 
 // headerAt is the header of a response to a watch that has come as far as revision.
-func (ws *watchStream) headerAt(revision int64) *pb.ResponseHeader {
+func (ws *stream) headerAt(revision int64) *pb.ResponseHeader {
 	header := ws.store.Header()
 	header.Revision = revision
 	return header
@@ -96,7 +96,7 @@ func (ws *watchStream) headerAt(revision int64) *pb.ResponseHeader {
 
 // sendFragments sends events in messages of at most fragmentBytes, as far as single events allow. All but the last are
 // marked, and nothing may come in between: etcd's client puts together what follows each other on the stream.
-func (ws *watchStream) sendFragments(w *watchState, e kv.EncodedEvents) error {
+func (ws *stream) sendFragments(w *watchState, e kv.EncodedEvents) error {
 	header := ws.headerAt(e.Revision)
 	for rest := e.Events; len(rest) > 0; {
 		n := ws.fragmentLen(rest)
@@ -112,7 +112,7 @@ func (ws *watchStream) sendFragments(w *watchState, e kv.EncodedEvents) error {
 }
 
 // fragmentLen is how many of events go into one message.
-func (ws *watchStream) fragmentLen(events [][]byte) int {
+func (ws *stream) fragmentLen(events [][]byte) int {
 	const perMessage = 64 // what surrounds events
 	size := perMessage
 	for i, e := range events {

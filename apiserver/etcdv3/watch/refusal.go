@@ -1,4 +1,4 @@
-package etcdv3
+package watch
 
 import (
 	"errors"
@@ -9,8 +9,8 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 )
 
-// watchRefusal is why a watch was not created, in etcd's words.
-func watchRefusal(err error) string {
+// refusal is why a watch was not created, in etcd's words.
+func refusal(err error) string {
 	switch {
 	case errors.Is(err, kv.ErrWatchExists):
 		return "mvcc: duplicate watch ID provided on the WatchStream"

@@ -1,10 +1,11 @@
-package etcdv3
+package watch
 
 import (
 	"context"
 	"testing"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 )
@@ -33,11 +34,9 @@ func FuzzWatchSequence(f *testing.F) {
 	f.Add(sequence(create(&pb.WatchCreateRequest{RangeEnd: []byte{0}, WatchId: 7, StartRevision: 1, PrevKv: true, Fragment: true}),
 		create(&pb.WatchCreateRequest{WatchId: 7}), cancel(7), create(&pb.WatchCreateRequest{WatchId: 7, Key: []byte("k")})))
 	f.Add(sequence(progress, create(&pb.WatchCreateRequest{WatchId: -1, Key: []byte("b"), RangeEnd: []byte("a")}), create(&pb.WatchCreateRequest{StartRevision: 1 << 60})))
-	b := newMemoryBackend(f)
+	b := newMemoryStore(f)
 	for range 3 {
-		if _, err := b.Put(f.Context(), &pb.PutRequest{Key: []byte("k"), Value: []byte("v")}); err != nil {
-			f.Fatal(err)
-		}
+		b.put(f, "k")
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var requests []*pb.WatchRequest
@@ -56,13 +55,12 @@ func FuzzWatchSequence(f *testing.F) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
 		stream := &sequenceAnswers{
-			fakeStream: &fakeStream[pb.WatchRequest, pb.WatchResponse]{ctx: ctx, requests: requests}, t: t, want: creations, end: cancel, open: map[int64]bool{},
+			fakeStream: &fakeStream{ctx: ctx, requests: requests}, t: t, want: creations, end: cancel, open: map[int64]bool{},
 		}
 		if creations == 0 {
 			cancel()
 		}
-		o := Options{}.withDefaults()
-		if err := newWatchServer(b, newAuthorized(b, o).authorizer.PermitWatch, o).Watch(stream); err == nil {
+		if err := NewServer(b, permitAll, Options{}).Watch(stream); err == nil {
 			t.Error("the stream ended without a reason")
 		}
 	})
@@ -70,7 +68,7 @@ func FuzzWatchSequence(f *testing.F) {
 
 // sequenceAnswers looks at what is sent, and ends the stream once all creations are answered.
 type sequenceAnswers struct {
-	*fakeStream[pb.WatchRequest, pb.WatchResponse]
+	*fakeStream
 	t       *testing.T
 	created int
 	want    int
@@ -100,10 +98,7 @@ func (s *sequenceAnswers) Send(r *pb.WatchResponse) error {
 }
 
 func (s *sequenceAnswers) SendMsg(m any) error {
-	data, err := newCodec().Marshal(m)
-	if err != nil {
-		return err
-	}
+	data := m.(interface{ Encode() mem.BufferSlice }).Encode()
 	r := new(pb.WatchResponse)
 	if err := proto.Unmarshal(data.Materialize(), r); err != nil {
 		s.t.Errorf("what is sent can't be read: %v", err)

@@ -1,4 +1,4 @@
-package etcdv3
+package watch
 
 import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -22,20 +22,20 @@ const (
 // many pieces. Larger ones are sent from where they are, shared with all who get them.
 const copiedEvents = 16 << 10
 
-// watchMessage makes WatchResponses with events of parts that are encoded already: most of a stream's watches get the
+// message makes WatchResponses with events of parts that are encoded already: most of a stream's watches get the
 // same events, so what differs is their id alone, and protobuf's fields may come in any order.
-type watchMessage struct {
+type message struct {
 	common   []mem.Buffer // all but the id
 	revision int64        // that of the header
 	spare    []mem.Buffer // room for the parts of the next messages
 	parts    mem.BufferSlice
 }
 
-// encode implements encoder. The parts belong to no pool: nothing has to be freed.
-func (m *watchMessage) encode() mem.BufferSlice { return m.parts }
+// Encode returns the message for the wire, as the codec of the client port asks for it. The parts belong to no pool: nothing has to be freed.
+func (m *message) Encode() mem.BufferSlice { return m.parts }
 
 // sameFor makes the message of the same events for another watch.
-func (m *watchMessage) sameFor(id mem.Buffer) {
+func (m *message) sameFor(id mem.Buffer) {
 	n := 1 + len(m.common)
 	if len(m.spare) < n {
 		m.spare = make([]mem.Buffer, max(n, 64))
@@ -49,20 +49,20 @@ func (m *watchMessage) sameFor(id mem.Buffer) {
 const keptParts = 4096
 
 // sent lets go of the parts of a message that was larger than most.
-func (m *watchMessage) sent() {
+func (m *message) sent() {
 	if len(m.common) > keptParts {
-		*m = watchMessage{}
+		*m = message{}
 	}
 }
 
 // forget keeps the common part from being taken for that of the last events.
-func (m *watchMessage) forget() { m.common = m.common[:0] }
+func (m *message) forget() { m.common = m.common[:0] }
 
 // holds tells whether the common part is that of the last events, for a watch that has come to revision.
-func (m *watchMessage) holds(revision int64) bool { return len(m.common) > 0 && m.revision == revision }
+func (m *message) holds(revision int64) bool { return len(m.common) > 0 && m.revision == revision }
 
 // set makes the common part of a message of these events.
-func (m *watchMessage) set(header *pb.ResponseHeader, fragment bool, events [][]byte) {
+func (m *message) set(header *pb.ResponseHeader, fragment bool, events [][]byte) {
 	size := 0
 	for _, e := range events {
 		size += len(e)
@@ -70,25 +70,25 @@ func (m *watchMessage) set(header *pb.ResponseHeader, fragment bool, events [][]
 	m.common, m.revision = m.common[:0], header.Revision
 	const headerRoom = 64
 	if size > copiedEvents {
-		m.common = append(m.common, mem.SliceBuffer(appendWatchHeader(make([]byte, 0, headerRoom), header, fragment)))
+		m.common = append(m.common, mem.SliceBuffer(appendHeader(make([]byte, 0, headerRoom), header, fragment)))
 		for _, e := range events {
 			m.common = append(m.common, mem.SliceBuffer(e))
 		}
 		return
 	}
-	b := appendWatchHeader(make([]byte, 0, headerRoom+size), header, fragment)
+	b := appendHeader(make([]byte, 0, headerRoom+size), header, fragment)
 	for _, e := range events {
 		b = append(b, e...)
 	}
 	m.common = append(m.common, mem.SliceBuffer(b))
 }
 
-func encodeWatchID(id int64) mem.Buffer {
+func encodeID(id int64) mem.Buffer {
 	b := protowire.AppendTag(nil, fieldWatchID, protowire.VarintType)
 	return mem.SliceBuffer(protowire.AppendVarint(b, uint64(id)))
 }
 
-func appendWatchHeader(b []byte, h *pb.ResponseHeader, fragment bool) []byte {
+func appendHeader(b []byte, h *pb.ResponseHeader, fragment bool) []byte {
 	var header [48]byte
 	fields := header[:0]
 	for field, v := range [...]uint64{fieldClusterID: h.ClusterId, fieldMemberID: h.MemberId, fieldRevision: uint64(h.Revision), fieldRaftTerm: h.RaftTerm} {

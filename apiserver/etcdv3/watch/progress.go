@@ -1,4 +1,4 @@
-package etcdv3
+package watch
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 // How often a watch that wants it is told how far it is when it has no events: by default, and at most. Up to a
 // tenth is added, so that clients that came together are not all told at once.
 const (
-	DefaultWatchProgressInterval = 10 * time.Minute
-	minWatchProgressInterval     = 100 * time.Millisecond
+	DefaultProgressInterval = 10 * time.Minute
+	minProgressInterval     = 100 * time.Millisecond
 )
 
 // progressRequests are what makes the sending goroutine stop waiting for events and report how far it is.
@@ -84,7 +84,7 @@ func (p *progressRequests) remind(ctx context.Context, c clock.WithTicker, inter
 }
 
 // report sends what progress was asked for, or is due.
-func (ws *watchStream) report() error {
+func (ws *stream) report() error {
 	asked, due := ws.progress.pending()
 	if !asked && !due {
 		return nil
@@ -105,7 +105,7 @@ func (ws *watchStream) report() error {
 
 // reportAll tells how far all watches of the stream are. While some watch is still catching up, or is to begin at a
 // revision yet to come, there is nothing to tell: the request stays, and is looked at again after the next events.
-func (ws *watchStream) reportAll() error {
+func (ws *stream) reportAll() error {
 	if len(ws.watches) == 0 {
 		ws.progress.told(true, false)
 		return nil
@@ -124,7 +124,7 @@ func (ws *watchStream) reportAll() error {
 }
 
 // reportEach tells each watch that wants it, and has had no events for a while, how far it is.
-func (ws *watchStream) reportEach() error {
+func (ws *stream) reportEach() error {
 	ws.progress.told(false, true)
 	for id, w := range ws.watches {
 		if w.progressNotify && w.quiet {

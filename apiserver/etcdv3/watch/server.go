@@ -1,4 +1,4 @@
-package etcdv3
+package watch
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"google.golang.org/grpc/mem"
 	"k8s.io/utils/clock"
 
-	"github.com/ctlplane/ctlplane/apiserver/etcdv3/auth"
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/rpcerr"
+	"github.com/ctlplane/ctlplane/apiserver/etcdv3/streaming"
 	"github.com/ctlplane/ctlplane/kv"
 )
 
@@ -24,27 +24,29 @@ const noWatch = -1
 // maxWatches bounds the watches of one stream: each takes some memory for as long as it is there.
 const maxWatches = 100_000
 
-// watchServer is etcd's Watch service.
-type watchServer struct {
+// server is etcd's Watch service.
+type server struct {
 	pb.UnimplementedWatchServer
-	store Watches
+	store Store
 	log   *slog.Logger
 	clock clock.WithTicker
 	// permit tells whether the caller may watch a range.
-	permit func(ctx context.Context, key, rangeEnd []byte) (*auth.WatchPermission, error)
+	permit Permit
 	// progressInterval is how often quiet watches are told how far they are.
 	progressInterval time.Duration
 	// fragmentBytes is about how large a response gets where the client takes it in parts.
 	fragmentBytes int
 }
 
-func newWatchServer(b Watches, permit func(context.Context, []byte, []byte) (*auth.WatchPermission, error), o Options) *watchServer {
-	return &watchServer{
-		store: b, permit: permit, log: o.Logger, clock: o.Clock, progressInterval: o.WatchProgressInterval, fragmentBytes: o.MaxRequestBytes,
+// NewServer makes the service over a store.
+func NewServer(store Store, permit Permit, o Options) pb.WatchServer {
+	o = o.withDefaults()
+	return &server{
+		store: store, permit: permit, log: o.Logger, clock: o.Clock, progressInterval: o.ProgressInterval, fragmentBytes: o.FragmentBytes,
 	}
 }
 
-// watchStream is one client's stream of watches: one goroutine takes requests, another one sends events.
+// stream is one client's stream of watches: one goroutine takes requests, another one sends events.
 //
 //  1. Only who holds sending sends. A watch is started, and its creation answered, under one hold of it, and so is
 //     its end: no event of a watch is sent before its creation was, or after its end was.
@@ -53,8 +55,8 @@ func newWatchServer(b Watches, permit func(context.Context, []byte, []byte) (*au
 //     progress every event up to there has been sent.
 //  4. When the store is replaced under the stream, the sending goroutine takes the watches over to the new one. A
 //     request that comes in between waits for that.
-type watchStream struct {
-	*watchServer
+type stream struct {
+	*server
 	ctx  context.Context
 	grpc pb.Watch_WatchServer
 
@@ -62,7 +64,7 @@ type watchStream struct {
 	events   *kv.WatchStream
 	replaced chan struct{} // closed when events is another one
 	watches  map[int64]*watchState
-	message  watchMessage
+	message  message
 
 	progress progressRequests
 }
@@ -74,23 +76,23 @@ type watchState struct {
 	progressNotify bool       // wants to know of progress when there are no events
 	quiet          bool       // no events since the last report of progress
 	id             mem.Buffer // the field of its id, encoded
-	right          *auth.WatchPermission
+	permission     Permission
 }
 
 // Watch serves a stream until the client ends it, or it breaks.
-func (s *watchServer) Watch(stream pb.Watch_WatchServer) error {
-	ctx, cancel := context.WithCancelCause(stream.Context())
-	ws := &watchStream{
-		watchServer: s, ctx: ctx, grpc: stream,
+func (s *server) Watch(client pb.Watch_WatchServer) error {
+	ctx, cancel := context.WithCancelCause(client.Context())
+	ws := &stream{
+		server: s, ctx: ctx, grpc: client,
 		events: s.store.NewWatchStream(), replaced: make(chan struct{}), watches: map[int64]*watchState{},
 	}
 	var sender sync.WaitGroup
 	sender.Go(func() {
-		if err := contained(ws.send); err != nil {
+		if err := streaming.Contained(ws.send); err != nil {
 			cancel(err)
 		}
 	})
-	err := contained(ws.take)
+	err := streaming.Contained(ws.take)
 	cancel(nil)
 	sender.Wait()
 	ws.events.Close()
@@ -98,20 +100,20 @@ func (s *watchServer) Watch(stream pb.Watch_WatchServer) error {
 }
 
 // take handles requests until the stream ends.
-func (ws *watchStream) take() error {
-	requests := receive(ws.ctx, ws.grpc.Recv)
+func (ws *stream) take() error {
+	requests := streaming.Receive(ws.ctx, ws.grpc.Recv)
 	for {
 		select {
 		case req := <-requests:
-			if errors.Is(req.err, io.EOF) { // no more requests, but events still
+			if errors.Is(req.Err, io.EOF) { // no more requests, but events still
 				requests = nil
 				continue
 			}
-			if req.err == nil {
-				req.err = ws.handle(req.request)
+			if req.Err == nil {
+				req.Err = ws.handle(req.Request)
 			}
-			if req.err != nil {
-				return ws.end(req.err)
+			if req.Err != nil {
+				return ws.end(req.Err)
 			}
 		case <-ws.ctx.Done():
 			return ws.end(ws.ctx.Err())
@@ -120,7 +122,7 @@ func (ws *watchStream) take() error {
 }
 
 // end is the error of the stream, which etcd's clients take for a reason to open another, or to give up.
-func (ws *watchStream) end(err error) error {
+func (ws *stream) end(err error) error {
 	if cause := context.Cause(ws.ctx); cause != nil {
 		err = cause
 	}
@@ -130,7 +132,7 @@ func (ws *watchStream) end(err error) error {
 	return rpcerr.ToStatus(err)
 }
 
-func (ws *watchStream) handle(req *pb.WatchRequest) error {
+func (ws *stream) handle(req *pb.WatchRequest) error {
 	switch r := req.RequestUnion.(type) {
 	case *pb.WatchRequest_CreateRequest:
 		if r.CreateRequest != nil {
@@ -149,7 +151,7 @@ func (ws *watchStream) handle(req *pb.WatchRequest) error {
 }
 
 // inStore does something with sending held, and again if the store was closed and another has taken its place.
-func (ws *watchStream) inStore(do func() error) error {
+func (ws *stream) inStore(do func() error) error {
 	for {
 		ws.sending.Lock()
 		err, replaced := do(), ws.replaced
@@ -166,20 +168,20 @@ func (ws *watchStream) inStore(do func() error) error {
 }
 
 // create starts a watch and answers. sending is held.
-func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
+func (ws *stream) create(r *pb.WatchCreateRequest) error {
 	// Taken before the watch is there: a client that comes back asks from this revision on, and may rather get an event
 	// twice than miss it.
 	resp := &pb.WatchResponse{Header: ws.store.Header(), Created: true}
-	id, right, err := ws.start(r, resp.Header.Revision)
+	id, permission, err := ws.start(r, resp.Header.Revision)
 	if errors.Is(err, kv.ErrClosed) {
 		return err
 	}
 	if err != nil {
-		resp.WatchId, resp.Canceled, resp.CancelReason = noWatch, true, watchRefusal(err)
+		resp.WatchId, resp.Canceled, resp.CancelReason = noWatch, true, refusal(err)
 		return ws.grpc.Send(resp)
 	}
 	ws.watches[id] = &watchState{
-		start: r.StartRevision, fragment: r.Fragment, progressNotify: r.ProgressNotify, quiet: true, id: encodeWatchID(id), right: right,
+		start: r.StartRevision, fragment: r.Fragment, progressNotify: r.ProgressNotify, quiet: true, id: encodeID(id), permission: permission,
 	}
 	resp.WatchId = id
 	return ws.grpc.Send(resp)
@@ -187,7 +189,7 @@ func (ws *watchStream) create(r *pb.WatchCreateRequest) error {
 
 // start opens the watch that r asks for. One "from now" begins after the revision given, which a follower's state may not have
 // reached yet.
-func (ws *watchStream) start(r *pb.WatchCreateRequest, now int64) (int64, *auth.WatchPermission, error) {
+func (ws *stream) start(r *pb.WatchCreateRequest, now int64) (int64, Permission, error) {
 	if r.StartRevision < 0 {
 		return 0, nil, kv.ErrCompacted
 	}
@@ -198,7 +200,7 @@ func (ws *watchStream) start(r *pb.WatchCreateRequest, now int64) (int64, *auth.
 	if len(w.Key) == 0 {
 		w.Key = []byte{0} // the smallest key
 	}
-	right, err := ws.permit(ws.ctx, w.Key, w.RangeEnd)
+	permission, err := ws.permit(ws.ctx, w.Key, w.RangeEnd)
 	if err != nil {
 		return 0, nil, err
 	}
@@ -210,14 +212,14 @@ func (ws *watchStream) start(r *pb.WatchCreateRequest, now int64) (int64, *auth.
 		w.NoDelete = w.NoDelete || f == pb.WatchCreateRequest_NODELETE
 	}
 	id, err := ws.events.Watch(w)
-	return id, right, err
+	return id, permission, err
 }
 
 // cancel ends a watch and answers, if there is one of that id. sending is held.
-func (ws *watchStream) cancel(id int64) error { return ws.cancelFor(id, "") }
+func (ws *stream) cancel(id int64) error { return ws.cancelFor(id, "") }
 
 // cancelFor is cancel with a reason, if there is one to tell.
-func (ws *watchStream) cancelFor(id int64, reason string) error {
+func (ws *stream) cancelFor(id int64, reason string) error {
 	if _, ok := ws.watches[id]; !ok {
 		return nil
 	}
@@ -229,7 +231,7 @@ func (ws *watchStream) cancelFor(id int64, reason string) error {
 }
 
 // replace takes the watches over to the store that has replaced the one of ended.
-func (ws *watchStream) replace(ended *kv.WatchStream) error {
+func (ws *stream) replace(ended *kv.WatchStream) error {
 	events, err := ws.store.ResumeWatchStream(ws.ctx, ended)
 	if err != nil {
 		return err
