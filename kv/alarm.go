@@ -64,9 +64,9 @@ func (a alarmSet) shown(member uint64) []*pb.AlarmMember {
 
 // alarmTable is the alarms in memory, as the committed batches made them, and what they refuse.
 type alarmTable struct {
-	mu     sync.RWMutex
-	raised map[uint64]alarmSet // by member; none is empty
-	gate   gate
+	mu          sync.RWMutex
+	raised      map[uint64]alarmSet // by member; none is empty
+	restriction restriction
 }
 
 type alarmChange struct {
@@ -74,9 +74,9 @@ type alarmChange struct {
 	set    alarmSet
 }
 
-// gate is which commands the alarms refuse. It follows from the alarms and the members alone, so it is the
+// restriction is which commands the alarms refuse. It follows from the alarms and the members alone, so it is the
 // same everywhere.
-type gate struct{ noSpace, corrupt bool }
+type restriction struct{ noSpace, corrupt bool }
 
 const alarmPrefix = "alarm/"
 
@@ -94,30 +94,30 @@ func (t *alarmTable) load(db *pebble.DB, members *memberTable) error {
 		t.raised[binary.BigEndian.Uint64(k[1+len(alarmPrefix):])] = alarmSet(v[0])
 		return nil
 	})
-	t.gate = newGate(t.raised, members.votes(nil))
+	t.restriction = newRestriction(t.raised, members.votes(nil))
 	return err
 }
 
 // commit takes over what a batch changed. A change of members may change what is refused, too.
 func (t *alarmTable) commit(w *writer) {
-	if w.gate == nil {
+	if w.restriction == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.raised = w.raisedAlarms(t.raised)
-	t.gate = *w.gate
+	t.restriction = *w.restriction
 }
 
-func (t *alarmTable) current() gate {
+func (t *alarmTable) current() restriction {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	return t.gate
+	return t.restriction
 }
 
-// newGate works out what is refused. votes has every member, and whether it has a vote.
-func newGate(raised map[uint64]alarmSet, votes map[uint64]bool) gate {
-	var g gate
+// newRestriction works out what is refused. votes has every member, and whether it has a vote.
+func newRestriction(raised map[uint64]alarmSet, votes map[uint64]bool) restriction {
+	var now restriction
 	voters, withRoom := 0, 0
 	diskFull := false
 	for member, votes := range votes {
@@ -130,12 +130,12 @@ func newGate(raised map[uint64]alarmSet, votes map[uint64]bool) gate {
 		}
 	}
 	for _, set := range raised {
-		g.corrupt = g.corrupt || set&alarmCorrupt != 0
-		g.noSpace = g.noSpace || set&(alarmNoSpace|alarmQuota) != 0
+		now.corrupt = now.corrupt || set&alarmCorrupt != 0
+		now.noSpace = now.noSpace || set&(alarmNoSpace|alarmQuota) != 0
 		diskFull = diskFull || set&alarmDisk != 0
 	}
-	g.noSpace = g.noSpace || diskFull && withRoom < voters/2+1
-	return g
+	now.noSpace = now.noSpace || diskFull && withRoom < voters/2+1
+	return now
 }
 
 // votes returns all members, with changes on top, and whether each has a vote.
@@ -200,11 +200,11 @@ func (s *Store) Readable() error {
 
 // refuse tells whether a command is refused. A corrupt store refuses whatever a client does with keys and
 // leases; one without room, what takes room. What the cluster does to recover is never refused.
-func (g gate) refuse(c *Command) error {
-	if g.corrupt && (c.Put != nil || c.DeleteRange != nil || c.Txn != nil || c.Compact != nil || c.LeaseGrant != nil || c.LeaseRevoke != nil) {
+func (r restriction) refuse(c *Command) error {
+	if r.corrupt && (c.Put != nil || c.DeleteRange != nil || c.Txn != nil || c.Compact != nil || c.LeaseGrant != nil || c.LeaseRevoke != nil) {
 		return ErrCorrupt
 	}
-	if g.noSpace && c.TakesRoom() {
+	if r.noSpace && c.TakesRoom() {
 		return ErrNoSpace
 	}
 	return nil
@@ -236,8 +236,8 @@ func validateAlarm(r *pb.AlarmRequest) error {
 
 // refused tells whether the alarms, as the command sees them, refuse it.
 func (w *writer) refused(c *Command) error {
-	if w.gate != nil {
-		return w.gate.refuse(c)
+	if w.restriction != nil {
+		return w.restriction.refuse(c)
 	}
 	return w.store.alarms.current().refuse(c)
 }
@@ -255,9 +255,9 @@ func (w *writer) raisedAlarms(raised map[uint64]alarmSet) map[uint64]alarmSet {
 	return all
 }
 
-// turnGate works out what is refused after an alarm or the members have changed. The alarms of members that
+// updateRestriction works out what is refused after an alarm or the members have changed. The alarms of members that
 // were removed go with them.
-func (w *writer) turnGate() error {
+func (w *writer) updateRestriction() error {
 	w.store.alarms.mu.RLock()
 	raised := w.raisedAlarms(w.store.alarms.raised)
 	w.store.alarms.mu.RUnlock()
@@ -271,8 +271,8 @@ func (w *writer) turnGate() error {
 		w.alarmChanges = append(w.alarmChanges, alarmChange{member: member})
 		delete(raised, member)
 	}
-	g := newGate(raised, w.store.members.votes(w.memberChanges))
-	w.gate = &g
+	now := newRestriction(raised, w.store.members.votes(w.memberChanges))
+	w.restriction = &now
 	return nil
 }
 

@@ -104,7 +104,7 @@ func (w *writer) command(c *Command, rules Rules) (Result, error) {
 	}
 	m, err := w.execute(c)
 	if c.Alarm != nil || c.Member != nil {
-		if err := w.turnGate(); err != nil {
+		if err := w.updateRestriction(); err != nil {
 			return Result{}, err
 		}
 	}

@@ -56,7 +56,7 @@ func (c *compactor) collect(b *pebble.Batch, from, target int64) (reached int64,
 	return target, it.Error()
 }
 
-// revision goes through the changes of one revision, on the first of which the iterator stands, and returns their number.
+// revision goes through the changes of one revision, at the first of which the iterator is, and returns their number.
 func (w *walk) revision(rev int64) (changes int, err error) {
 	w.twice, w.kept = false, nil
 	w.tombstones.Reset()
@@ -95,7 +95,7 @@ func (w *walk) keep(key []byte) {
 	w.kept[string(key)] = struct{}{}
 }
 
-// each visits the changes of rev from where the iterator stands. What a revision of very many changes removes is written in
+// each visits the changes of rev from where the iterator is. What a revision of very many changes removes is written in
 // parts, which can be done twice.
 func (w *walk) each(rev int64, visit func(change) error) (n int, err error) {
 	for ; w.history.Valid(); w.history.Next() {

@@ -50,9 +50,9 @@ func (s *Store) hash(ctx context.Context, revision int64, sum func(*versionHashe
 	defer release()
 	ctx, cancel := s.untilClosed(ctx)
 	defer cancel()
-	snapshot := s.db.NewSnapshot()
-	defer snapshot.Close()
-	at, err := snapshotState(snapshot)
+	view := s.db.NewSnapshot()
+	defer view.Close()
+	at, err := viewedState(view)
 	if err != nil {
 		return Hash{}, err
 	}
@@ -65,7 +65,7 @@ func (s *Store) hash(ctx context.Context, revision int64, sum func(*versionHashe
 		return Hash{}, ErrFutureRevision
 	}
 	h := versionHasher{upto: revision, compact: at.compact}
-	if err := sum(&h, ctx, snapshot); err != nil {
+	if err := sum(&h, ctx, view); err != nil {
 		return Hash{}, err
 	}
 	return Hash{Sum: h.sum, Revision: revision, CompactRevision: at.compact, Current: at.revision}, nil

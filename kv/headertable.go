@@ -10,27 +10,27 @@ import (
 // headerTable is a map from keys to headers that holds no pointer for each of them: there may be hundreds of thousands, for
 // as long as the process lives, and the garbage collector would look at each again and again.
 //
-// A record is the place of the next record of the same hash, a header, and the key, in a chunk of memory. Records are
+// A record is a reference to the next record of the same hash, a header, and the key, in a chunk of memory. Records are
 // changed in place and never removed but by reset, which keeps the memory.
 type headerTable struct {
 	seed   maphash.Seed
-	first  map[uint64]place // by the hash of the key; 0 is none
-	chunks [][]byte         // each filled up to its length
-	filled int              // chunks in use; the last of them takes the next record
-	bytes  int              // of all records, with what the map takes for them
+	first  map[uint64]recordRef // by the hash of the key; 0 is none
+	chunks [][]byte             // each filled up to its length
+	filled int                  // chunks in use; the last of them takes the next record
+	bytes  int                  // of all records, with what the map takes for them
 }
 
-// place is where a record is: its chunk's number from 1 on, and the offset in it.
-type place uint64
+// recordRef is where a record is: its chunk's number from 1 on, and the offset in it.
+type recordRef uint64
 
-func placeOf(chunk, offset int) place { return place(chunk+1)<<32 | place(offset) }
+func refOf(chunk, offset int) recordRef { return recordRef(chunk+1)<<32 | recordRef(offset) }
 
-func (p place) chunk() int  { return int(p>>32) - 1 }
-func (p place) offset() int { return int(uint32(p)) }
+func (r recordRef) chunk() int  { return int(r>>32) - 1 }
+func (r recordRef) offset() int { return int(uint32(r)) }
 
 const (
 	headerChunkBytes = 256 << 10
-	// A record's fields: the next place, the header's five numbers, the key's length.
+	// A record's fields: the reference to the next record, the header's five numbers, the key's length.
 	recordHeader = 8
 	recordKeyLen = recordHeader + 5*8
 	recordKey    = recordKeyLen + 4
@@ -39,7 +39,7 @@ const (
 )
 
 func newHeaderTable() *headerTable {
-	return &headerTable{seed: maphash.MakeSeed(), first: map[uint64]place{}}
+	return &headerTable{seed: maphash.MakeSeed(), first: map[uint64]recordRef{}}
 }
 
 func (t *headerTable) get(key []byte) (header, bool) {
@@ -64,27 +64,27 @@ func (t *headerTable) set(key []byte, h header) {
 }
 
 // find returns the record of key, from at on along its hash; nil: there is none.
-func (t *headerTable) find(at place, key []byte) []byte {
+func (t *headerTable) find(at recordRef, key []byte) []byte {
 	for at != 0 {
 		record := t.chunks[at.chunk()][at.offset():]
 		end := recordKey + int(binary.LittleEndian.Uint32(record[recordKeyLen:]))
 		if bytes.Equal(record[recordKey:end], key) {
 			return record
 		}
-		at = place(binary.LittleEndian.Uint64(record))
+		at = recordRef(binary.LittleEndian.Uint64(record))
 	}
 	return nil
 }
 
 // add makes a record for key, with no header yet, before those from next on.
-func (t *headerTable) add(next place, key []byte) (record []byte, at place) {
+func (t *headerTable) add(next recordRef, key []byte) (record []byte, at recordRef) {
 	n := recordKey + len(key)
 	if t.filled == 0 || cap(t.chunks[t.filled-1])-len(t.chunks[t.filled-1]) < n {
 		t.nextChunk(n)
 	}
 	last := t.filled - 1
 	chunk := t.chunks[last]
-	at = placeOf(last, len(chunk))
+	at = refOf(last, len(chunk))
 	record = chunk[len(chunk) : len(chunk)+n]
 	t.chunks[last] = chunk[:len(chunk)+n]
 	binary.LittleEndian.PutUint64(record, uint64(next))

@@ -39,7 +39,7 @@ func TestHeaderTable(t *testing.T) {
 // TestHeaderTableWithOneHash: keys of the same hash are told apart.
 func TestHeaderTableWithOneHash(t *testing.T) {
 	table := newHeaderTable()
-	var at place
+	var at recordRef
 	for i := range 3 {
 		_, at = table.add(at, fmt.Appendf(nil, "key-%d", i))
 	}

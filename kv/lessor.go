@@ -140,9 +140,9 @@ func (l *Lessor) Renew(ctx context.Context, id int64, clear func(Checkpoint) err
 		}
 	}
 	e.renewed = l.now()
-	if next := e.next(); e.place >= 0 && next < e.due { // a promotion had given it more than its full time
+	if next := e.next(); e.index >= 0 && next < e.due { // a promotion had given it more than its full time
 		e.due = next
-		heap.Fix(&l.heap, int(e.place))
+		heap.Fix(&l.heap, int(e.index))
 		l.rouse()
 	}
 	return e.ttl, nil
@@ -196,7 +196,7 @@ func (l *Lessor) Retry(ids []int64, wait time.Duration) {
 	defer l.mu.Unlock()
 	at := l.now() + wait
 	for _, id := range ids {
-		if e := l.leases[id]; e != nil && e.place < 0 {
+		if e := l.leases[id]; e != nil && e.index < 0 {
 			e.retry = at
 			l.push(e, at)
 		}
@@ -213,7 +213,7 @@ func (l *Lessor) leaseGranted(id, ttl int64) {
 	e := &lease{id: id, ttl: ttl, renewed: l.now()}
 	e.recordedAt = e.renewed
 	l.leases[id] = e
-	if l.push(e, e.next()); e.place == 0 {
+	if l.push(e, e.next()); e.index == 0 {
 		l.rouse()
 	}
 }

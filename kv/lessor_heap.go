@@ -25,8 +25,8 @@ type lease struct {
 	recordedAt time.Duration
 	// retry is when it is handed out again after its revocation has failed.
 	retry time.Duration
-	due   time.Duration // its place in the heap's order
-	place int32         // in the heap; -1 while it is not in it
+	due   time.Duration // by which the heap is ordered
+	index int32         // in the heap; -1 while it is not in it
 	// checkpoints counts them.
 	checkpoints uint16
 	// recorded says that a checkpoint of it is in the log, or may be on its way there.
@@ -89,7 +89,7 @@ func (l *Lessor) fill(granted map[int64]leaseTerm, from time.Duration) {
 	}
 	// In the order of their expiries; what is due before, checkpoints, is not.
 	for i, e := range l.heap {
-		e.due, e.place = e.next(), int32(i)
+		e.due, e.index = e.next(), int32(i)
 	}
 	heap.Init(&l.heap)
 }
@@ -102,8 +102,8 @@ func (l *Lessor) push(e *lease, due time.Duration) {
 
 // remove takes a lease out of the heap, if it is in it. mu is held.
 func (l *Lessor) remove(e *lease) {
-	if e.place >= 0 {
-		heap.Remove(&l.heap, int(e.place))
+	if e.index >= 0 {
+		heap.Remove(&l.heap, int(e.index))
 	}
 }
 
@@ -165,12 +165,12 @@ func (h leaseHeap) Less(i, j int) bool { return h[i].due < h[j].due }
 
 func (h leaseHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
-	h[i].place, h[j].place = int32(i), int32(j)
+	h[i].index, h[j].index = int32(i), int32(j)
 }
 
 func (h *leaseHeap) Push(x any) {
 	e := x.(*lease)
-	e.place = int32(len(*h))
+	e.index = int32(len(*h))
 	*h = append(*h, e)
 }
 
@@ -179,6 +179,6 @@ func (h *leaseHeap) Pop() any {
 	e := old[len(old)-1]
 	old[len(old)-1] = nil
 	*h = old[:len(old)-1]
-	e.place = -1
+	e.index = -1
 	return e
 }

@@ -84,7 +84,7 @@ func (m *measuring) run() error {
 	return m.save()
 }
 
-// change measures the change that the iterator stands on.
+// change measures the change that the iterator is at.
 func (m *measuring) change(history *pebble.Iterator) error {
 	v, err := history.ValueAndErr()
 	if err != nil {

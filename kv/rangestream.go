@@ -17,7 +17,7 @@ var (
 // Chunks of a range begin small, so that the first is there at once, and double up to their size in bytes.
 const firstChunkKeys = 10
 
-// RangeChunks reads a range in chunks, of which each is a snapshot of its own at the revision of the first: so a range
+// RangeChunks reads a range in chunks, of which each is read for itself, at the revision of the first: so a range
 // of any size holds neither memory nor files for longer than a chunk takes, and each chunk may be asked of another store,
 // as long as that has the revision. A compaction beyond the revision ends it with ErrCompacted.
 type RangeChunks struct {

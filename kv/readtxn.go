@@ -22,14 +22,14 @@ func (s *Store) ReadTxn(ctx context.Context, t *pb.TxnRequest) (*pb.TxnResponse,
 		return nil, err
 	}
 	defer release()
-	snapshot := s.db.NewSnapshot()
-	defer snapshot.Close()
-	// What the snapshot sees has its own state record.
-	at, err := snapshotState(snapshot)
+	view := s.db.NewSnapshot()
+	defer view.Close()
+	// What the view sees has its own state record.
+	at, err := viewedState(view)
 	if err != nil {
 		return nil, err
 	}
-	v := &snapshotView{ctx: ctx, reader: snapshot, at: at}
+	v := &readView{ctx: ctx, reader: view, at: at}
 	p, err := planTxn(v, t)
 	if err != nil {
 		return nil, err
@@ -47,7 +47,7 @@ func (s *Store) ReadTxn(ctx context.Context, t *pb.TxnRequest) (*pb.TxnResponse,
 	return resp, nil
 }
 
-func snapshotState(r pebble.Reader) (state, error) {
+func viewedState(r pebble.Reader) (state, error) {
 	b, closer, err := r.Get(stateKey)
 	if err == pebble.ErrNotFound {
 		return state{revision: 1}, nil
@@ -59,20 +59,20 @@ func snapshotState(r pebble.Reader) (state, error) {
 	return decodeState(b)
 }
 
-// snapshotView is what a read-only transaction reads from.
-type snapshotView struct {
+// readView is what a read-only transaction reads from.
+type readView struct {
 	ctx    context.Context
 	reader pebble.Reader
 	at     state
 }
 
-func (v *snapshotView) readRevision() int64 { return v.at.revision }
+func (v *readView) readRevision() int64 { return v.at.revision }
 
-func (v *snapshotView) queryRange(r *pb.RangeRequest) (*pb.RangeResponse, error) {
+func (v *readView) queryRange(r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	return executeRange(v.ctx, v.reader, r, v.at.revision, v.at.compact)
 }
 
-func (v *snapshotView) existing(r keyRange, values bool) ([]found, error) {
+func (v *readView) existing(r keyRange, values bool) ([]found, error) {
 	var all []found
 	err := each(v.ctx, v.reader, r, v.at.revision, func(s *scanner) (bool, error) {
 		h, value, err := s.record()

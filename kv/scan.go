@@ -13,7 +13,7 @@ type scanner struct {
 	rev  int64
 	seek []byte
 
-	// What the scanner stands on. key is valid until the next call of next.
+	// Where the scanner is. key is valid until the next call of next.
 	key []byte
 	mod int64
 }
@@ -69,7 +69,7 @@ func (s *scanner) skipNewer(key []byte) bool {
 	return s.it.SeekGE(s.seek)
 }
 
-// record reads the version that the scanner stands on. The value is valid until the next call.
+// record reads the version that the scanner is at. The value is valid until the next call.
 func (s *scanner) record() (header, []byte, error) {
 	b, err := s.it.ValueAndErr()
 	if err != nil {

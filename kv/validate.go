@@ -9,7 +9,7 @@ import (
 const (
 	// MaxTxnOps bounds the operations of a transaction: the longest of its compares, success and failure
 	// lists, plus that of the transactions nested in it. It is what a cluster can agree on; what clients may ask for
-	// is less, and settled at the door.
+	// is less, as the API server is configured.
 	MaxTxnOps = 16384
 	// MaxLeaseTTL is the longest time to live of a lease, in seconds.
 	MaxLeaseTTL = 9_000_000_000

@@ -35,9 +35,9 @@ type writer struct {
 	assigned      []tokenAssignment // to users that were authenticated
 	forgetTokens  bool              // those that were assigned before
 	alarmChanges  []alarmChange
-	gate          *gate   // once the batch has changed it
-	downgrade     *string // nil: as it was
-	deleted       bool    // the revision that is being made deletes something
+	restriction   *restriction // once the batch has changed it
+	downgrade     *string      // nil: as it was
+	deleted       bool         // the revision that is being made deletes something
 }
 
 // revisionEvents are all changes of one revision.
