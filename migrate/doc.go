@@ -5,7 +5,7 @@
 //	Source    the etcd: what is read of it, and how its changes are followed
 //	Plan      what would be done, for a dry run
 //	front     the client port before the member is there: passes calls on
-//	gate      holds calls, and says where they go
+//	router    says where calls go, and holds them
 //	migration the whole of it, from the snapshot to the step
 //	late      what is written to the etcd after the step
 //	control   the socket by which the step is asked for

@@ -51,7 +51,7 @@ var errRefused = status.Error(codes.FailedPrecondition, "this cluster is being m
 
 // front serves clients where the member will serve them, and passes their calls on.
 type front struct {
-	gate     *gate
+	router   *router
 	urls     []string // where clients reach this machine
 	port     *port.Port
 	server   *grpc.Server
@@ -64,7 +64,7 @@ type front struct {
 
 // newFront takes the client port, and passes calls on to what source is of.
 func newFront(config master.Config, source *Source) (_ *front, err error) {
-	f := &front{gate: newGate(source.bare.ActiveConnection()), urls: config.ClientURLs, port: port.New(config.Logger)}
+	f := &front{router: newRouter(source.bare.ActiveConnection()), urls: config.ClientURLs, port: port.New(config.Logger)}
 	options := append(etcdv3.ServerOptions(config.ClientServer), grpc.Creds(port.Credentials()),
 		grpc.ForceServerCodecV2(frames{}), grpc.UnknownServiceHandler(f.call))
 	f.server = grpc.NewServer(options...)
@@ -93,7 +93,7 @@ func (f *front) call(_ any, stream grpc.ServerStream) error {
 	if !ok {
 		return status.Error(codes.Internal, "the call has no method")
 	}
-	c, err := f.gate.enter(stream.Context(), endless[method])
+	c, err := f.router.enter(stream.Context(), endless[method])
 	if err != nil {
 		return err
 	}

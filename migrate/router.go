@@ -16,14 +16,14 @@ var (
 	errHeld         = errors.New("calls are held")
 )
 
-// gate says where clients' calls go, and holds them.
+// router says where clients' calls go, and holds them.
 //
 // Invariants:
 //  1. Between drained and release no call is on its way, and none begins.
-//  2. A call goes to one place as a whole.
+//  2. A call goes to one server as a whole.
 //  3. Calls without an end of their own don't keep drained waiting: hold ends them. Once moved, they are ended at once, so that
 //     they are made again on a connection to the member itself.
-type gate struct {
+type router struct {
 	mu      sync.Mutex
 	to      grpc.ClientConnInterface
 	moved   bool
@@ -33,13 +33,13 @@ type gate struct {
 	endless map[*call]struct{}
 }
 
-func newGate(to grpc.ClientConnInterface) *gate {
-	return &gate{to: to, endless: map[*call]struct{}{}}
+func newRouter(to grpc.ClientConnInterface) *router {
+	return &router{to: to, endless: map[*call]struct{}{}}
 }
 
 // call is a call on its way.
 type call struct {
-	gate   *gate
+	router *router
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	to     grpc.ClientConnInterface
@@ -47,9 +47,9 @@ type call struct {
 }
 
 // enter begins a call, once no calls are held. leave ends it.
-func (g *gate) enter(ctx context.Context, endless bool) (*call, error) {
+func (r *router) enter(ctx context.Context, endless bool) (*call, error) {
 	for {
-		c, held := g.tryEnter(ctx, endless)
+		c, held := r.tryEnter(ctx, endless)
 		if c != nil {
 			return c, nil
 		}
@@ -64,58 +64,58 @@ func (g *gate) enter(ctx context.Context, endless bool) (*call, error) {
 	}
 }
 
-func (g *gate) tryEnter(ctx context.Context, endless bool) (*call, chan struct{}) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.held != nil {
-		return nil, g.held
+func (r *router) tryEnter(ctx context.Context, endless bool) (*call, chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.held != nil {
+		return nil, r.held
 	}
-	if g.moved && endless {
+	if r.moved && endless {
 		return nil, nil
 	}
-	c := &call{gate: g, to: g.to, moved: g.moved}
+	c := &call{router: r, to: r.to, moved: r.moved}
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	g.calls++
+	r.calls++
 	if endless {
-		g.endless[c] = struct{}{}
+		r.endless[c] = struct{}{}
 	}
 	return c, nil
 }
 
 func (c *call) leave() {
 	c.cancel(nil)
-	g := c.gate
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	delete(g.endless, c)
-	if g.calls--; g.calls == 0 && g.idle != nil {
-		close(g.idle)
-		g.idle = nil
+	r := c.router
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.endless, c)
+	if r.calls--; r.calls == 0 && r.idle != nil {
+		close(r.idle)
+		r.idle = nil
 	}
 }
 
 // hold keeps calls from beginning, and ends those that have no end.
-func (g *gate) hold() {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.held = make(chan struct{})
-	for c := range g.endless {
+func (r *router) hold() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.held = make(chan struct{})
+	for c := range r.endless {
 		c.cancel(errHeld)
 	}
 }
 
 // drained waits until no call is on its way any more.
-func (g *gate) drained(ctx context.Context) error {
-	g.mu.Lock()
-	if g.calls == 0 {
-		g.mu.Unlock()
+func (r *router) drained(ctx context.Context) error {
+	r.mu.Lock()
+	if r.calls == 0 {
+		r.mu.Unlock()
 		return nil
 	}
-	if g.idle == nil {
-		g.idle = make(chan struct{})
+	if r.idle == nil {
+		r.idle = make(chan struct{})
 	}
-	idle := g.idle
-	g.mu.Unlock()
+	idle := r.idle
+	r.mu.Unlock()
 	select {
 	case <-idle:
 		return nil
@@ -125,12 +125,12 @@ func (g *gate) drained(ctx context.Context) error {
 }
 
 // release lets held calls go on: to where they went before, or where to is not nil, there.
-func (g *gate) release(to grpc.ClientConnInterface) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
+func (r *router) release(to grpc.ClientConnInterface) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if to != nil {
-		g.to, g.moved = to, true
+		r.to, r.moved = to, true
 	}
-	close(g.held)
-	g.held = nil
+	close(r.held)
+	r.held = nil
 }

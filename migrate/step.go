@@ -44,7 +44,7 @@ func (m *migration) cutOver(ctx context.Context) (*step, error) {
 		return nil, err
 	}
 	s.began = time.Now()
-	m.front.gate.hold()
+	m.front.router.hold()
 	patience, cancel := context.WithTimeoutCause(ctx, holdPatience, fmt.Errorf("calls can't be held longer than %s", holdPatience))
 	defer cancel()
 	err := s.settle(patience)
@@ -52,7 +52,7 @@ func (m *migration) cutOver(ctx context.Context) (*step, error) {
 		err = s.complete()
 	}
 	if err != nil {
-		m.front.gate.release(nil)
+		m.front.router.release(nil)
 		m.logger.Warn("calls were held, and go on to the old etcd", "held", time.Since(s.began), "error", err)
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func peerPortFree(config master.Config) error {
 
 // settle waits until no call is on its way and the copy has all that the etcd has.
 func (s *step) settle(ctx context.Context) error {
-	if err := s.m.front.gate.drained(ctx); err != nil {
+	if err := s.m.front.router.drained(ctx); err != nil {
 		return fmt.Errorf("wait for the calls that are on their way: %w", err)
 	}
 	for {
@@ -190,7 +190,7 @@ func (m *migration) releaseTo(s *step, ready master.Ready) {
 		return
 	}
 	m.front.member = to
-	m.front.gate.release(to)
+	m.front.router.release(to)
 	s.moved.Held = time.Since(s.began)
 	m.logger.Info("moved: this is the cluster now. Stop the old etcd once nobody writes to it", "revision", s.moved.Revision, "keys", s.moved.Keys,
 		"leases", s.moved.Leases, "held", s.moved.Held)

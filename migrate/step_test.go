@@ -43,7 +43,7 @@ func TestCutOverGivenUp(t *testing.T) {
 	defer s.Close()
 	target := newMember(t, "http")
 	m := &migration{config: Config{From: source(from), Master: target.config}, source: s, logger: target.config.Logger}
-	m.front = &front{gate: newGate(s.bare.ActiveConnection())}
+	m.front = &front{router: newRouter(s.bare.ActiveConnection())}
 	if m.copy, err = raftstore.NewLiveCopy(target.dir, m.logger); err != nil {
 		t.Fatal(err)
 	}
@@ -51,11 +51,11 @@ func TestCutOverGivenUp(t *testing.T) {
 	if err := m.begin(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	stuck := mustEnter(t, m.front.gate, false)
+	stuck := mustEnter(t, m.front.router, false)
 	if _, err := m.cutOver(t.Context()); err == nil || isFinal(err) || !errorSays(err, "calls that are on their way") {
 		t.Errorf("with a call that does not end: %v", err)
 	}
-	mustEnter(t, m.front.gate, true).leave()
+	mustEnter(t, m.front.router, true).leave()
 	stuck.leave()
 	if note, err := raftstore.LoadMigrated(target.dir); note != nil || err != nil {
 		t.Errorf("the directory says that it was migrated: %v, %v", note, err)
