@@ -109,9 +109,9 @@ func unlessLocal(allow etcdv3.Allow) etcdv3.Allow {
 	}
 }
 
-// serve answers at all places until ctx ends.
-func (p *clientPort) serve(ctx context.Context, places []boundListener) error {
-	if err := listenAt(p.port, places, p.tls); err != nil {
+// serve answers on all listeners until ctx ends.
+func (p *clientPort) serve(ctx context.Context, listeners []boundListener) error {
+	if err := serveOn(p.port, listeners, p.tls); err != nil {
 		p.port.Close()
 		return err
 	}
@@ -131,14 +131,14 @@ func (p *clientPort) serve(ctx context.Context, places []boundListener) error {
 	return parts.Wait()
 }
 
-// serveMonitoring answers at places for monitoring alone until ctx ends.
-func (p *clientPort) serveMonitoring(ctx context.Context, places []boundListener) error {
+// serveMonitoring answers on listeners for monitoring alone until ctx ends.
+func (p *clientPort) serveMonitoring(ctx context.Context, listeners []boundListener) error {
 	monitoring := port.New(p.logger)
 	defer monitoring.Close()
-	for i := range places {
-		places[i].Kind = port.HTTPOnly
+	for i := range listeners {
+		listeners[i].Kind = port.HTTPOnly
 	}
-	if err := listenAt(monitoring, places, p.tls); err != nil {
+	if err := serveOn(monitoring, listeners, p.tls); err != nil {
 		return err
 	}
 	return p.monitor.serve(ctx, monitoring.HTTP())

@@ -41,11 +41,11 @@ type Config struct {
 	// ClientTLS, when set, is the client port's, in place of the cluster's own certificates: every caller
 	// that it lets in may read and write everything, unless the store's own users are enabled.
 	ClientTLS *tls.Config
-	// ClientListen are the places where clients are served, in place of ClientAddr. ClientURLs are where they
+	// ClientListen are the addresses where clients are served, in place of ClientAddr. ClientURLs are where they
 	// reach this master; by default where it listens.
 	ClientListen []Listen
 	ClientURLs   []string
-	// MetricsListen are further places for /metrics and /health alone.
+	// MetricsListen are further addresses for /metrics and /health alone.
 	MetricsListen []Listen
 	// HTTP is what is served over HTTP on the client port, beside the JSON gateway.
 	HTTP HTTPConfig
@@ -87,7 +87,7 @@ type Config struct {
 	Ready func(Ready)
 }
 
-// Listen is one place where a port is served.
+// Listen is one address that a port is served on.
 type Listen struct {
 	Network string // tcp or unix
 	Address string // host:port, or a path

@@ -12,13 +12,13 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore"
 )
 
-// boundListener is a place that is listened on.
+// boundListener is a listener with what it was asked to be.
 type boundListener struct {
 	net.Listener
 	Listen
 }
 
-// bind takes a place.
+// bind listens on an address.
 func bind(l Listen) (boundListener, error) {
 	if l.Network != "unix" {
 		listen := raftstore.Listen
@@ -43,10 +43,10 @@ func bind(l Listen) (boundListener, error) {
 	return boundListener{listener, l}, err
 }
 
-// bindAll takes all places, or none.
-func bindAll(what string, places []Listen) (bound []boundListener, err error) {
-	for _, place := range places {
-		b, err := bind(place)
+// bindAll listens on all addresses, or on none.
+func bindAll(what string, listens []Listen) (bound []boundListener, err error) {
+	for _, l := range listens {
+		b, err := bind(l)
 		if err != nil {
 			closeAll(bound)
 			return nil, fmt.Errorf("%s port: %w", what, err)
@@ -62,8 +62,8 @@ func closeAll(listeners []boundListener) {
 	}
 }
 
-// clientPlaces are where clients are served.
-func (c *Config) clientPlaces() []Listen {
+// clientListens are where clients are served.
+func (c *Config) clientListens() []Listen {
 	if len(c.ClientListen) > 0 {
 		return c.ClientListen
 	}
@@ -73,14 +73,14 @@ func (c *Config) clientPlaces() []Listen {
 // ListenClients has p serve, until it is closed, where the master's clients will be served, over the same TLS. It is for a master
 // that has only the store and whose certificates are given.
 func (c *Config) ListenClients(p *port.Port) error {
-	places, err := bindAll("client", c.clientPlaces())
+	listeners, err := bindAll("client", c.clientListens())
 	if err != nil {
 		return err
 	}
-	return listenAt(p, places, c.ClientTLS)
+	return serveOn(p, listeners, c.ClientTLS)
 }
 
-// tlsOf is the configuration of one place: none where it is in plain text.
+// tlsOf is the configuration of one listener: none where it is in plain text.
 func tlsOf(l boundListener, config *tls.Config) (*tls.Config, error) {
 	if !l.TLS {
 		return nil, nil
@@ -91,9 +91,9 @@ func tlsOf(l boundListener, config *tls.Config) (*tls.Config, error) {
 	return config, nil
 }
 
-// listenAt has the port serve all places.
-func listenAt(p *port.Port, places []boundListener, config *tls.Config) error {
-	for _, l := range places {
+// serveOn has the port serve on all listeners.
+func serveOn(p *port.Port, listeners []boundListener, config *tls.Config) error {
+	for _, l := range listeners {
 		secured, err := tlsOf(l, config)
 		if err != nil {
 			return err

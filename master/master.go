@@ -67,7 +67,7 @@ func Run(ctx context.Context, cfg Config) (err error) {
 // open takes the ports, then starts the store's member: a port that is taken must not be found out after
 // others count on this member.
 func (m *Master) open(ctx context.Context) (err error) {
-	if m.clients, err = bindAll("client", m.cfg.clientPlaces()); err != nil {
+	if m.clients, err = bindAll("client", m.cfg.clientListens()); err != nil {
 		return err
 	}
 	if m.monitor, err = bindAll("metrics", m.cfg.MetricsListen); err != nil {

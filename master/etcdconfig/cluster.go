@@ -128,7 +128,7 @@ func (s *Settings) findSelf(members map[string]URLs, advertised URLs) (URLs, err
 // resolvePatience bounds the search for the addresses of the hosts in URLs.
 const resolvePatience = 10 * time.Second
 
-// sameAddresses tells whether two lists mean the same places: by their text, or else by what their hosts' names stand for.
+// sameAddresses tells whether two lists mean the same addresses: by their text, or else by what their hosts' names stand for.
 func sameAddresses(a, b URLs) bool {
 	if len(a) != len(b) {
 		return false

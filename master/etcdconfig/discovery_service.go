@@ -84,11 +84,11 @@ func (m meeting) join(ctx context.Context, self string) (string, error) {
 		if err != nil {
 			return "", err
 		}
-		place := slices.IndexFunc(members, func(kv entry) bool { return kv.key == own })
+		index := slices.IndexFunc(members, func(kv entry) bool { return kv.key == own })
 		switch {
-		case place < 0 && len(members) >= size || place >= size:
+		case index < 0 && len(members) >= size || index >= size:
 			return "", fmt.Errorf("the cluster of --discovery-token %s has its %d members, and this is none of them: take a new token, or add this member with 'member add'", m.Token, size)
-		case place < 0:
+		case index < 0:
 			if registered {
 				return "", fmt.Errorf("somebody has removed %s from the discovery service: take a new token", own)
 			}

@@ -116,8 +116,8 @@ func (s *Settings) setPorts(config *master.Config) {
 	if len(s.ListenClientHTTP) > 0 {
 		kind = port.GRPCOnly
 	}
-	config.ClientListen = append(s.places(s.ListenClient, kind), s.places(s.ListenClientHTTP, port.HTTPOnly)...)
-	config.MetricsListen = s.places(s.ListenMetrics, port.HTTPOnly)
+	config.ClientListen = append(s.listens(s.ListenClient, kind), s.listens(s.ListenClientHTTP, port.HTTPOnly)...)
+	config.MetricsListen = s.listens(s.ListenMetrics, port.HTTPOnly)
 	config.ClientURLs = s.ListenClient.texts()
 	if s.given["advertise-client-urls"] {
 		config.ClientURLs = s.AdvertiseClient.texts()
@@ -129,19 +129,19 @@ func (s *Settings) setPorts(config *master.Config) {
 	}
 }
 
-// places are where URLs are served. One that is there with http and with https is one place that takes both.
-func (s *Settings) places(urls URLs, kind port.Kind) []master.Listen {
-	var places []master.Listen
+// listens are the addresses that URLs are served on. One that is there with http and with https is one address that takes both.
+func (s *Settings) listens(urls URLs, kind port.Kind) []master.Listen {
+	var listens []master.Listen
 	for _, u := range urls {
 		network, address := listenAddress(u)
 		at := func(l master.Listen) bool { return l.Network == network && l.Address == address }
-		if i := slices.IndexFunc(places, at); i >= 0 {
-			places[i].TLS, places[i].Plain = true, true
+		if i := slices.IndexFunc(listens, at); i >= 0 {
+			listens[i].TLS, listens[i].Plain = true, true
 			continue
 		}
-		places = append(places, master.Listen{Network: network, Address: address, TLS: secure(u), Kind: kind, Shared: s.ReusePort})
+		listens = append(listens, master.Listen{Network: network, Address: address, TLS: secure(u), Kind: kind, Shared: s.ReusePort})
 	}
-	return places
+	return listens
 }
 
 // member are the settings of replication. What was not asked for stays as this store has it.

@@ -79,8 +79,8 @@ func listenAddress(u url.URL) (network, address string) {
 	return "tcp", u.Host
 }
 
-// samePlace tells whether two URLs are served at the same place, whatever is spoken there.
-func samePlace(a, b url.URL) bool {
+// sameListener tells whether two URLs are served on the same address, whatever is spoken there.
+func sameListener(a, b url.URL) bool {
 	networkA, addressA := listenAddress(a)
 	networkB, addressB := listenAddress(b)
 	return networkA == networkB && addressA == addressB

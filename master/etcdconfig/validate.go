@@ -64,7 +64,7 @@ func (s *Settings) validateURLs() error {
 		return errors.New("--advertise-client-urls is needed: clients can't be told to call --listen-client-urls " + s.ListenClient.String())
 	}
 	for _, u := range s.ListenClientHTTP {
-		if slices.ContainsFunc(s.ListenClient, func(other url.URL) bool { return samePlace(u, other) }) {
+		if slices.ContainsFunc(s.ListenClient, func(other url.URL) bool { return sameListener(u, other) }) {
 			return fmt.Errorf("%s is both in --listen-client-urls and in --listen-client-http-urls: give one of them another port", u.String())
 		}
 	}
