@@ -1,6 +1,6 @@
 // Package etcdv3 serves etcd's v3 gRPC API, as go.etcd.io/etcd/api/v3 defines it, on a member of the store, so that
 // etcdctl and every etcd client work on ctlplane: KV, Watch, Lease, and what they ask of Cluster and
-// Maintenance. What the store does not have yet is answered as unimplemented. Beside it stands ctlplane's own write
+// Maintenance. What the store does not have yet is answered as unimplemented. Beside it is ctlplane's own write
 // stream (api/writepb).
 package etcdv3
 

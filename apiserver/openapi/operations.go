@@ -29,9 +29,9 @@ type subject struct {
 }
 
 // item puts operations on a path together.
-func (b *pathBuilder) item(place []spec.Parameter, operations map[string]*spec.Operation) spec.PathItem {
+func (b *pathBuilder) item(parameters []spec.Parameter, operations map[string]*spec.Operation) spec.PathItem {
 	return spec.PathItem{PathItemProps: spec.PathItemProps{
-		Parameters: append(place[:len(place):len(place)], prettyParameter),
+		Parameters: append(parameters[:len(parameters):len(parameters)], prettyParameter),
 		Get:        operations["get"], Put: operations["put"], Post: operations["post"],
 		Patch: operations["patch"], Delete: operations["delete"],
 	}}

@@ -49,24 +49,24 @@ func pathsOf(d *definitions, info *resource.Info) map[string]spec.PathItem {
 	b := &pathBuilder{definitions: d, info: info}
 	collection := root(info.GroupVersion()) + "/" + info.Resource
 	paths := map[string]spec.PathItem{}
-	var place []spec.Parameter
+	var parameters []spec.Parameter
 	if info.Namespaced {
 		paths[collection] = b.item(nil, map[string]*spec.Operation{"get": b.list(everywhere)})
 		collection = root(info.GroupVersion()) + "/namespaces/{namespace}/" + info.Resource
-		place = append(place, namespaceParameter)
+		parameters = append(parameters, namespaceParameter)
 	}
 	operations := map[string]*spec.Operation{"get": b.list(""), "post": b.post(b.object())}
 	if info.DeletesCollection() {
 		operations["delete"] = b.deleteCollection()
 	}
-	paths[collection] = b.item(place, operations)
-	place = append(place, nameParameter)
+	paths[collection] = b.item(parameters, operations)
+	parameters = append(parameters, nameParameter)
 	one := collection + "/{name}"
-	paths[one] = b.item(place, map[string]*spec.Operation{
+	paths[one] = b.item(parameters, map[string]*spec.Operation{
 		"get": b.get(b.object()), "put": b.put(b.object()), "patch": b.patch(b.object()), "delete": b.delete(),
 	})
 	for _, sub := range subresources[info.Resource] {
-		paths[one+"/"+sub.name] = b.item(place, b.subresource(sub))
+		paths[one+"/"+sub.name] = b.item(parameters, b.subresource(sub))
 	}
 	return paths
 }

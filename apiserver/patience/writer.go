@@ -13,9 +13,9 @@ const pieceBytes = 64 << 10
 
 // Writer is an http.ResponseWriter that cuts off a reader which takes nothing.
 //
-//  1. A deadline stands from a write until the flush after it, and is never older than the last piece that was taken: what is cut
+//  1. A deadline is set from a write until the flush after it, and is never older than the last piece that was taken: what is cut
 //     off has taken less than pieceBytes for the patience.
-//  2. No deadline stands after a flush, so that a stream that has nothing to say stays open. Over HTTP/2 one that passes resets
+//  2. No deadline is set after a flush, so that a stream that has nothing to say stays open. Over HTTP/2 one that passes resets
 //     the stream though nothing is being written.
 //  3. With a Limit the whole answer, however steadily it is taken, ends within it; what is still buffered when the handler
 //     returns is bounded, too.
@@ -29,7 +29,7 @@ type Writer struct {
 	Limit time.Duration
 
 	end   time.Time // of the whole answer; zero: none, or not begun
-	armed time.Time // when the deadline that stands was set; zero: none stands
+	armed time.Time // when the present deadline was set; zero: there is none
 }
 
 // Unwrap lets http.ResponseController reach the connection.

@@ -41,7 +41,7 @@ type cache struct {
 
 	mu       sync.Mutex
 	items    *btree.BTreeG[*entry]
-	snapshot *btree.BTreeG[*entry] // of items, until the next change; nil when there is none
+	view     *btree.BTreeG[*entry] // of items, until the next change; nil when there is none
 	revision int64
 	since    int64
 	recent   ring
@@ -69,7 +69,7 @@ func (c *cache) reset(entries []*entry, revision int64) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.items, c.snapshot = items, nil
+	c.items, c.view = items, nil
 	c.nodes = map[string]map[string]*entry{}
 	for _, e := range entries {
 		c.reindex(nil, e)
@@ -144,7 +144,7 @@ func lastState(obj Object, revision int64) Object {
 }
 
 func (c *cache) record(ch *change) {
-	c.snapshot = nil
+	c.view = nil
 	if dropped := c.recent.push(ch); dropped != nil {
 		c.since = dropped.revision
 	}
@@ -193,10 +193,10 @@ func (c *cache) candidatesLocked(s selection, start string) each {
 }
 
 func (c *cache) viewLocked() *btree.BTreeG[*entry] {
-	if c.snapshot == nil {
-		c.snapshot = c.items.Clone()
+	if c.view == nil {
+		c.view = c.items.Clone()
 	}
-	return c.snapshot
+	return c.view
 }
 
 // currentRevision is the revision that the state is at.

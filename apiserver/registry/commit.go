@@ -30,7 +30,7 @@ type guard struct {
 
 // refusal tells why a mutation did not happen.
 type refusal struct {
-	current *mvccpb.KeyValue // what stands under the object's key; nil: nothing
+	current *mvccpb.KeyValue // what is stored under the object's key; nil: nothing
 	moved   bool             // the object is not at the expected revision
 	guard   bool             // a guard's object has changed
 	taken   []claim          // claims that another object holds

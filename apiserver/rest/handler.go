@@ -91,9 +91,9 @@ const (
 	leavingBytes = 1 << 30
 )
 
-// Handler serves the API. Every request goes through the same steps: it is authenticated, its body is read, it takes a place
+// Handler serves the API. Every request goes through the same steps: it is authenticated, its body is read, it takes a slot
 // among those in flight, and is handed to the registry, which authorizes and does it. Clients are waited for before and
-// after, never while the request has its place.
+// after, never while the request has its slot.
 type Handler struct {
 	opts      Options
 	objects   *registry.Registry

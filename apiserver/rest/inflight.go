@@ -7,43 +7,43 @@ import (
 )
 
 // inflight counts requests against a limit.
-type inflight struct{ places chan struct{} }
+type inflight struct{ slots chan struct{} }
 
 func newInflight(limit int) inflight { return inflight{make(chan struct{}, limit)} }
 
 func (f *inflight) enter() bool {
 	select {
-	case f.places <- struct{}{}:
+	case f.slots <- struct{}{}:
 		return true
 	default:
 		return false
 	}
 }
 
-func (f *inflight) leave() { <-f.places }
+func (f *inflight) leave() { <-f.slots }
 
-// observed is an answer: it remembers the code, and gives the request's place among those in flight back when it begins.
+// observed is an answer: it remembers the code, and gives the request's slot among those in flight back when it begins.
 //
-// A place is for work. While the answer is on its way its reader may be as slow as it likes, and is one of the slow clients, who
+// A slot is for work. While the answer is on its way its reader may be as slow as it likes, and is one of the slow clients, who
 // make room for each other.
 type observed struct {
 	patience.Writer
 	code    int
-	place   *inflight             // nil: none is held
+	slot    *inflight             // nil: none is held
 	readers *patience.SlowClients // nil: the answer is none of theirs
 	wait    *patience.Wait        // for the reader; nil: the answer has not begun
 }
 
-// holds gives the answer the place that its request has taken.
-func (o *observed) holds(place *inflight, readers *patience.SlowClients) {
-	o.place, o.readers = place, readers
+// holds gives the answer the slot that its request has taken.
+func (o *observed) holds(slot *inflight, readers *patience.SlowClients) {
+	o.slot, o.readers = slot, readers
 }
 
 // end gives back what is still held.
 func (o *observed) end() {
-	if o.place != nil {
-		o.place.leave()
-		o.place = nil
+	if o.slot != nil {
+		o.slot.leave()
+		o.slot = nil
 	}
 	if o.wait != nil {
 		o.wait.End()
@@ -71,10 +71,10 @@ func (o *observed) begin(code int) {
 		return
 	}
 	o.code = code
-	if o.place == nil {
+	if o.slot == nil {
 		return
 	}
 	o.wait = o.readers.Begin(patience.CutReader(o.Writer.ResponseWriter))
-	o.place.leave()
-	o.place = nil
+	o.slot.leave()
+	o.slot = nil
 }

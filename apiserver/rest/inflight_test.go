@@ -23,12 +23,12 @@ func (r *reader) SetWriteDeadline(t time.Time) error {
 // TestReadersAreBoundedByBytes has answers that are not taken: what is held of them is bounded, and not only their number.
 func TestReadersAreBoundedByBytes(t *testing.T) {
 	readers := patience.NewSlowClients(100, 1000)
-	places := newInflight(100)
+	slots := newInflight(100)
 	answer := func(bytes int) *reader {
 		connection := &reader{ResponseRecorder: httptest.NewRecorder()}
 		o := &observed{Writer: patience.Writer{ResponseWriter: connection, Patience: time.Minute}}
-		places.enter()
-		o.holds(&places, readers)
+		slots.enter()
+		o.holds(&slots, readers)
 		if _, err := o.Write(make([]byte, bytes)); err != nil {
 			t.Fatal(err)
 		}

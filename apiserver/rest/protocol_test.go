@@ -317,7 +317,7 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
-// TestTooManyRequests fills the only place for reads.
+// TestTooManyRequests fills the only slot for reads.
 func TestTooManyRequests(t *testing.T) {
 	entered, release := make(chan struct{}), make(chan struct{})
 	c := newCluster(t, func(o *rest.Options) {

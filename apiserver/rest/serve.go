@@ -112,9 +112,9 @@ func (h *Handler) serve(w *observed, r *http.Request, c *call) {
 		return
 	}
 	c.user = user.Name
-	place := &h.reads
+	slot := &h.reads
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
-		place = &h.writes
+		slot = &h.writes
 	}
 	streams := c.streams(r)
 	if !streams {
@@ -125,11 +125,11 @@ func (h *Handler) serve(w *observed, r *http.Request, c *call) {
 				return
 			}
 		}
-		if !place.enter() {
+		if !slot.enter() {
 			h.fail(w, r, apierrors.NewTooManyRequests("too many requests are in flight, please try again later", 1))
 			return
 		}
-		w.holds(place, h.readers)
+		w.holds(slot, h.readers)
 	}
 	ctx := auth.WithUser(r.Context(), user)
 	ctx = registry.WithWarnings(ctx, func(text string) { warn(w, text) })

@@ -123,7 +123,7 @@ func TestWatchThatIsNotReadIsCutOff(t *testing.T) {
 	})
 }
 
-// TestSlowBodiesBlockNoWrite has more requests than there are places for writes, none of which sends its body.
+// TestSlowBodiesBlockNoWrite has more requests than there are slots for writes, none of which sends its body.
 func TestSlowBodiesBlockNoWrite(t *testing.T) {
 	overEachProtocol(t, rest.Options{}, func(p piped) {
 		var sending sync.WaitGroup
@@ -158,7 +158,7 @@ func TestSlowBodiesBlockNoWrite(t *testing.T) {
 	})
 }
 
-// TestSlowReadersBlockNoRequest has more requests than there are places whose answers nobody takes.
+// TestSlowReadersBlockNoRequest has more requests than there are slots whose answers nobody takes.
 func TestSlowReadersBlockNoRequest(t *testing.T) {
 	for _, slow := range []string{"GET", "PUT"} {
 		overEachProtocol(t, rest.Options{MaxReads: 20, MaxWrites: 20, MaxReaders: 100}, func(p piped) {

@@ -12,7 +12,7 @@ import (
 
 var errClosing = apierrors.NewServiceUnavailable("the server is stopping: connect to another one")
 
-// Watch implements the service's Watch. The header goes out once the watch stands, so that a client
+// Watch implements the service's Watch. The header goes out once the watch is established, so that a client
 // can tell a watch without events from one that is not there yet. An error that ends the watch,
 // such as one for a version that is compacted, is the call's own error.
 func (s *Service) Watch(request *objectpb.ListRequest, stream grpc.ServerStreamingServer[objectpb.WatchEvent]) error {

@@ -123,10 +123,10 @@ func (check *containerCheck) hostPort(port corev1.ContainerPort, path *field.Pat
 	return errs
 }
 
-// mounts checks that what is mounted is there, and each at a place of its own.
+// mounts checks that what is mounted is there, and each at a path of its own.
 func (check *containerCheck) mounts(mounts []corev1.VolumeMount, path *field.Path) field.ErrorList {
 	var errs field.ErrorList
-	places := sets.New[string]()
+	mountPaths := sets.New[string]()
 	for i, mount := range mounts {
 		path := path.Index(i)
 		if mount.Name == "" {
@@ -137,10 +137,10 @@ func (check *containerCheck) mounts(mounts []corev1.VolumeMount, path *field.Pat
 		if mount.MountPath == "" {
 			errs = append(errs, field.Required(path.Child("mountPath"), ""))
 		}
-		if places.Has(mount.MountPath) {
+		if mountPaths.Has(mount.MountPath) {
 			errs = append(errs, field.Invalid(path.Child("mountPath"), mount.MountPath, "must be unique"))
 		}
-		places.Insert(mount.MountPath)
+		mountPaths.Insert(mount.MountPath)
 		if mount.SubPath != "" && mount.SubPathExpr != "" {
 			errs = append(errs, field.Invalid(path.Child("subPathExpr"), mount.SubPathExpr, "subPathExpr and subPath are mutually exclusive"))
 		}
