@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/ctlplane/ctlplane/kv/bulkload"
 )
 
 // Adoption says how a store becomes the beginning of a new group of members.
@@ -23,11 +25,11 @@ type Adoption struct {
 func Adopt(o Options, a Adoption) (_ Summary, err error) {
 	o = o.withDefaults()
 	b := &Backup{store: &Store{options: o, log: o.Logger}}
-	var f *flusher
-	if err := b.store.openDatabaseWith(func(p *pebble.Options) { f = newFlusher(p) }); err != nil {
+	var f *bulkload.Flusher
+	if err := b.store.openDatabaseWith(func(p *pebble.Options) { f = bulkload.NewFlusher(p) }); err != nil {
 		return Summary{}, err
 	}
-	f.db = b.store.db
+	f.Use(b.store.db)
 	defer func() { err = errors.Join(err, b.Close()) }()
 	if b.state, err = b.store.loadState(); err != nil {
 		return Summary{}, err
@@ -54,8 +56,8 @@ func Adopt(o Options, a Adoption) (_ Summary, err error) {
 	if err := batch.Set(stateKey, b.state.encode(), nil); err != nil {
 		return Summary{}, err
 	}
-	if err := f.apply(batch); err != nil {
+	if err := f.Apply(batch); err != nil {
 		return Summary{}, err
 	}
-	return b.Summary(), f.flush()
+	return b.Summary(), f.Flush()
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
+	"github.com/ctlplane/ctlplane/kv/bulkload"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
 )
 
@@ -64,11 +65,11 @@ func (e *exporter) record(rev int64, deleted bool, kv *mvccpb.KeyValue) error {
 
 // kept visits the versions of before a revision.
 func (e *exporter) kept(before int64, temp string) (err error) {
-	s, err := newRevisionSorter(temp, e.log)
+	s, err := bulkload.NewSorter(temp, pebbleLogger{e.log})
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, s.close()) }()
+	defer func() { err = errors.Join(err, s.Close()) }()
 	count := 0
 	err = eachMeta(e.db, sectionVersion, func(k, v []byte) error {
 		if count++; count%1024 == 0 && e.ctx.Err() != nil {
@@ -84,12 +85,12 @@ func (e *exporter) kept(before int64, temp string) (err error) {
 		if err := e.room.take(len(key) + len(v)); err != nil {
 			return err
 		}
-		return s.add(rev, key, v)
+		return s.Add(rev, key, v)
 	})
 	if err != nil {
 		return err
 	}
-	return s.each(e.put)
+	return s.Each(e.put)
 }
 
 // history visits the changes from a revision on. What is superseded below the compaction revision may be gone

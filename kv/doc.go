@@ -24,4 +24,11 @@
 // filled, so after a crash the database is in the state that it had after some earlier Apply, and the
 // state record tells after which: the entries that follow have to be applied again, and those at or below
 // it are skipped. FlushedIndex tells how far the disk is; the Raft log must be kept from there on.
+//
+// # Offline
+//
+// What works on a store that is not open reads and writes the layout itself, and so is part of this package: ImportEtcd and
+// LiveImport make a store of an etcd's data, Adopt makes one the beginning of a new group, and Backup reads a copy. What of
+// it needs no knowledge of the layout has packages of its own: etcdfile and bboltfile for etcd's file, bulkload for filling
+// a database at once.
 package kv

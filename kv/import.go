@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/ctlplane/ctlplane/kv/bulkload"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
 )
 
@@ -37,10 +38,10 @@ func newImporter(ctx context.Context, o Options, from *etcdfile.Reader) (_ *impo
 		store: &Store{options: o, log: o.Logger}, contents: contents,
 		headers: newHeaderCache(o.CachedHeaders, 0), leases: map[int64]struct{}{}, state: state{revision: 1},
 	}
-	if err := i.store.openDatabaseWith(func(p *pebble.Options) { i.flusher = newFlusher(p) }); err != nil {
+	if err := i.store.openDatabaseWith(func(p *pebble.Options) { i.flusher = bulkload.NewFlusher(p) }); err != nil {
 		return nil, err
 	}
-	i.flusher.db = i.store.db
+	i.flusher.Use(i.store.db)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, i.close())
@@ -74,7 +75,7 @@ type importer struct {
 	sub      uint32 // of the next change of state.revision
 	deleted  bool   // state.revision has deleted a key
 
-	flusher *flusher
+	flusher *bulkload.Flusher
 	batch   *pebble.Batch
 	points  *pebble.Iterator
 	scratch []byte
@@ -229,7 +230,7 @@ func (i *importer) commit() error {
 			return err
 		}
 	}
-	if err := i.flusher.apply(i.batch); err != nil {
+	if err := i.flusher.Apply(i.batch); err != nil {
 		return err
 	}
 	i.headers.rotate(0)
@@ -253,5 +254,5 @@ func (i *importer) finish() error {
 	if err := i.commit(); err != nil {
 		return err
 	}
-	return i.flusher.flush()
+	return i.flusher.Flush()
 }

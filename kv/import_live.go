@@ -82,7 +82,7 @@ func (l *LiveImport) Sync() error {
 	if err := l.i.commit(); err != nil {
 		return err
 	}
-	return l.i.flusher.flush()
+	return l.i.flusher.Flush()
 }
 
 // Finish makes the store whole. Only Close may be called afterwards.
