@@ -99,7 +99,7 @@ func (m *Master) open(ctx context.Context) (err error) {
 	return err
 }
 
-// close stops the member last: everything else stands on it.
+// close stops the member last: everything else needs it.
 func (m *Master) close() error {
 	closeAll(m.clients)
 	closeAll(m.monitor)

@@ -104,7 +104,7 @@ func (c *cache) apply(writes []write, revision int64) {
 	c.revision = max(c.revision, revision)
 }
 
-// reindex moves an object from where was stood by node to where now stands.
+// reindex moves an object, in the index by node, from the node of was to that of now.
 func (c *cache) reindex(was, now *entry) {
 	node, ok := c.kind.fields[nodeNameField]
 	if !ok {

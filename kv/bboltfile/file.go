@@ -45,7 +45,7 @@ type File struct {
 // Open looks for the newest whole state of the file in the first size bytes of source.
 func Open(source io.ReaderAt, size int64) (*File, error) {
 	var best *meta
-	// Which page size it is stands in the metas, and the second one lies a page behind the first.
+	// The metas say which page size it is, and the second one lies a page behind the first.
 	for _, at := range append([]int64{0}, pageSizes()...) {
 		m, err := readMeta(source, at, size)
 		if err != nil {

@@ -11,12 +11,12 @@ import (
 // ErrChecksum says that the SHA-256 behind a snapshot is not its content's.
 var ErrChecksum = errors.New("the checksum does not fit: the file was damaged")
 
-// HasChecksum tells from a file's size whether a SHA-256 stands behind the database, whose pages fill whole
+// HasChecksum tells from a file's size whether a SHA-256 follows the database, whose pages fill whole
 // sectors of 512 bytes.
 func HasChecksum(size int64) bool { return size%512 == sha256.Size }
 
 // VerifyChecksum reads the first size bytes of source and compares their SHA-256 with the one that ends them.
-// It returns the size of what stands before that. progress is told of what was read.
+// It returns the size of what is before that. progress is told of what was read.
 func VerifyChecksum(ctx context.Context, source io.ReaderAt, size int64, progress func(n int)) (content int64, err error) {
 	content = size - sha256.Size
 	if content < 0 {
