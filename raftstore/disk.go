@@ -16,6 +16,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/notify"
 )
 
 // DiskSpace is how much of a file system is there, in bytes.
@@ -78,7 +79,7 @@ type disk struct {
 	// struck has a token after the disk was found full.
 	struck chan struct{}
 	// room is notified when there may be room again; waiting are the writes of the state that wait for it.
-	room    signal
+	room    notify.Signal
 	waiting atomic.Int32
 
 	serving context.Context // until the member is being closed
@@ -190,14 +191,14 @@ func (d *disk) full() bool {
 	given := d.reserve.release()
 	if given {
 		d.logger.Error("the disk is full; what was reserved for that is in use now", "bytes", d.reserve.size, "directory", d.dirs[0])
-		d.room.notify()
+		d.room.Notify()
 	}
 	return given
 }
 
 // storeFull implements kv.Options.DiskFull.
 func (d *disk) storeFull() kv.FullDisk {
-	room := d.room.next()
+	room := d.room.Next()
 	if d.full() {
 		return kv.FullRetry
 	}

@@ -53,7 +53,7 @@ func (s patientStable) SetUint64(key []byte, value uint64) error {
 
 func (s patientStable) try(set func() error) error {
 	for {
-		room := s.disk.room.next()
+		room := s.disk.room.Next()
 		s.work.begin(1)
 		err := set()
 		s.work.end(1)

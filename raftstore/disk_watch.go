@@ -48,10 +48,10 @@ func (m *Member) checkDisk() {
 			m.logger.Info("the disk has room again", "directory", m.config.DataDir, "free", space.Free, "size", space.Total)
 			m.setAlarm(pb.AlarmRequest_DEACTIVATE, kv.AlarmDisk, id)
 		}
-		m.disk.room.notify()
+		m.disk.room.Notify()
 	default:
 		m.freeDisk(space)
-		m.disk.room.notify()
+		m.disk.room.Notify()
 	}
 }
 

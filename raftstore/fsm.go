@@ -16,6 +16,7 @@ import (
 	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/notify"
 )
 
 // maxApplyBytes bounds what is applied in one batch of the state machine, where many entries are waiting
@@ -42,7 +43,7 @@ type stateMachine struct {
 	applied func()
 
 	store    atomic.Pointer[kv.Store]
-	replaced signal
+	replaced notify.Signal
 
 	// term is that of the last entry applied, which tells a leader that it has applied its first.
 	term atomic.Uint64
@@ -258,7 +259,7 @@ func (f *stateMachine) Restore(source io.ReadCloser) error {
 		if store, err = kv.Open(f.options); err == nil {
 			f.store.Store(store)
 			f.term.Store(store.AppliedTerm())
-			f.replaced.notify()
+			f.replaced.Notify()
 			f.logger.Info("the state was replaced", "applied", store.AppliedIndex())
 			return nil
 		}
@@ -280,7 +281,7 @@ func (f *stateMachine) takeOver(dir string) error {
 // may be done twice.
 func (f *stateMachine) withStore(use func(*kv.Store) error) error {
 	for {
-		replaced := f.replaced.next()
+		replaced := f.replaced.Next()
 		err := use(f.store.Load())
 		if !errors.Is(err, kv.ErrClosed) {
 			return err

@@ -101,7 +101,7 @@ func (m *Member) term(ctx context.Context) {
 	if err := m.raft.Apply(newEntry(1), 0).Error(); err != nil {
 		return // no longer the leader; the channel will say so
 	}
-	m.changed.notify()
+	m.changed.Notify()
 	lessor := kv.NewLessor(m.machine.store.Load(), m.config.Clock, m.recordCheckpoints)
 	defer lessor.Close()
 	lessor.Promote(m.config.HeartbeatTimeout)

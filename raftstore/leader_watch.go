@@ -62,7 +62,7 @@ func (m *Member) replaceLeader() {
 	self := serverID(m.config.Identity.MemberID)
 	wait := time.Duration(rank) * standStagger
 	for attempt := 0; ; attempt++ {
-		changed, looked := m.changed.next(), time.Now()
+		changed, looked := m.changed.Next(), time.Now()
 		if _, now := m.raft.LeaderWithID(); now != leader {
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/notify"
 )
 
 // Member is one server of a Raft group. All its methods may be called by any goroutine; those that take a
@@ -42,7 +43,7 @@ type Member struct {
 	followerRounds *readRounds
 
 	// changed is notified when there is another leader, and when a new one is ready for reads.
-	changed    signal
+	changed    notify.Signal
 	leadership leadership
 	agreement  agreement                 // with who stands for election since the leader's process has ended
 	lessor     atomic.Pointer[kv.Lessor] // nil unless this member leads
@@ -118,7 +119,7 @@ func (m *Member) observe() {
 				m.leaderChanges.Add(1)
 				m.logger.Info("the group has a leader", "leader", m.nameOf(change.LeaderID), "term", m.raft.CurrentTerm())
 			}
-			m.changed.notify()
+			m.changed.Notify()
 		case <-m.life.Done():
 			return
 		}

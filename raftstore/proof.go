@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/raftstore/notify"
 )
 
 // proof shows that this member leads, as of a moment after it was asked: what makes reads linearizable, and renewals of
@@ -30,8 +32,8 @@ type proof struct {
 	beat func(to raft.Server, term uint64) error
 
 	rounds  atomic.Uint64
-	answers signal // notified when an answer may have proved a round
-	crew    *crew  // asks the voters
+	answers notify.Signal // notified when an answer may have proved a round
+	crew    *crew         // asks the voters
 
 	mu    sync.Mutex
 	open  lead // the round that is to be proved; zero: none
@@ -64,7 +66,7 @@ func (p *proof) answered(by raft.ServerID, term, stamp uint64) {
 	waits := p.open.round > 0 && now.covers(p.open)
 	p.mu.Unlock()
 	if waits {
-		p.answers.notify()
+		p.answers.Notify()
 	}
 }
 
@@ -75,7 +77,7 @@ func (p *proof) prove(ctx context.Context, term uint64, still func() (bool, <-ch
 	defer p.end()
 	p.crew.wake(slices.DeleteFunc(p.voters(), func(server raft.Server) bool { return server.ID == p.self }))
 	for {
-		answered := p.answers.next()
+		answered := p.answers.Next()
 		leads, changed := still()
 		switch {
 		case !leads:

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/notify"
 )
 
 // retryPause is how long proposals wait that a leader-to-be, or a leader that is handing over, refused.
@@ -41,7 +42,7 @@ type proposer struct {
 	rules func() kv.Rules // of the entries proposed here
 	// route and changed tell the leader, and when to ask again.
 	route   func() route
-	changed *signal
+	changed *notify.Signal
 	// apply proposes an entry here, expect and forget its commands (see stateMachine).
 	apply   func(entry []byte) raft.ApplyFuture
 	machine *stateMachine
@@ -51,7 +52,7 @@ type proposer struct {
 	dial func(context.Context, raft.ServerID) (forwardStream, error)
 
 	slots chan struct{} // one per group in flight
-	idle  signal        // notified when a group has ended
+	idle  notify.Signal // notified when a group has ended
 	// local are the groups proposed here, in order, for their waiter.
 	local chan *group
 
@@ -154,7 +155,7 @@ func (p *proposer) run() {
 		case <-p.life.Done():
 			return
 		}
-		changed := p.changed.next()
+		changed := p.changed.Next()
 		now := p.route()
 		if now.leader == "" {
 			p.waitForLeader(changed)
@@ -217,7 +218,7 @@ func (p *proposer) waitUntilIdle() bool {
 	p.forwarding.end()
 	p.forwarding = nil
 	for {
-		idle := p.idle.next()
+		idle := p.idle.Next()
 		if len(p.slots) == 0 {
 			return true
 		}
@@ -247,7 +248,7 @@ func (p *proposer) acquire(changed <-chan struct{}) bool {
 
 func (p *proposer) release() {
 	<-p.slots
-	p.idle.notify()
+	p.idle.Notify()
 }
 
 // current drops proposals that nobody waits for any more, or that may not go this way.
@@ -358,7 +359,7 @@ func (p *proposer) deliver(g *group) {
 // retry proposes again what was certainly not proposed, once there may be a leader for it.
 func (p *proposer) retry(proposals []*proposal) {
 	if !proposals[0].here {
-		p.pause(p.changed.next(), retryPause)
+		p.pause(p.changed.Next(), retryPause)
 	}
 	p.queue.putBack(proposals)
 }

@@ -99,7 +99,7 @@ func (m *Member) readIndex(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.config.RequestTimeout, ErrNoLeader)
 	defer cancel()
 	for {
-		changed := m.changed.next()
+		changed := m.changed.Next()
 		var index uint64
 		err := errNotLeader
 		switch now := m.route(); {
@@ -150,7 +150,7 @@ func (m *Member) provenIndex(ctx context.Context) (uint64, error) {
 		return index, nil
 	}
 	err = m.proof.prove(ctx, term, func() (bool, <-chan struct{}) {
-		changed := m.changed.next()
+		changed := m.changed.Next()
 		return m.leadsIn(term), changed
 	})
 	return index, err
@@ -196,7 +196,7 @@ func (m *Member) request(term uint64) *raft.AppendEntriesRequest {
 // state machine sees, so its applied index reaches every commit index.
 func (m *Member) waitForFirstEntry(ctx context.Context) (term uint64, err error) {
 	for {
-		changed := m.changed.next()
+		changed := m.changed.Next()
 		term = m.raft.CurrentTerm()
 		if m.raft.State() != raft.Leader {
 			return 0, errNotLeader

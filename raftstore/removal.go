@@ -28,7 +28,7 @@ const (
 func (m *Member) watchRemoval() {
 	warned := false
 	for {
-		changed := m.changed.next()
+		changed := m.changed.Next()
 		if m.wasRemoved() {
 			m.endRemoved()
 			return

@@ -190,7 +190,7 @@ func (m *Member) atLeader(ctx context.Context, ask func(context.Context, route) 
 	ctx, cancel := context.WithTimeoutCause(ctx, m.config.RequestTimeout, ErrNoLeader)
 	defer cancel()
 	for {
-		changed := m.changed.next()
+		changed := m.changed.Next()
 		if now := m.route(); now.leader != "" {
 			err := ask(ctx, now)
 			if err == nil || !tryAgain(err) {

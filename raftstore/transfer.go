@@ -55,7 +55,7 @@ func (m *Member) transfer(ctx context.Context, to raft.Server) error {
 // waitLeader returns once this member knows that another one leads.
 func (m *Member) waitLeader(ctx context.Context, id raft.ServerID) error {
 	for {
-		changed := m.changed.next()
+		changed := m.changed.Next()
 		if m.route().leader == id {
 			return nil
 		}

@@ -17,7 +17,7 @@ func (m *Member) NewWatchStream() *kv.WatchStream {
 // waits for the state that takes the old one's place, and fails if this member is closed instead, or ctx ends.
 func (m *Member) ResumeWatchStream(ctx context.Context, ended *kv.WatchStream) (*kv.WatchStream, error) {
 	for {
-		replaced := m.machine.replaced.next()
+		replaced := m.machine.replaced.Next()
 		stream := m.machine.store.Load().ResumeWatchStream(ended)
 		if !errors.Is(stream.Err(), kv.ErrClosed) {
 			return stream, nil
