@@ -156,7 +156,7 @@ func summarize(dir string) (kv.Summary, error) {
 // writeEtcd writes the copy in dir as an etcd database, with the group's members as they are now.
 func (m *Member) writeEtcd(ctx context.Context, dir, temp, path string) error {
 	servers := m.servers()
-	return writeEtcd(ctx, dir, temp, path, m.disk, func(c *etcdfile.Contents) {
+	return writeEtcd(ctx, dir, temp, path, m.disk.BackupRoom, func(c *etcdfile.Contents) {
 		members := c.Members[:0]
 		for _, member := range c.Members {
 			server, known := findServer(servers, serverID(member.ID))
@@ -169,16 +169,16 @@ func (m *Member) writeEtcd(ctx context.Context, dir, temp, path string) error {
 	})
 }
 
-// writeEtcd writes the copy in dir as an etcd database. Of a disk that a member works on, enough is left.
-func writeEtcd(ctx context.Context, dir, temp, path string, disk *disk, adjust func(*etcdfile.Contents)) (err error) {
+// writeEtcd writes the copy in dir as an etcd database. Of a disk that a member works on, roomFor leaves enough.
+func writeEtcd(ctx context.Context, dir, temp, path string, roomFor func(atLeast int64) (kv.Room, error), adjust func(*etcdfile.Contents)) (err error) {
 	backup, err := kv.OpenBackup(backupOptions(dir))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, backup.Close()) }()
 	var room kv.Room
-	if disk != nil { // no such database is smaller than what lives in it
-		if room, err = disk.backupRoom(backup.Summary().LiveBytes); err != nil {
+	if roomFor != nil { // no such database is smaller than what lives in it
+		if room, err = roomFor(backup.Summary().LiveBytes); err != nil {
 			return err
 		}
 	}

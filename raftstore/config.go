@@ -15,6 +15,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 )
 
 // The log stores to choose from.
@@ -83,7 +84,7 @@ type Config struct {
 	// LooseReconfig makes changes of the members that endanger the majority, which are refused otherwise.
 	LooseReconfig bool
 	// DiskSpace tells the free space of a directory; nil asks the system.
-	DiskSpace func(dir string) (DiskSpace, error)
+	DiskSpace func(dir string) (disk.Space, error)
 	// AutoCompaction forgets history by itself.
 	AutoCompaction AutoCompaction
 	// CorruptCheckInterval is how often the leader compares the members' histories; 0: never.
@@ -129,7 +130,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.MaxLearners, 1)
 	setDefault(&c.SlowApply, 100*time.Millisecond)
 	if c.DiskSpace == nil {
-		c.DiskSpace = statfs
+		c.DiskSpace = disk.SpaceOf
 	}
 	if c.PeerSecurity == nil && c.Source != nil && c.CA != nil {
 		c.PeerSecurity = c.CA.Peers(c.Source)

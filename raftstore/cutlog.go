@@ -72,7 +72,7 @@ func (m *Member) trailing(grown int64) uint64 {
 		size := max(uint64(grown)/(last-first), 1)
 		entries = min(entries, uint64(m.config.SnapshotBytes/2)/size)
 	}
-	if m.disk.short() {
+	if m.disk.Short() {
 		entries = min(entries, shortTail)
 	}
 	return entries

@@ -10,6 +10,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 )
 
 // gatedDisks are members' disks that can be made to hang.
@@ -158,7 +159,7 @@ func TestIdleDiskThatHangsIsFound(t *testing.T) {
 	gate := make(chan struct{})
 	work := sync.OnceFunc(func() { close(gate) })
 	defer work()
-	stuck.diskProof.stable = hangingStable{stuck.diskProof.stable, gate}
+	stuck.probe = disk.NewProbe(hangingStable{stuck.stores.stable, gate})
 	if err := leader.MoveLeader(testContext(t), stuck.config.Identity.MemberID); !errors.Is(err, ErrTransfereeHangs) {
 		t.Errorf("the lead was moved to it: %v", err)
 	}
@@ -177,34 +178,6 @@ type hangingStable struct {
 func (s hangingStable) SetUint64(key []byte, value uint64) error {
 	<-s.gate
 	return s.StableStore.SetUint64(key, value)
-}
-
-func TestStallIsWorkThatDoesNotEnd(t *testing.T) {
-	var work diskWork
-	watch := &stallWatch{kind: workLog, work: &work, begun: make([]uint64, stallLooks)}
-	looks := func(n int, want bool) {
-		t.Helper()
-		for i := range n {
-			if got := watch.look(); got != want {
-				t.Fatalf("look %d: stalls %v, want %v", i, got, want)
-			}
-		}
-	}
-	looks(2*stallLooks, false)
-	work.begin(2)
-	looks(stallLooks, false) // not for an election timeout yet
-	looks(3, true)
-	work.end(1)
-	looks(3, true)
-	work.end(1)
-	looks(1, false)
-	for range 5 * stallLooks { // always busy, and never for long
-		work.begin(1)
-		looks(1, false)
-		work.begin(1)
-		looks(1, false)
-		work.end(2)
-	}
 }
 
 // TestLeadStaysWhereNobodyCouldTakeIt: an election that can't be won helps nobody.

@@ -16,6 +16,7 @@ import (
 	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
 )
 
@@ -37,7 +38,7 @@ type stateMachine struct {
 	// instruments are set before the first entry comes; nil: nothing is counted. So is slow, which by itself tells nobody.
 	instruments *instruments
 	slow        slowApplies
-	work        diskWork
+	work        disk.Work
 
 	// applied is called after entries were applied; nil: nobody is told.
 	applied func()
@@ -127,8 +128,8 @@ func (f *stateMachine) Apply(log *raft.Log) any { return f.ApplyBatch([]*raft.Lo
 // ApplyBatch implements raft.BatchingFSM. The answer to an entry is its commands' []kv.Result, or an error
 // after the state machine has failed.
 func (f *stateMachine) ApplyBatch(logs []*raft.Log) []any {
-	f.work.begin(1)
-	defer f.work.end(1)
+	f.work.Begin(1)
+	defer f.work.End(1)
 	answers := make([]any, len(logs))
 	store := f.store.Load()
 	for start := 0; start < len(logs); {

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 )
 
 // heirPatience is how long a leader that hands over waits for better heirs after the first that will do.
@@ -87,8 +88,8 @@ func (m *Member) ownHealth(ctx context.Context) *health {
 	ctx, cancel := context.WithTimeout(ctx, m.config.HeartbeatTimeout)
 	defer cancel()
 	hanging := m.hanging()
-	if !slices.Contains(hanging, workVote) && m.diskProof.works(ctx) != nil {
-		hanging = append(slices.Clone(hanging), workVote)
+	if !slices.Contains(hanging, disk.WorkVote) && m.probe.Works(ctx) != nil {
+		hanging = append(slices.Clone(hanging), disk.WorkVote)
 	}
 	return &health{
 		Id:           m.config.Identity.MemberID,

@@ -7,6 +7,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 )
 
 // What counts as slow, as in etcd.
@@ -67,7 +69,7 @@ func newInstruments() *instruments {
 		}, []string{"work"}),
 		yields: counter("ctlplane_store_disk_stall_handovers_total", "How often this member gave up the lead for it."),
 	}
-	for _, kind := range []string{workLog, workVote, workState} {
+	for _, kind := range []string{disk.WorkLog, disk.WorkVote, disk.WorkState} {
 		i.hanging.WithLabelValues(kind)
 		i.stalls.WithLabelValues(kind)
 	}

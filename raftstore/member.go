@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
 )
 
@@ -48,9 +49,10 @@ type Member struct {
 	agreement  agreement                 // with who stands for election since the leader's process has ended
 	lessor     atomic.Pointer[kv.Lessor] // nil unless this member leads
 	renewals   *renewals                 // at the leader, when another member is it
-	disk       *disk
-	votes      diskWork                 // the term and the vote
-	diskProof  diskProof                // that the disk works
+	disk       *disk.Disk
+	reclaimed  reclaimed
+	votes      disk.Work                // the term and the vote
+	probe      *disk.Probe              // whether the disk works
 	hangs      atomic.Pointer[[]string] // what of the disk's work hangs
 	overQuota  chan struct{}            // has a token when a command did not fit the quota
 	joining    sync.Mutex               // held while the group's members are changed
@@ -74,7 +76,7 @@ func (m *Member) Close(ctx context.Context) error {
 	var err error
 	m.closed.Do(func() {
 		m.handOver(ctx)
-		m.disk.stop()
+		m.disk.Stop()
 		m.proposer.close()
 		m.end()
 		m.raft.DeregisterObserver(m.observer)

@@ -13,7 +13,9 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/supervise"
 )
 
@@ -79,6 +81,23 @@ func (m *Member) openDirectory() error {
 	return m.openDisk()
 }
 
+// openDisk begins to look after the disk. The state and the log are bounded by its size.
+func (m *Member) openDisk() (err error) {
+	dirs := []string{m.config.DataDir}
+	if m.config.LogDir != "" {
+		if err := durable.MakeDir(m.config.LogDir); err != nil {
+			return err
+		}
+		dirs = append(dirs, m.config.LogDir)
+	}
+	if m.disk, err = disk.New(m.life, disk.Options{Dirs: dirs, Space: m.config.DiskSpace, Clock: m.config.Clock, Logger: m.logger}); err != nil {
+		return err
+	}
+	m.overQuota = make(chan struct{}, 1)
+	m.config.SnapshotBytes = min(m.config.SnapshotBytes, m.disk.Marks.Log)
+	return nil
+}
+
 func (m *Member) openState() error {
 	// The snapshot store asks for checkpoints only once Raft runs, when there is a machine.
 	snapshots, err := openSnapshotStore(m.config.DataDir, func(dir string) error { return m.machine.checkpoint(dir) })
@@ -91,7 +110,7 @@ func (m *Member) openState() error {
 	options.Dir = filepath.Join(m.config.DataDir, stateDir)
 	options.Logger, options.UnsafeNoSync = m.logger, m.config.UnsafeNoSync
 	options.OnLeaseGrant, options.OnCompacted = m.instruments.leaseGranted, m.instruments.compacted
-	m.disk.bound(&options)
+	m.disk.Bound(&options)
 	if m.machine, err = openStateMachine(options, snapshots, m.logger); err != nil {
 		return err
 	}
@@ -99,7 +118,7 @@ func (m *Member) openState() error {
 	m.machine.slow = slowApplies{limit: m.config.SlowApply, logger: m.logger, now: m.config.Clock.Now}
 	m.machine.applied = func() { m.commits.advanced() }
 	m.onUnwind(m.machine.close)
-	return m.disk.opened(m.machine.store.Load())
+	return m.disk.Opened(m.machine.store.Load())
 }
 
 func (m *Member) openLog() error {
@@ -107,20 +126,20 @@ func (m *Member) openLog() error {
 	if err != nil {
 		return err
 	}
-	m.disk.claimStable(dir)
-	stores, err := openLogStores(dir, &m.config, m.disk.marks.segment, m.instruments)
+	m.disk.ClaimStable(filepath.Join(dir, "stable.db"))
+	stores, err := openLogStores(dir, &m.config, m.disk.Marks.Segment, m.instruments)
 	if err != nil {
 		return err
 	}
 	m.stores = stores
 	m.onUnwind(stores.Close)
-	stores.log.LogStore = patientLog{stores.log.LogStore, m.disk}
+	stores.log.LogStore = m.disk.PatientLog(stores.log.LogStore)
 	if m.heartbeats, err = newHeartbeats(stores.stable); err != nil {
 		return err
 	}
-	stores.stable = terms{patientStable{stores.stable, m.disk, &m.votes}, m.heartbeats}
-	m.diskProof.stable = stores.stable
-	m.onUnwind(func() error { m.diskProof.wait(); return nil })
+	stores.stable = terms{m.disk.PatientStable(stores.stable, &m.votes), m.heartbeats}
+	m.probe = disk.NewProbe(stores.stable)
+	m.onUnwind(func() error { m.probe.Wait(); return nil })
 	if m.config.wrapLog != nil {
 		stores.log.LogStore = m.config.wrapLog(stores.log.LogStore)
 	}

@@ -5,6 +5,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 )
 
 // Status is how a member stands. Sizes are bytes.
@@ -30,7 +31,7 @@ type Status struct {
 	// Quota bounds Store.StoredBytes; 0: nothing but the disk does.
 	Quota int64
 	// Disk is what was free when it was looked at last. Below DiskLow the member raises an alarm.
-	Disk    DiskSpace
+	Disk    disk.Space
 	DiskLow int64
 	// DiskReserved is what is kept back for a full disk; 0 while that is in use.
 	DiskReserved int64
@@ -58,6 +59,6 @@ func (m *Member) Status() Status {
 		Store:         store,
 	}
 	s.Alarms, s.Quota = m.machine.store.Load().Alarms(), max(m.config.QuotaBytes, 0)
-	s.Disk, s.DiskLow, s.DiskReserved = m.disk.status()
+	s.Disk, s.DiskLow, s.DiskReserved = m.disk.Status()
 	return s
 }

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 )
 
 // maxUnwritten bounds the bytes of entries that a leader has not written yet.
@@ -38,7 +40,7 @@ type writeBehind struct {
 	writer   sync.WaitGroup
 
 	// calls are those of StoreLogs, entries those that are queued and that the disk has not refused: waiting of them.
-	calls, entries diskWork
+	calls, entries disk.Work
 	waiting        int
 }
 
@@ -85,8 +87,8 @@ func (w *writeBehind) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
-	w.calls.begin(1)
-	defer w.calls.end(1)
+	w.calls.Begin(1)
+	defer w.calls.End(1)
 	role := w.role.Load()
 	mayDefer := role.leads() && role.needsOthers() && !hasConfiguration(logs)
 	w.mu.Lock()
@@ -124,9 +126,9 @@ func (w *writeBehind) enqueue(logs []*raft.Log) {
 // countWaiting says how many of the queued entries wait for the disk, from the first on; mu is held.
 func (w *writeBehind) countWaiting(n int) {
 	if n > w.waiting {
-		w.entries.begin(n - w.waiting)
+		w.entries.Begin(n - w.waiting)
 	} else {
-		w.entries.end(w.waiting - n)
+		w.entries.End(w.waiting - n)
 	}
 	w.waiting = n
 }

@@ -170,8 +170,8 @@ func TestRefusedEntriesAreTriedAgain(t *testing.T) {
 	if err := <-w.failed; !errors.Is(err, full) {
 		t.Fatal(err)
 	}
-	if begun, ended := w.entries.begun.Load(), w.entries.ended.Load(); begun != ended {
-		t.Errorf("%d entries wait for a disk that has refused them", begun-ended)
+	if pending := w.entries.Pending(); pending != 0 {
+		t.Errorf("%d entries wait for a disk that has refused them", pending)
 	}
 	if err := w.StoreLogs(entries(3, 3)); !errors.Is(err, full) {
 		t.Fatalf("on a full disk: %v", err)

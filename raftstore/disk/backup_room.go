@@ -1,4 +1,4 @@
-package raftstore
+package disk
 
 import (
 	"errors"
@@ -15,15 +15,15 @@ var ErrNoRoom = errors.New("no room for the backup's temporary files beside the 
 // backupLook is how much of a backup is written between two looks at the disk, which others write to as well.
 const backupLook = 16 << 20
 
-// backupRoom keeps a backup, which takes no less than some bytes, off the free space below which the member refuses
+// BackupRoom keeps a backup, which takes no less than some bytes, off the free space below which the member refuses
 // values: in all it takes no more than was free when it began, whenever that reaches the disk, and it ends when others
 // have taken that. It is for one goroutine.
-func (d *disk) backupRoom(atLeast int64) (kv.Room, error) {
+func (d *Disk) BackupRoom(atLeast int64) (kv.Room, error) {
 	space, err := d.space(d.dirs[0])
 	if err != nil {
 		return nil, err
 	}
-	room := space.Free - d.marks.high
+	room := space.Free - d.Marks.High
 	if room < atLeast {
 		return nil, d.noRoom(space)
 	}
@@ -39,14 +39,14 @@ func (d *disk) backupRoom(atLeast int64) (kv.Room, error) {
 		if space, err = d.space(d.dirs[0]); err != nil {
 			return err
 		}
-		if space.Free < d.marks.high {
+		if space.Free < d.Marks.High {
 			return d.noRoom(space)
 		}
 		return nil
 	}, nil
 }
 
-func (d *disk) noRoom(space DiskSpace) error {
+func (d *Disk) noRoom(space Space) error {
 	return fmt.Errorf("%w: values are refused when less than %s is free, and %s is: free some, ask another member, or use 'ctlplane snapshot save', which needs none",
-		ErrNoRoom, humanize.IBytes(uint64(d.marks.low)), humanize.IBytes(uint64(space.Free)))
+		ErrNoRoom, humanize.IBytes(uint64(d.Marks.Low)), humanize.IBytes(uint64(space.Free)))
 }

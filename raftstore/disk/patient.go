@@ -1,4 +1,4 @@
-package raftstore
+package disk
 
 import (
 	"errors"
@@ -8,11 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// patientLog is a log store that gives up the disk's reserve before it refuses entries. It does not wait: a
+// PatientLog is a log store that gives up the disk's reserve before it refuses entries. It does not wait: a
 // leader that can't store entries has to leave the lead to one who can, a follower to say so.
+func (d *Disk) PatientLog(store raft.LogStore) raft.LogStore { return patientLog{store, d} }
+
 type patientLog struct {
 	raft.LogStore
-	disk *disk
+	disk *Disk
 }
 
 // StoreLog implements raft.LogStore.
@@ -21,7 +23,7 @@ func (l patientLog) StoreLog(log *raft.Log) error { return l.StoreLogs([]*raft.L
 // StoreLogs implements raft.LogStore.
 func (l patientLog) StoreLogs(logs []*raft.Log) error {
 	err := l.LogStore.StoreLogs(logs)
-	if isFull(err) && l.disk.full() {
+	if IsFull(err) && l.disk.GiveUpReserve() {
 		err = l.LogStore.StoreLogs(logs)
 	}
 	return err
@@ -33,12 +35,16 @@ func (l patientLog) IsMonotonic() bool {
 	return ok && store.IsMonotonic()
 }
 
-// patientStable is a stable store that waits for room: Raft ends the process if it can't store its term. It
-// hardly ever has to, see claimStable.
+// PatientStable is a stable store that waits for room: Raft ends the process if it can't store its term. It
+// hardly ever has to, see ClaimStable. Its writes are counted in work.
+func (d *Disk) PatientStable(store raft.StableStore, work *Work) raft.StableStore {
+	return patientStable{store, d, work}
+}
+
 type patientStable struct {
 	raft.StableStore
-	disk *disk
-	work *diskWork
+	disk *Disk
+	work *Work
 }
 
 // Set implements raft.StableStore.
@@ -54,16 +60,16 @@ func (s patientStable) SetUint64(key []byte, value uint64) error {
 func (s patientStable) try(set func() error) error {
 	for {
 		room := s.disk.room.Next()
-		s.work.begin(1)
+		s.work.Begin(1)
 		err := set()
-		s.work.end(1)
-		if !isFull(err) || s.disk.serving.Err() != nil {
+		s.work.End(1)
+		if !IsFull(err) || s.disk.serving.Err() != nil {
 			return err
 		}
-		if s.disk.full() {
+		if s.disk.GiveUpReserve() {
 			continue
 		}
-		timer := s.disk.clock.NewTimer(diskPeriod)
+		timer := s.disk.clock.NewTimer(Period)
 		select {
 		case <-room:
 		case <-timer.C():
