@@ -31,7 +31,7 @@ func TestUsersComeWithASnapshot(t *testing.T) {
 	}
 	for i := 0; ; i++ {
 		leader.put(fmt.Sprint("key", i), "value")
-		if first, _ := leader.stores.log.FirstIndex(); first > last+64 {
+		if first, _ := leader.stores.Log.FirstIndex(); first > last+64 {
 			break
 		}
 	}

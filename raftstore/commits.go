@@ -125,7 +125,7 @@ func (m *Member) tellCommit(_ context.Context, to raft.Server) {
 		return
 	}
 	var entry raft.Log
-	if err := m.stores.log.GetLog(index, &entry); err != nil {
+	if err := m.stores.Log.GetLog(index, &entry); err != nil {
 		return // it was cut off; the next one is told
 	}
 	request := m.request(term)

@@ -16,12 +16,13 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
 // The log stores to choose from.
 const (
-	LogStoreWAL    = "wal"    // raftstore/wal: one sync a commit
-	LogStoreBoltDB = "boltdb" // raft-boltdb: two
+	LogStoreWAL    = raftlog.WAL
+	LogStoreBoltDB = raftlog.BoltDB
 )
 
 // Config says who a member is and how it works. Identity, directory, listener and certificates are

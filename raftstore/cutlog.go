@@ -33,7 +33,7 @@ func (m *Member) cutLogOnce() error {
 		cut = newest.Index
 	}
 	entries := m.machine.store.Load().AppliedIndex() - cut
-	bytes := m.stores.grown.Load()
+	bytes := m.stores.Grown.Load()
 	if int64(entries) <= 0 || (entries < m.config.SnapshotEntries && bytes < m.config.SnapshotBytes) {
 		return nil
 	}
@@ -43,7 +43,7 @@ func (m *Member) cutLogOnce() error {
 // Snapshot makes the state durable now and cuts the log, but for a tail that spares followers which are a
 // little behind a snapshot: half of what the log grows between two cuts.
 func (m *Member) Snapshot() error {
-	grown := m.stores.grown.Load()
+	grown := m.stores.Grown.Load()
 	settings := m.raft.ReloadableConfig()
 	settings.TrailingLogs = m.trailing(grown)
 	if err := m.raft.ReloadConfig(settings); err != nil {
@@ -56,7 +56,7 @@ func (m *Member) Snapshot() error {
 	if err != nil {
 		return err
 	}
-	m.stores.grown.Add(-grown)
+	m.stores.Grown.Add(-grown)
 	return nil
 }
 
@@ -66,8 +66,8 @@ const shortTail = 64
 // trailing turns the tail's bytes into entries, which is what Raft counts, by their size of late.
 func (m *Member) trailing(grown int64) uint64 {
 	entries := m.config.SnapshotEntries / 2
-	last, _ := m.stores.log.LastIndex()
-	first, _ := m.stores.log.FirstIndex()
+	last, _ := m.stores.Log.LastIndex()
+	first, _ := m.stores.Log.FirstIndex()
 	if last > first && grown > 0 {
 		size := max(uint64(grown)/(last-first), 1)
 		entries = min(entries, uint64(m.config.SnapshotBytes/2)/size)
@@ -76,18 +76,4 @@ func (m *Member) trailing(grown int64) uint64 {
 		entries = min(entries, shortTail)
 	}
 	return entries
-}
-
-// dropLogBefore empties a log that ends before a snapshot. Raft clears the log after it has installed a
-// snapshot; a crash in between leaves one that the entries after the snapshot can't be appended to.
-func dropLogBefore(log raft.LogStore, snapshot uint64) error {
-	first, err := log.FirstIndex()
-	if err != nil {
-		return err
-	}
-	last, err := log.LastIndex()
-	if err != nil || last == 0 || last >= snapshot {
-		return err
-	}
-	return log.DeleteRange(first, last)
 }

@@ -13,8 +13,8 @@ import (
 // would keep the others from electing one that can commit entries.
 func (m *Member) watchStalls() {
 	watches := []*disk.StallWatch{
-		disk.NewStallWatch(disk.WorkLog, &m.stores.log.calls, disk.StallLooks),
-		disk.NewStallWatch(disk.WorkLog, &m.stores.log.entries, disk.StallLooks),
+		disk.NewStallWatch(disk.WorkLog, &m.stores.Log.Calls, disk.StallLooks),
+		disk.NewStallWatch(disk.WorkLog, &m.stores.Log.Entries, disk.StallLooks),
 		disk.NewStallWatch(disk.WorkVote, &m.votes, disk.StallLooks),
 		disk.NewStallWatch(disk.WorkState, &m.machine.work, disk.StateStallLooks).PausedWhile(m.disk.Waiting), // for room
 	}

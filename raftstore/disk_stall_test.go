@@ -11,34 +11,35 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog/logtest"
 )
 
-// gatedDisks are members' disks that can be made to hang.
-type gatedDisks struct {
+// hangingDisks are members' disks that can be made to hang.
+type hangingDisks struct {
 	mu    sync.Mutex
-	disks map[string]*gatedLog
+	disks map[string]*logtest.Hanging
 }
 
-func (g *gatedDisks) of(config *Config) {
+func (g *hangingDisks) of(config *Config) {
 	name := config.Identity.Name
 	config.wrapLog = func(store raft.LogStore) raft.LogStore {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if g.disks == nil {
-			g.disks = map[string]*gatedLog{}
+			g.disks = map[string]*logtest.Hanging{}
 		}
-		g.disks[name] = newGatedLog(store)
+		g.disks[name] = logtest.NewHanging(store)
 		return g.disks[name]
 	}
 }
 
 // hang has a member's disk hang until the test ends, or until work is called.
-func (g *gatedDisks) hang(t *testing.T, m *testMember) (work func()) {
+func (g *hangingDisks) hang(t *testing.T, m *testMember) (work func()) {
 	g.mu.Lock()
 	disk := g.disks[m.config.Identity.Name]
 	g.mu.Unlock()
-	disk.set(true, nil)
-	work = func() { disk.set(false, nil) }
+	disk.Set(true, nil)
+	work = func() { disk.Set(false, nil) }
 	t.Cleanup(work) // before the cluster is closed
 	return work
 }
@@ -61,7 +62,7 @@ func (m *testMember) anotherLeads() *testMember {
 
 // TestLeaderWhoseDiskHangsHandsOver: its heartbeats went on, so that it led for ever and nothing was ever committed.
 func TestLeaderWhoseDiskHangsHandsOver(t *testing.T) {
-	var disks gatedDisks
+	var disks hangingDisks
 	c := newTestCluster(t, 3, disks.of)
 	leader := c.leader()
 	leader.put("key", "before")
@@ -89,7 +90,7 @@ func TestLeaderWhoseDiskHangsHandsOver(t *testing.T) {
 // TestLeaderStuckInItsDiskIsReplaced: Raft's own loop waits for the disk where a change of the members is written, and takes
 // no order to hand over.
 func TestLeaderStuckInItsDiskIsReplaced(t *testing.T) {
-	var disks gatedDisks
+	var disks hangingDisks
 	c := newTestCluster(t, 3, disks.of)
 	leader := c.leader()
 	work := disks.hang(t, leader)
@@ -123,7 +124,7 @@ func TestLeaderWhoseStateHangsHandsOver(t *testing.T) {
 
 // TestFollowerWhoseDiskHangsHoldsNobodyUp: and it is not trusted with the lead, or with a majority.
 func TestFollowerWhoseDiskHangsHoldsNobodyUp(t *testing.T) {
-	var disks gatedDisks
+	var disks hangingDisks
 	c := newTestCluster(t, 3, disks.of)
 	leader, stuck := c.leader(), c.follower()
 	var other *testMember
@@ -159,7 +160,7 @@ func TestIdleDiskThatHangsIsFound(t *testing.T) {
 	gate := make(chan struct{})
 	work := sync.OnceFunc(func() { close(gate) })
 	defer work()
-	stuck.probe = disk.NewProbe(hangingStable{stuck.stores.stable, gate})
+	stuck.probe = disk.NewProbe(hangingStable{stuck.stable, gate})
 	if err := leader.MoveLeader(testContext(t), stuck.config.Identity.MemberID); !errors.Is(err, ErrTransfereeHangs) {
 		t.Errorf("the lead was moved to it: %v", err)
 	}
@@ -182,7 +183,7 @@ func (s hangingStable) SetUint64(key []byte, value uint64) error {
 
 // TestLeadStaysWhereNobodyCouldTakeIt: an election that can't be won helps nobody.
 func TestLeadStaysWhereNobodyCouldTakeIt(t *testing.T) {
-	var disks gatedDisks
+	var disks hangingDisks
 	c := newTestCluster(t, 2, disks.of)
 	leader := c.leader()
 	term := leader.Status().Term

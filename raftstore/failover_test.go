@@ -117,7 +117,7 @@ func TestFollowerCatchesUpBySnapshot(t *testing.T) {
 		leader.put(fmt.Sprint("key", i), "value")
 		// What the follower needs is no longer in the log, nor are the entries after those that the leader
 		// may have prepared to send.
-		if first, _ := leader.stores.log.FirstIndex(); first > last+64 {
+		if first, _ := leader.stores.Log.FirstIndex(); first > last+64 {
 			break
 		}
 	}

@@ -12,7 +12,7 @@ import (
 //
 // The others must never be started again with their old directories: they would go on as the old cluster.
 func (m *Member) forceNewCluster() error {
-	last, err := m.stores.log.LastIndex()
+	last, err := m.stores.Log.LastIndex()
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (m *Member) forceNewCluster() error {
 	}
 	if last > 0 {
 		var entry raft.Log
-		if err := m.stores.log.GetLog(last, &entry); err != nil {
+		if err := m.stores.Log.GetLog(last, &entry); err != nil {
 			return err
 		}
 		if last >= index {
@@ -50,7 +50,7 @@ func (m *Member) forceNewCluster() error {
 func (m *Member) applyRest(applied, last uint64) error {
 	for index := applied + 1; index <= last; index++ {
 		entry := &raft.Log{}
-		if err := m.stores.log.GetLog(index, entry); err != nil {
+		if err := m.stores.Log.GetLog(index, entry); err != nil {
 			return fmt.Errorf("entry %d of the log: %w", index, err)
 		}
 		m.machine.Apply(entry)
@@ -82,9 +82,9 @@ func (m *Member) dropLog(last uint64) error {
 	if last == 0 {
 		return nil
 	}
-	first, err := m.stores.log.FirstIndex()
+	first, err := m.stores.Log.FirstIndex()
 	if err != nil {
 		return err
 	}
-	return m.stores.log.DeleteRange(first, last)
+	return m.stores.Log.DeleteRange(first, last)
 }

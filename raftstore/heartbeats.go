@@ -2,12 +2,12 @@ package raftstore
 
 import (
 	"bytes"
-	"errors"
 	"sync"
 	"sync/atomic"
 
 	"github.com/hashicorp/raft"
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
 // heartbeats is what stands between the connections, whose goroutines handle heartbeats so that no disk holds them up, and Raft.
@@ -30,8 +30,8 @@ type heartbeats struct {
 
 // newHeartbeats begins with the term of a store that Raft is going to use.
 func newHeartbeats(stable raft.StableStore) (*heartbeats, error) {
-	term, err := stable.GetUint64(keyCurrentTerm)
-	if err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
+	term, err := raftlog.CurrentTerm(stable)
+	if err != nil {
 		return nil, err
 	}
 	h := &heartbeats{others: make(chan raft.RPC), done: make(chan struct{})}
@@ -82,7 +82,7 @@ type terms struct {
 
 // SetUint64 implements raft.StableStore. Storing the term that is stored does nothing: a heartbeat's handler does that.
 func (t terms) SetUint64(key []byte, value uint64) error {
-	if !bytes.Equal(key, keyCurrentTerm) {
+	if !bytes.Equal(key, raftlog.KeyCurrentTerm) {
 		return t.StableStore.SetUint64(key, value)
 	}
 	h := t.heartbeats

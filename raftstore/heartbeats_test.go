@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
 // heartbeatPair is a transport that takes heartbeats in term 2, and one that sends them.
@@ -26,7 +28,7 @@ func newHeartbeatPair(t *testing.T, during func()) *heartbeatPair {
 		return network
 	}
 	store := raft.NewInmemStore()
-	if err := store.SetUint64(keyCurrentTerm, 2); err != nil {
+	if err := store.SetUint64(raftlog.KeyCurrentTerm, 2); err != nil {
 		t.Fatal(err)
 	}
 	h, err := newHeartbeats(store)
@@ -86,7 +88,7 @@ func TestTermWaitsForHeartbeats(t *testing.T) {
 	var p *heartbeatPair
 	p = newHeartbeatPair(t, func() {
 		close(handling)
-		if err := p.stable.SetUint64(keyCurrentTerm, 2); err != nil {
+		if err := p.stable.SetUint64(raftlog.KeyCurrentTerm, 2); err != nil {
 			t.Error(err)
 		}
 		select {
@@ -97,7 +99,7 @@ func TestTermWaitsForHeartbeats(t *testing.T) {
 	})
 	go func() {
 		<-handling
-		raised <- p.stable.SetUint64(keyCurrentTerm, 3)
+		raised <- p.stable.SetUint64(raftlog.KeyCurrentTerm, 3)
 	}()
 	if err := p.beat(2); err != nil {
 		t.Fatal(err)
@@ -105,7 +107,7 @@ func TestTermWaitsForHeartbeats(t *testing.T) {
 	if err := <-raised; err != nil {
 		t.Fatal(err)
 	}
-	if term, err := p.stable.GetUint64(keyCurrentTerm); err != nil || term != 3 || p.member.heartbeats.term.Load() != 3 {
+	if term, err := p.stable.GetUint64(raftlog.KeyCurrentTerm); err != nil || term != 3 || p.member.heartbeats.term.Load() != 3 {
 		t.Error(term, err)
 	}
 }

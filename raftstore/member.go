@@ -13,6 +13,7 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
 // Member is one server of a Raft group. All its methods may be called by any goroutine; those that take a
@@ -24,7 +25,8 @@ type Member struct {
 	config Config
 	logger *slog.Logger
 
-	stores     *logStores
+	stores     *raftlog.Stores
+	stable     raft.StableStore // of stores, with what stands before it
 	snapshots  *snapshotStore
 	machine    *stateMachine
 	listener   *peerListener

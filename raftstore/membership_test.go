@@ -12,6 +12,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
 // wantRemoved waits until a member has ended because it was removed.
@@ -78,20 +79,20 @@ func TestMemberThatIsBeingRemovedGoesOn(t *testing.T) {
 	config := kept.Member.config // with its defaults
 	kept.stop()
 	dir := filepath.Join(kept.config.DataDir, "raft")
-	stores, err := openLogStores(dir, &config, 1<<20, newInstruments())
+	stores, err := raftlog.Open(dir, raftlog.Options{Kind: config.LogStore, CacheBytes: config.LogCacheBytes, SegmentBytes: 1 << 20, Logger: config.Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	last, err := stores.log.LastIndex()
+	last, err := stores.Log.LastIndex()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var entry raft.Log
-	if err := stores.log.GetLog(last, &entry); err != nil {
+	if err := stores.Log.GetLog(last, &entry); err != nil {
 		t.Fatal(err)
 	}
 	change := &raft.Log{Index: last + 1, Term: entry.Term, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(without)}
-	if err := errors.Join(stores.log.StoreLogs([]*raft.Log{change}), stores.Close()); err != nil {
+	if err := errors.Join(stores.Log.StoreLogs([]*raft.Log{change}), stores.Close()); err != nil {
 		t.Fatal(err)
 	}
 	for _, other := range c.members {

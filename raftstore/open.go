@@ -16,6 +16,7 @@ import (
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 	"github.com/ctlplane/ctlplane/supervise"
 )
 
@@ -126,24 +127,35 @@ func (m *Member) openLog() error {
 	if err != nil {
 		return err
 	}
-	m.disk.ClaimStable(filepath.Join(dir, "stable.db"))
-	stores, err := openLogStores(dir, &m.config, m.disk.Marks.Segment, m.instruments)
+	m.disk.ClaimStable(raftlog.StablePath(dir))
+	stores, err := raftlog.Open(dir, m.config.logOptions(m.disk, m.instruments))
 	if err != nil {
 		return err
 	}
 	m.stores = stores
 	m.onUnwind(stores.Close)
-	stores.log.LogStore = m.disk.PatientLog(stores.log.LogStore)
-	if m.heartbeats, err = newHeartbeats(stores.stable); err != nil {
+	if m.heartbeats, err = newHeartbeats(stores.Stable); err != nil {
 		return err
 	}
-	stores.stable = terms{m.disk.PatientStable(stores.stable, &m.votes), m.heartbeats}
-	m.probe = disk.NewProbe(stores.stable)
+	m.stable = terms{m.disk.PatientStable(stores.Stable, &m.votes), m.heartbeats}
+	m.probe = disk.NewProbe(m.stable)
 	m.onUnwind(func() error { m.probe.Wait(); return nil })
-	if m.config.wrapLog != nil {
-		stores.log.LogStore = m.config.wrapLog(stores.log.LogStore)
-	}
 	return m.checkLog()
+}
+
+// logOptions are those of the member's log, on a disk.
+func (c *Config) logOptions(on *disk.Disk, counted *instruments) raftlog.Options {
+	return raftlog.Options{
+		Kind: c.LogStore, NoSync: c.UnsafeNoSync, CacheBytes: c.LogCacheBytes, SegmentBytes: on.Marks.Segment,
+		Wrap: func(store raft.LogStore) raft.LogStore {
+			store = on.PatientLog(store)
+			if c.wrapLog != nil {
+				store = c.wrapLog(store)
+			}
+			return store
+		},
+		Logger: c.Logger, OnSync: counted.synced, OnWrite: counted.wrote,
+	}
 }
 
 func (m *Member) openNetwork(logger hclog.Logger) error {
@@ -168,7 +180,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	}
 	m.proof = newProof(m.life, serverID(m.config.Identity.MemberID), m.voterServers, m.beat)
 	m.commits = newCommits(m.life, m.tellCommit)
-	m.transport = newTransport(network, m.stores.log, m.proof, m.commits, m.heartbeats)
+	m.transport = newTransport(network, m.stores.Log, m.proof, m.commits, m.heartbeats)
 	m.transport.instruments = m.instruments
 	m.onUnwind(m.transport.Close)
 	m.peers = newPeerConns(m.config.PeerSecurity, m.addressOf)
@@ -201,17 +213,17 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 
 	newest, err := m.snapshots.newest()
 	if err == nil && newest != nil {
-		err = dropLogBefore(m.stores.log, newest.Index)
+		err = raftlog.DropBefore(m.stores.Log, newest.Index)
 	}
 	if err != nil {
 		return err
 	}
-	m.raft, err = raft.NewRaft(config, m.machine, m.stores.log, m.stores.stable, m.snapshots, m.transport)
+	m.raft, err = raft.NewRaft(config, m.machine, m.stores.Log, m.stable, m.snapshots, m.transport)
 	if err != nil {
 		return fmt.Errorf("start Raft: %w", err)
 	}
 	m.transport.relaying.Go(m.transport.relay)
-	m.stores.log.serve(m.logRole())
+	m.stores.Log.Serve(m.logRole())
 	m.onUnwind(func() error {
 		down := m.raft.Shutdown()
 		m.transport.closePipelines()
@@ -231,11 +243,11 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 
 // logRole tells the log whether it may write behind Raft's back. Raft's state and configuration are changed
 // by the goroutine that also stores entries.
-func (m *Member) logRole() logRole {
-	return logRole{
-		leads:       func() bool { return m.raft.State() == raft.Leader },
-		needsOthers: func() bool { return m.voters() > 1 },
-		failed: func(err error) {
+func (m *Member) logRole() raftlog.Role {
+	return raftlog.Role{
+		Leads:       func() bool { return m.raft.State() == raft.Leader },
+		NeedsOthers: func() bool { return m.voters() > 1 },
+		Failed: func(err error) {
 			m.logger.Error("the disk refused entries of the Raft log; this member gives up the lead unless it takes them now", "error", err)
 			m.raft.Apply(newEntry(1), 0) // makes Raft store again, and step down if that fails too
 		},
@@ -244,7 +256,7 @@ func (m *Member) logRole() logRole {
 
 // createGroup makes a group of this member alone, unless that was done before.
 func (m *Member) createGroup(config *raft.Config) error {
-	exists, err := raft.HasExistingState(m.stores.log, m.stores.stable, m.snapshots)
+	exists, err := raft.HasExistingState(m.stores.Log, m.stable, m.snapshots)
 	if err != nil || exists {
 		return err
 	}
@@ -259,7 +271,7 @@ func (m *Member) createGroup(config *raft.Config) error {
 	if from != nil {
 		return m.createRestoredGroup(alone)
 	}
-	if err := raft.BootstrapCluster(config, m.stores.log, m.stores.stable, m.snapshots, m.transport, alone); err != nil {
+	if err := raft.BootstrapCluster(config, m.stores.Log, m.stable, m.snapshots, m.transport, alone); err != nil {
 		return fmt.Errorf("create the group: %w", err)
 	}
 	return nil

@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/durable"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
 // How a member begins with a state: its group's log begins behind it. The state counts as what the first entry
@@ -25,9 +26,6 @@ const (
 	lockFile   = "LOCK"
 	stateDir   = "kv"
 )
-
-// keyCurrentTerm is where Raft keeps its term.
-var keyCurrentTerm = []byte("CurrentTerm")
 
 // origin is the note of a data directory that was restored and is no member's yet.
 type origin struct {
@@ -91,5 +89,5 @@ func (m *Member) createRestoredGroup(alone raft.Configuration) error {
 	if err := sink.Close(); err != nil {
 		return err
 	}
-	return m.stores.stable.SetUint64(keyCurrentTerm, restoredTerm)
+	return m.stable.SetUint64(raftlog.KeyCurrentTerm, restoredTerm)
 }

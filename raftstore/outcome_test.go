@@ -15,6 +15,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog/logtest"
 )
 
 // screenedLog asks before entries are written; an error is that of the disk.
@@ -53,25 +54,25 @@ func refuseConfigurations(log *raft.Log) error {
 // TestMembersRecordInFlightIsUnknown: a change of the members that waits for its record when its time is over may yet be made,
 // at the leader and through a follower.
 func TestMembersRecordInFlightIsUnknown(t *testing.T) {
-	disks := map[string]*gatedLog{}
+	disks := map[string]*logtest.Hanging{}
 	c := newTestCluster(t, 2, func(config *Config) {
 		patient(config)
 		config.RequestTimeout = 3 * time.Second
 		config.wrapLog = func(store raft.LogStore) raft.LogStore {
-			disks[config.Identity.Name] = newGatedLog(store)
+			disks[config.Identity.Name] = logtest.NewHanging(store)
 			return disks[config.Identity.Name]
 		}
 	})
 	leader := c.leader()
 	disk := disks[leader.config.Identity.Name]
 	for i, m := range []*testMember{leader, c.follower()} {
-		disk.set(true, nil)
+		disk.Set(true, nil)
 		url := fmt.Sprintf("http://127.0.0.1:%d", i+1)
 		id, err := m.ReserveMember(testContext(t), []string{url}, false)
 		if !errors.Is(err, ErrOutcomeUnknown) || errors.Is(err, ErrNoLeader) || tryAgain(err) {
 			t.Errorf("added at %s while the record is in flight: %x, %v", m.config.Identity.Name, id, err)
 		}
-		disk.set(false, nil)
+		disk.Set(false, nil)
 		eventually(t, "the record to be written after all", func() bool {
 			return slices.ContainsFunc(leader.MemberRecords(), func(record kv.Member) bool { return record.PeerURLs[0] == url })
 		})
@@ -85,8 +86,8 @@ func TestMembersRecordInFlightIsUnknown(t *testing.T) {
 	}
 
 	// What a context ended of says nothing of the command that waited for it.
-	disk.set(true, nil)
-	defer disk.set(false, nil)
+	disk.Set(true, nil)
+	defer disk.Set(false, nil)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, ErrNoLeader)
 	defer cancel()
 	if _, err := leader.Propose(ctx, putCommand("key", "value")); errors.Is(err, ErrNoLeader) || !errors.Is(err, context.DeadlineExceeded) {

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
 // network is what Raft's network transport does for Raft.
@@ -27,7 +29,7 @@ type network interface {
 // only closing it helps.
 type transport struct {
 	network
-	log         *writeBehind
+	log         *raftlog.WriteBehind
 	proof       *proof
 	commits     *commits
 	instruments *instruments
@@ -39,7 +41,7 @@ type transport struct {
 	open map[*pipeline]struct{}
 }
 
-func newTransport(network network, log *writeBehind, proof *proof, commits *commits, heartbeats *heartbeats) *transport {
+func newTransport(network network, log *raftlog.WriteBehind, proof *proof, commits *commits, heartbeats *heartbeats) *transport {
 	return &transport{network: network, log: log, proof: proof, commits: commits, heartbeats: heartbeats, open: map[*pipeline]struct{}{}}
 }
 
@@ -55,7 +57,7 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 		return err
 	}
 	t.answered(id, request, response, stamp)
-	if !t.log.awaitDurable(lastIndex(request), &t.closed) {
+	if !t.log.AwaitDurable(lastIndex(request), &t.closed) {
 		return raft.ErrTransportShutdown
 	}
 	return nil
@@ -140,7 +142,7 @@ func (p *pipeline) relayAnswers() {
 			if stamp := p.stamp(); answer.Error() == nil {
 				p.transport.answered(p.follower, answer.Request(), answer.Response(), stamp)
 			}
-			if !p.transport.log.awaitDurable(lastIndex(answer.Request()), &p.closed) {
+			if !p.transport.log.AwaitDurable(lastIndex(answer.Request()), &p.closed) {
 				return
 			}
 			select {
@@ -165,7 +167,7 @@ func (p *pipeline) Close() error {
 func (p *pipeline) end() error {
 	if !p.closed.Swap(true) {
 		close(p.done)
-		p.transport.log.wake()
+		p.transport.log.Wake()
 	}
 	err := p.AppendPipeline.Close()
 	p.relay.Wait()
@@ -175,7 +177,7 @@ func (p *pipeline) end() error {
 // closePipelines closes all pipelines, those that are yet to be opened included.
 func (t *transport) closePipelines() {
 	t.closed.Store(true)
-	t.log.wake()
+	t.log.Wake()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for p := range t.open {

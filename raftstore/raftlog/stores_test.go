@@ -1,4 +1,4 @@
-package raftstore
+package raftlog
 
 import (
 	"testing"
@@ -27,7 +27,7 @@ func TestLogThatEndsBeforeASnapshotIsEmptied(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			if err := dropLogBefore(log, test.snapshot); err != nil {
+			if err := DropBefore(log, test.snapshot); err != nil {
 				t.Fatal(err)
 			}
 			if err := log.StoreLog(&raft.Log{Index: test.next, Term: 2}); err != nil {

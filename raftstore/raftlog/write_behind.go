@@ -1,4 +1,4 @@
-package raftstore
+package raftlog
 
 import (
 	"errors"
@@ -13,7 +13,7 @@ import (
 // maxUnwritten bounds the bytes of entries that a leader has not written yet.
 const maxUnwritten = 8 << 20
 
-// writeBehind is a log store in which a leader need not wait for its own disk: StoreLogs returns once an
+// WriteBehind is a log store in which a leader need not wait for its own disk: StoreLogs returns once an
 // entry is queued, Raft sends it to the followers, and it is written here while it travels and is written
 // there. So a commit takes as long as the slower of the two, not their sum (Ongaro's thesis, 10.2.1).
 //
@@ -21,14 +21,14 @@ const maxUnwritten = 8 << 20
 //  1. Only a leader that needs another voter for a majority queues, and never a configuration, after which
 //     it might need none.
 //  2. The acknowledgement of a follower reaches Raft only once what it acknowledges is durable here too
-//     (see transport). So what is committed is durable on a majority, the leader included.
+//     (see raftstore.transport). So what is committed is durable on a majority, the leader included.
 //  3. A member that leads no more tells nobody that it has an entry that isn't durable: it writes what is
 //     queued before it lets Raft look at it, or store behind it.
 //  4. Queued entries are written in order, and are read, cut and counted like those in the store beneath.
 //     When the disk refuses them they stay queued: Raft has been promised them.
-type writeBehind struct {
+type WriteBehind struct {
 	raft.LogStore // what is durable
-	role          atomic.Pointer[logRole]
+	role          atomic.Pointer[Role]
 
 	mu       sync.Mutex
 	changed  sync.Cond
@@ -39,32 +39,32 @@ type writeBehind struct {
 	closed   bool
 	writer   sync.WaitGroup
 
-	// calls are those of StoreLogs, entries those that are queued and that the disk has not refused: waiting of them.
-	calls, entries disk.Work
+	// Calls are those of StoreLogs, Entries those that are queued and that the disk has not refused: waiting of them.
+	Calls, Entries disk.Work
 	waiting        int
 }
 
-// logRole is what a log has to know of the member that it is of.
-type logRole struct {
-	// leads tells whether Raft leads, needsOthers whether it takes another voter to commit an entry.
-	leads, needsOthers func() bool
-	// failed is told that the disk has refused queued entries, which the next StoreLogs tries again.
-	failed func(error)
+// Role is what a log has to know of the member that it is of.
+type Role struct {
+	// Leads tells whether Raft leads, NeedsOthers whether it takes another voter to commit an entry.
+	Leads, NeedsOthers func() bool
+	// Failed is told that the disk has refused queued entries, which the next StoreLogs tries again.
+	Failed func(error)
 }
 
-func newWriteBehind(store raft.LogStore) *writeBehind {
-	w := &writeBehind{LogStore: store}
+func newWriteBehind(store raft.LogStore) *WriteBehind {
+	w := &WriteBehind{LogStore: store}
 	w.changed.L = &w.mu
-	w.serve(logRole{leads: func() bool { return false }})
+	w.Serve(Role{Leads: func() bool { return false }})
 	w.writer.Go(w.write)
 	return w
 }
 
-// serve tells the log the member that it is of. Until then nothing is queued.
-func (w *writeBehind) serve(role logRole) { w.role.Store(&role) }
+// Serve tells the log the member that it is of. Until then nothing is queued.
+func (w *WriteBehind) Serve(role Role) { w.role.Store(&role) }
 
 // Close writes what is queued, if the disk takes it, and ends the writer. The store beneath stays open.
-func (w *writeBehind) Close() error {
+func (w *WriteBehind) Close() error {
 	w.mu.Lock()
 	w.closed = true
 	w.changed.Broadcast()
@@ -74,23 +74,23 @@ func (w *writeBehind) Close() error {
 }
 
 // IsMonotonic implements raft.MonotonicLogStore.
-func (w *writeBehind) IsMonotonic() bool {
+func (w *WriteBehind) IsMonotonic() bool {
 	store, ok := w.LogStore.(raft.MonotonicLogStore)
 	return ok && store.IsMonotonic()
 }
 
 // StoreLog implements raft.LogStore.
-func (w *writeBehind) StoreLog(log *raft.Log) error { return w.StoreLogs([]*raft.Log{log}) }
+func (w *WriteBehind) StoreLog(log *raft.Log) error { return w.StoreLogs([]*raft.Log{log}) }
 
 // StoreLogs implements raft.LogStore. Raft calls it from one goroutine.
-func (w *writeBehind) StoreLogs(logs []*raft.Log) error {
+func (w *WriteBehind) StoreLogs(logs []*raft.Log) error {
 	if len(logs) == 0 {
 		return nil
 	}
-	w.calls.Begin(1)
-	defer w.calls.End(1)
+	w.Calls.Begin(1)
+	defer w.Calls.End(1)
 	role := w.role.Load()
-	mayDefer := role.leads() && role.needsOthers() && !hasConfiguration(logs)
+	mayDefer := role.Leads() && role.NeedsOthers() && !hasConfiguration(logs)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for w.deferred && w.bytes > maxUnwritten {
@@ -117,24 +117,24 @@ func hasConfiguration(logs []*raft.Log) bool {
 	return false
 }
 
-func (w *writeBehind) enqueue(logs []*raft.Log) {
+func (w *WriteBehind) enqueue(logs []*raft.Log) {
 	w.queued = append(w.queued, logs...)
 	w.bytes += dataBytes(logs)
 	w.countWaiting(len(w.queued))
 }
 
 // countWaiting says how many of the queued entries wait for the disk, from the first on; mu is held.
-func (w *writeBehind) countWaiting(n int) {
+func (w *WriteBehind) countWaiting(n int) {
 	if n > w.waiting {
-		w.entries.Begin(n - w.waiting)
+		w.Entries.Begin(n - w.waiting)
 	} else {
-		w.entries.End(w.waiting - n)
+		w.Entries.End(w.waiting - n)
 	}
 	w.waiting = n
 }
 
 // drain returns once nothing is queued; mu is held. What the disk has refused before it tries again.
-func (w *writeBehind) drain() error {
+func (w *WriteBehind) drain() error {
 	for w.deferred || w.writing {
 		w.changed.Wait()
 	}
@@ -145,7 +145,7 @@ func (w *writeBehind) drain() error {
 }
 
 // write is the writer's goroutine.
-func (w *writeBehind) write() {
+func (w *WriteBehind) write() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for {
@@ -159,14 +159,14 @@ func (w *writeBehind) write() {
 			w.deferred = false
 			w.changed.Broadcast()
 			w.mu.Unlock()
-			w.role.Load().failed(err)
+			w.role.Load().Failed(err)
 			w.mu.Lock()
 		}
 	}
 }
 
 // writeQueued writes what is queued, at once; mu is held, but not while the disk works.
-func (w *writeBehind) writeQueued() error {
+func (w *WriteBehind) writeQueued() error {
 	logs := w.queued[:len(w.queued):len(w.queued)]
 	w.countWaiting(len(w.queued))
 	w.writing = true
@@ -194,9 +194,9 @@ func dataBytes(logs []*raft.Log) (bytes int) {
 	return bytes
 }
 
-// awaitDurable returns true once no entry up to index is queued, false if ended becomes true before that.
+// AwaitDurable returns true once no entry up to index is queued, false if ended becomes true before that.
 // Whoever makes it true calls wake.
-func (w *writeBehind) awaitDurable(index uint64, ended *atomic.Bool) bool {
+func (w *WriteBehind) AwaitDurable(index uint64, ended *atomic.Bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for len(w.queued) > 0 && index >= w.queued[0].Index && !ended.Load() {
@@ -205,8 +205,8 @@ func (w *writeBehind) awaitDurable(index uint64, ended *atomic.Bool) bool {
 	return !ended.Load()
 }
 
-// wake makes those who wait for an entry look whether they still want it.
-func (w *writeBehind) wake() {
+// Wake makes those who wait for an entry look whether they still want it.
+func (w *WriteBehind) Wake() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.changed.Broadcast()
@@ -214,14 +214,14 @@ func (w *writeBehind) wake() {
 
 // GetLog implements raft.LogStore. Where Raft asks as a follower, to compare its entries with the leader's
 // and acknowledge those that it has, it gets only what is durable.
-func (w *writeBehind) GetLog(index uint64, log *raft.Log) error {
+func (w *WriteBehind) GetLog(index uint64, log *raft.Log) error {
 	w.mu.Lock()
 	if len(w.queued) == 0 || index < w.queued[0].Index {
 		w.mu.Unlock()
 		return w.LogStore.GetLog(index, log)
 	}
 	defer w.mu.Unlock()
-	if !w.role.Load().leads() {
+	if !w.role.Load().Leads() {
 		if err := w.drain(); err != nil {
 			return err
 		}
@@ -235,7 +235,7 @@ func (w *writeBehind) GetLog(index uint64, log *raft.Log) error {
 }
 
 // FirstIndex implements raft.LogStore.
-func (w *writeBehind) FirstIndex() (uint64, error) {
+func (w *WriteBehind) FirstIndex() (uint64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	first, err := w.LogStore.FirstIndex()
@@ -246,7 +246,7 @@ func (w *writeBehind) FirstIndex() (uint64, error) {
 }
 
 // LastIndex implements raft.LogStore.
-func (w *writeBehind) LastIndex() (uint64, error) {
+func (w *WriteBehind) LastIndex() (uint64, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n := len(w.queued); n > 0 {
@@ -257,7 +257,7 @@ func (w *writeBehind) LastIndex() (uint64, error) {
 
 // DeleteRange implements raft.LogStore. Queued entries that a new leader has others for are forgotten
 // without being written, so that a full disk is no obstacle to that.
-func (w *writeBehind) DeleteRange(min, max uint64) error {
+func (w *WriteBehind) DeleteRange(min, max uint64) error {
 	w.mu.Lock()
 	for len(w.queued) > 0 && max >= w.queued[0].Index && (w.deferred || w.writing) {
 		w.changed.Wait()
@@ -270,7 +270,7 @@ func (w *writeBehind) DeleteRange(min, max uint64) error {
 	return w.LogStore.DeleteRange(min, max)
 }
 
-func (w *writeBehind) forget(min, max uint64) error {
+func (w *WriteBehind) forget(min, max uint64) error {
 	if len(w.queued) == 0 || max < w.queued[0].Index {
 		return nil
 	}
