@@ -41,7 +41,7 @@ func TestUsersComeWithASnapshot(t *testing.T) {
 	heal()
 	leader.put("last", "value")
 	follower.wantValue("last", "value")
-	if newest, err := follower.snapshots.newest(); err != nil || newest == nil {
+	if newest, err := follower.snapshots.Newest(); err != nil || newest == nil {
 		t.Fatal("the follower did not get a snapshot", err)
 	}
 	if a := follower.Auth(); !a.Enabled() || a.Revision() != leader.Auth().Revision() || a.User("root") == nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/ctlplane/ctlplane/api/snapshot"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/raftstore/archive"
 )
 
 // BackupFormat is what a backup is written as.
@@ -29,12 +30,6 @@ const (
 
 // archiveVersion is that of the files in a native backup.
 const archiveVersion = "1"
-
-// archiveContents is what a native backup says of itself.
-type archiveContents struct {
-	Version string `json:"version"`
-	kv.Summary
-}
 
 // Backup is a copy of a member's state of one moment, to be read once. A SHA-256 of all that is read belongs
 // behind it; to make it is the reader's, who sends it.
@@ -75,7 +70,7 @@ func (m *Member) Backup(ctx context.Context, format BackupFormat) (*Backup, erro
 }
 
 func (m *Member) makeBackup(ctx context.Context, format BackupFormat) (_ *Backup, err error) {
-	temp, err := os.MkdirTemp(m.snapshots.dir, "backup-*"+snapshotTemp)
+	temp, err := m.snapshots.MakeTemp("backup")
 	if err != nil {
 		return nil, backupError(err)
 	}
@@ -85,7 +80,7 @@ func (m *Member) makeBackup(ctx context.Context, format BackupFormat) (_ *Backup
 			err = errors.Join(backupError(err), remove())
 		}
 	}()
-	dir := filepath.Join(temp, snapshotData)
+	dir := filepath.Join(temp, "data")
 	if err := m.machine.checkpoint(dir); err != nil {
 		return nil, err
 	}
@@ -117,12 +112,12 @@ func nativeBackup(dir string, remove func() error) (*Backup, error) {
 	if err != nil {
 		return nil, err
 	}
-	archive, err := newBackupArchive(dir, &archiveContents{Version: archiveVersion, Summary: summary})
+	content, err := archive.NewReader(dir, &archive.Contents{Version: archiveVersion, Summary: summary})
 	if err != nil {
 		return nil, err
 	}
-	return &Backup{Reader: archive, Size: archive.Size(), Version: archiveVersion, close: func() error {
-		return errors.Join(archive.Close(), remove())
+	return &Backup{Reader: content, Size: content.Size(), Version: archiveVersion, close: func() error {
+		return errors.Join(content.Close(), remove())
 	}}, nil
 }
 

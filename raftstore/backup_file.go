@@ -1,7 +1,6 @@
 package raftstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,6 +11,7 @@ import (
 	"github.com/ctlplane/ctlplane/api/snapshot"
 	"github.com/ctlplane/ctlplane/kv/bboltfile"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/raftstore/archive"
 )
 
 // ErrNotBackup is wrapped by the errors of a file that is no snapshot, or not a whole one.
@@ -64,11 +64,11 @@ func openBackupFile(path string) (_ *backupFile, err error) {
 		return nil, fmt.Errorf("%w: %s is not a file", ErrNotBackup, path)
 	}
 	f := &backupFile{File: file, format: BackupEtcd, size: info.Size()}
-	magic := make([]byte, len(archiveMagic))
-	if _, err := file.ReadAt(magic, 0); err != nil && err != io.EOF {
+	native, err := archive.Is(file)
+	if err != nil {
 		return nil, err
 	}
-	if bytes.Equal(magic, []byte(archiveMagic)) {
+	if native {
 		f.format, f.summed = BackupNative, true
 	} else {
 		f.summed = etcdfile.HasChecksum(f.size)
@@ -133,7 +133,7 @@ func InspectBackup(ctx context.Context, path string, skipHash bool, progress Pro
 }
 
 func (f *backupFile) inspectNative() (BackupStatus, error) {
-	header, err := readArchiveHeader(io.NewSectionReader(f, 0, f.size))
+	header, err := archive.ReadHeader(io.NewSectionReader(f, 0, f.size))
 	if err != nil {
 		return BackupStatus{}, fmt.Errorf("%w: %w", ErrNotBackup, err)
 	}

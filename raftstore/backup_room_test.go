@@ -40,7 +40,7 @@ func TestBackupLeavesRoom(t *testing.T) {
 		if !errors.Is(err, disk.ErrNoRoom) {
 			t.Fatalf("a backup without room: %v, %v", backup, err)
 		}
-		if left, err := filepath.Glob(filepath.Join(m.config.DataDir, "snapshots", "*"+snapshotTemp)); err != nil || len(left) > 0 {
+		if left, err := filepath.Glob(filepath.Join(m.config.DataDir, "snapshots", "*.tmp")); err != nil || len(left) > 0 {
 			t.Errorf("left behind: %v, %v", left, err)
 		}
 		m.put("after", "v")

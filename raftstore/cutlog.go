@@ -6,9 +6,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// cutLog keeps the Raft log short: once it has grown by enough entries or bytes since the last time, the
+// keepLogShort cuts the Raft log: once it has grown by enough entries or bytes since the last time, the
 // state is made durable and the log's old end is cut off.
-func (m *Member) cutLog() {
+func (m *Member) keepLogShort() {
 	ticker := m.config.Clock.NewTicker(m.config.SnapshotInterval)
 	defer ticker.Stop()
 	for {
@@ -17,14 +17,14 @@ func (m *Member) cutLog() {
 		case <-m.life.Done():
 			return
 		}
-		if err := m.cutLogOnce(); err != nil {
+		if err := m.cutGrownLog(); err != nil {
 			m.logger.Warn("the Raft log was not cut; trying again", "error", err)
 		}
 	}
 }
 
-func (m *Member) cutLogOnce() error {
-	newest, err := m.snapshots.newest()
+func (m *Member) cutGrownLog() error {
+	newest, err := m.snapshots.Newest()
 	if err != nil {
 		return err
 	}
@@ -37,12 +37,12 @@ func (m *Member) cutLogOnce() error {
 	if int64(entries) <= 0 || (entries < m.config.SnapshotEntries && bytes < m.config.SnapshotBytes) {
 		return nil
 	}
-	return m.Snapshot()
+	return m.CutLog()
 }
 
-// Snapshot makes the state durable now and cuts the log, but for a tail that spares followers which are a
+// CutLog makes the state durable now and cuts the log, but for a tail that spares followers which are a
 // little behind a snapshot: half of what the log grows between two cuts.
-func (m *Member) Snapshot() error {
+func (m *Member) CutLog() error {
 	grown := m.stores.Grown.Load()
 	settings := m.raft.ReloadableConfig()
 	settings.TrailingLogs = m.trailing(grown)

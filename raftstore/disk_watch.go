@@ -60,7 +60,7 @@ func (m *Member) checkDisk() {
 // freeDisk does what can be done on a disk that is nearly full: the Raft log is cut, what compactions and
 // deletions have left is taken out of the database, and the lead goes to a member that has room.
 func (m *Member) freeDisk(space disk.Space) {
-	if err := m.Snapshot(); err != nil {
+	if err := m.CutLog(); err != nil {
 		if disk.IsFull(err) {
 			m.disk.GiveUpReserve()
 		}

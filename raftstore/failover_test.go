@@ -75,10 +75,10 @@ func TestFollowerRestartsFromTheTailOfTheLog(t *testing.T) {
 	for i := range 100 {
 		follower.put(fmt.Sprint("key", i), "value")
 	}
-	if err := follower.Snapshot(); err != nil {
+	if err := follower.CutLog(); err != nil {
 		t.Fatal(err)
 	}
-	before, err := follower.snapshots.newest()
+	before, err := follower.snapshots.Newest()
 	if err != nil || before == nil {
 		t.Fatal("no snapshot", err)
 	}
@@ -90,7 +90,7 @@ func TestFollowerRestartsFromTheTailOfTheLog(t *testing.T) {
 		t.Errorf("state at %d after the restart, the log begins after %d", applied, before.Index)
 	}
 	follower.wantValue("last", "after")
-	after, err := follower.snapshots.newest()
+	after, err := follower.snapshots.Newest()
 	if err != nil || after.ID != before.ID {
 		t.Errorf("restarted from snapshot %v, want the log's tail alone (%v)", after, err)
 	}
@@ -132,7 +132,7 @@ func TestFollowerCatchesUpBySnapshot(t *testing.T) {
 			break
 		}
 	}
-	if newest, err := follower.snapshots.newest(); err != nil || newest == nil {
+	if newest, err := follower.snapshots.Newest(); err != nil || newest == nil {
 		t.Error("the follower did not get a snapshot", err)
 	}
 	leader.eventually("to remove what it has sent", func() bool {

@@ -16,7 +16,7 @@ func (m *Member) forceNewCluster() error {
 	if err != nil {
 		return err
 	}
-	newest, err := m.snapshots.newest()
+	newest, err := m.snapshots.Newest()
 	if err != nil {
 		return err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
+	"github.com/ctlplane/ctlplane/raftstore/snapshots"
 )
 
 // maxApplyBytes bounds what is applied in one batch of the state machine, where many entries are waiting
@@ -33,7 +34,7 @@ const maxApplyBytes = 8 << 20
 //     kv.ErrClosed and takes the new one.
 type stateMachine struct {
 	options   kv.Options
-	snapshots *snapshotStore
+	snapshots *snapshots.Store
 	logger    *slog.Logger
 	// instruments are set before the first entry comes; nil: nothing is counted. So is slow, which by itself tells nobody.
 	instruments *instruments
@@ -56,19 +57,19 @@ type stateMachine struct {
 	end  context.CancelCauseFunc
 }
 
-func openStateMachine(options kv.Options, snapshots *snapshotStore, logger *slog.Logger) (*stateMachine, error) {
+func openStateMachine(options kv.Options, saved *snapshots.Store, logger *slog.Logger) (*stateMachine, error) {
 	f := &stateMachine{
-		options: options, snapshots: snapshots, logger: logger,
+		options: options, snapshots: saved, logger: logger,
 		proposed: map[*byte][]kv.Command{},
 	}
 	f.options.OnCommand = f.slow.carriedOut
 	f.life, f.end = context.WithCancelCause(context.Background())
-	newest, err := snapshots.newest()
+	newest, err := saved.Newest()
 	if err != nil {
 		return nil, err
 	}
 	if newest != nil {
-		if dir, ok := snapshots.received(newest.ID); ok {
+		if dir, ok := saved.Received(newest.ID); ok {
 			// The process ended between receiving the snapshot and taking it over.
 			if err := f.takeOver(dir); err != nil {
 				return nil, err
@@ -226,7 +227,7 @@ func (s stateSnapshot) Persist(sink raft.SnapshotSink) error {
 	if err := store.Flush(); err != nil {
 		return err
 	}
-	if index, flushed := sink.(*snapshotSink).meta.Index, store.FlushedIndex(); flushed < index {
+	if index, flushed := sink.(*snapshots.Sink).Index(), store.FlushedIndex(); flushed < index {
 		return fmt.Errorf("the state is durable up to entry %d only, want %d", flushed, index)
 	}
 	return nil
@@ -245,7 +246,7 @@ func (f *stateMachine) Restore(source io.ReadCloser) error {
 	if wrapped, ok := source.(raft.ReadCloserWrapper); ok {
 		source = wrapped.WrappedReadCloser()
 	}
-	received, ok := source.(*receivedSnapshot)
+	received, ok := source.(*snapshots.Received)
 	if !ok {
 		return errors.New("only a received snapshot can be restored")
 	}
@@ -254,7 +255,7 @@ func (f *stateMachine) Restore(source io.ReadCloser) error {
 	if err := f.store.Load().Close(); err != nil {
 		f.logger.Warn("close the state that is being replaced", "error", err)
 	}
-	err := f.takeOver(received.dir)
+	err := f.takeOver(received.Dir)
 	if err == nil {
 		var store *kv.Store
 		if store, err = kv.Open(f.options); err == nil {

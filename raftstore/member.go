@@ -14,6 +14,7 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
+	"github.com/ctlplane/ctlplane/raftstore/snapshots"
 )
 
 // Member is one server of a Raft group. All its methods may be called by any goroutine; those that take a
@@ -27,7 +28,7 @@ type Member struct {
 
 	stores     *raftlog.Stores
 	stable     raft.StableStore // of stores, with what stands before it
-	snapshots  *snapshotStore
+	snapshots  *snapshots.Store
 	machine    *stateMachine
 	listener   *peerListener
 	stream     *raftStream

@@ -17,6 +17,7 @@ import (
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
+	"github.com/ctlplane/ctlplane/raftstore/snapshots"
 	"github.com/ctlplane/ctlplane/supervise"
 )
 
@@ -101,18 +102,20 @@ func (m *Member) openDisk() (err error) {
 
 func (m *Member) openState() error {
 	// The snapshot store asks for checkpoints only once Raft runs, when there is a machine.
-	snapshots, err := openSnapshotStore(m.config.DataDir, func(dir string) error { return m.machine.checkpoint(dir) })
+	saved, err := snapshots.Open(m.config.DataDir, snapshots.Options{
+		Checkpoint: func(dir string) error { return m.machine.checkpoint(dir) },
+		OnSaved:    m.instruments.saved,
+	})
 	if err != nil {
 		return err
 	}
-	m.snapshots = snapshots
-	snapshots.instruments = m.instruments
+	m.snapshots = saved
 	options := m.config.Store
 	options.Dir = filepath.Join(m.config.DataDir, stateDir)
 	options.Logger, options.UnsafeNoSync = m.logger, m.config.UnsafeNoSync
 	options.OnLeaseGrant, options.OnCompacted = m.instruments.leaseGranted, m.instruments.compacted
 	m.disk.Bound(&options)
-	if m.machine, err = openStateMachine(options, snapshots, m.logger); err != nil {
+	if m.machine, err = openStateMachine(options, saved, m.logger); err != nil {
 		return err
 	}
 	m.machine.instruments = m.instruments
@@ -211,7 +214,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	m.leaderRounds, m.followerRounds = newReadRounds(m.life, m.provenIndex), newReadRounds(m.life, m.askLeader)
 	m.leaderRounds.observe, m.followerRounds.observe = m.instruments.readRound, m.instruments.readRound
 
-	newest, err := m.snapshots.newest()
+	newest, err := m.snapshots.Newest()
 	if err == nil && newest != nil {
 		err = raftlog.DropBefore(m.stores.Log, newest.Index)
 	}
@@ -319,7 +322,7 @@ func (m *Member) run() {
 		<-m.life.Done()
 		m.renewals.wait()
 	})
-	m.wg.Go(m.cutLog)
+	m.wg.Go(m.keepLogShort)
 	m.wg.Go(m.watchDisk)
 	m.wg.Go(m.watchStalls)
 	m.wg.Go(m.watchRemoval)

@@ -18,10 +18,11 @@ import (
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/raftstore/archive"
 )
 
 // restoringDir is where a data directory is made before it is one.
-const restoringDir = "restoring" + snapshotTemp
+const restoringDir = "restoring.tmp"
 
 // restoredEntries are what a restore makes of it.
 var restoredEntries = []string{stateDir, originFile, migratedFile}
@@ -228,7 +229,7 @@ func (r *restore) unpack(ctx context.Context, dir string) error {
 	source := &countedReader{source: r.file, tell: func(done int64) { r.Progress.tell((r.file.size+min(done, r.file.size))/2, r.file.size) }}
 	if r.file.format == BackupNative {
 		content := io.NewSectionReader(source, 0, r.file.size)
-		if err := unpackArchive(contextReader{ctx, content}, dir); err != nil {
+		if err := archive.Unpack(contextReader{ctx, content}, dir); err != nil {
 			return fmt.Errorf("%w: %w", ErrNotBackup, err)
 		}
 		if left, err := content.Seek(0, io.SeekCurrent); err != nil || left != r.file.size {
@@ -245,7 +246,7 @@ func (r *restore) unpack(ctx context.Context, dir string) error {
 
 // complete moves the store to its place, and then notes that it is there.
 func (r *restore) complete(store string, from origin) error {
-	if err := syncTree(store); err != nil {
+	if err := durable.SyncTree(store); err != nil {
 		return err
 	}
 	if err := durable.Rename(store, filepath.Join(r.dir.path, stateDir)); err != nil {

@@ -1,4 +1,9 @@
-package raftstore
+// Package snapshots is where a member keeps Raft's snapshots: how far its state is durable, so that the log may be cut there, and
+// states that other members send, or are sent.
+//
+// "Snapshot" here means Raft's, and nothing else: a copy for users is a backup (raftstore.Backup), and a copy of the files on
+// the same disk a checkpoint. Raft calls a Store from several goroutines; a Sink is for one.
+package snapshots
 
 import (
 	"encoding/json"
@@ -15,16 +20,16 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/durable"
+	"github.com/ctlplane/ctlplane/raftstore/archive"
 )
 
 const (
-	snapshotMeta  = "meta.json"
-	snapshotData  = "data"
-	snapshotTemp  = ".tmp"
-	checkpointDir = "sending"
+	metaFile   = "meta.json"
+	contentDir = "data"
+	tempSuffix = ".tmp"
 )
 
-// snapshotStore is Raft's snapshot store over a state machine that is durable by itself.
+// Store is Raft's snapshot store over a state machine that is durable by itself.
 //
 // A snapshot of the member's own is a note, "the state is durable up to this index": the log may be cut
 // there. Its content is taken when another member asks for it, as a checkpoint of the live state. That
@@ -37,16 +42,22 @@ const (
 //  1. A complete snapshot is a directory named by its id that has a meta.json. Anything else is a leftover.
 //  2. The live state is durable up to the index of every complete snapshot that has no data.
 //  3. At most the newest snapshot has data; on start, its data is taken over before the state is opened.
-type snapshotStore struct {
-	dir string
-	// checkpoint writes the live state into a directory that does not exist yet.
-	checkpoint func(dir string) error
-	// instruments are set before Raft runs; nil: nothing is counted.
-	instruments *instruments
+type Store struct {
+	dir     string
+	options Options
 }
 
-func openSnapshotStore(dataDir string, checkpoint func(dir string) error) (*snapshotStore, error) {
-	s := &snapshotStore{dir: filepath.Join(dataDir, "snapshots"), checkpoint: checkpoint}
+// Options are what a store is given.
+type Options struct {
+	// Checkpoint writes the live state into a directory that does not exist yet. It is called once another member asks.
+	Checkpoint func(dir string) error
+	// OnSaved is told how long it took to make the state durable; nil: nobody is.
+	OnSaved func(took time.Duration)
+}
+
+// Open opens that of a data directory, and removes leftovers.
+func Open(dataDir string, options Options) (*Store, error) {
+	s := &Store{dir: filepath.Join(dataDir, "snapshots"), options: options}
 	if err := durable.MakeDir(s.dir); err != nil {
 		return nil, err
 	}
@@ -65,8 +76,13 @@ func openSnapshotStore(dataDir string, checkpoint func(dir string) error) (*snap
 	return s, nil
 }
 
-// newest returns the newest snapshot, nil when there is none.
-func (s *snapshotStore) newest() (*raft.SnapshotMeta, error) {
+// MakeTemp makes a directory for work that is under way. If that is cut off, the next start removes it.
+func (s *Store) MakeTemp(work string) (dir string, err error) {
+	return os.MkdirTemp(s.dir, work+"-*"+tempSuffix)
+}
+
+// Newest returns the newest snapshot, nil when there is none.
+func (s *Store) Newest() (*raft.SnapshotMeta, error) {
 	all, err := s.List()
 	if err != nil || len(all) == 0 {
 		return nil, err
@@ -74,15 +90,15 @@ func (s *snapshotStore) newest() (*raft.SnapshotMeta, error) {
 	return all[0], nil
 }
 
-// received is where a snapshot's data lies that was received and not taken over yet.
-func (s *snapshotStore) received(id string) (dir string, ok bool) {
-	dir = filepath.Join(s.dir, id, snapshotData)
+// Received is where a snapshot's data lies that was received and not taken over yet.
+func (s *Store) Received(id string) (dir string, ok bool) {
+	dir = filepath.Join(s.dir, id, contentDir)
 	_, err := os.Stat(dir)
 	return dir, err == nil
 }
 
-func (s *snapshotStore) meta(id string) (*raft.SnapshotMeta, error) {
-	content, err := os.ReadFile(filepath.Join(s.dir, id, snapshotMeta))
+func (s *Store) meta(id string) (*raft.SnapshotMeta, error) {
+	content, err := os.ReadFile(filepath.Join(s.dir, id, metaFile))
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +110,7 @@ func (s *snapshotStore) meta(id string) (*raft.SnapshotMeta, error) {
 }
 
 // List implements raft.SnapshotStore: newest first.
-func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
+func (s *Store) List() ([]*raft.SnapshotMeta, error) {
 	entries, err := os.ReadDir(s.dir)
 	if err != nil {
 		return nil, err
@@ -121,55 +137,55 @@ func (s *snapshotStore) List() ([]*raft.SnapshotMeta, error) {
 
 // Open implements raft.SnapshotStore. The reader of a received snapshot is only good for restoring it
 // (see fsm.Restore); any other's is a checkpoint of the live state, removed when it is closed.
-func (s *snapshotStore) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
+func (s *Store) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, err := s.meta(id)
 	if err != nil {
 		return nil, nil, err
 	}
-	if dir, ok := s.received(id); ok {
-		return meta, &receivedSnapshot{dir: dir}, nil
+	if dir, ok := s.Received(id); ok {
+		return meta, &Received{Dir: dir}, nil
 	}
-	temp, err := os.MkdirTemp(s.dir, checkpointDir+"-*"+snapshotTemp)
+	temp, err := s.MakeTemp("sending")
 	if err != nil {
 		return nil, nil, err
 	}
-	dir := filepath.Join(temp, snapshotData)
-	if err := s.checkpoint(dir); err != nil {
+	dir := filepath.Join(temp, contentDir)
+	if err := s.options.Checkpoint(dir); err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(temp))
 	}
-	archive, err := newArchiveReader(dir)
+	packed, err := archive.NewReader(dir, nil)
 	if err != nil {
 		return nil, nil, errors.Join(err, os.RemoveAll(temp))
 	}
-	meta.Size = archive.Size()
-	return meta, &sentSnapshot{archiveReader: archive, temp: temp}, nil
+	meta.Size = packed.Size()
+	return meta, &sent{Reader: packed, temp: temp}, nil
 }
 
-// sentSnapshot is a checkpoint on its way to another member.
-type sentSnapshot struct {
-	*archiveReader
+// sent is a checkpoint on its way to another member.
+type sent struct {
+	*archive.Reader
 	temp string
 }
 
-func (s *sentSnapshot) Close() error {
-	return errors.Join(s.archiveReader.Close(), os.RemoveAll(s.temp))
+func (s *sent) Close() error {
+	return errors.Join(s.Reader.Close(), os.RemoveAll(s.temp))
 }
 
-// receivedSnapshot stands for data that lies unpacked in a directory.
-type receivedSnapshot struct{ dir string }
+// Received stands for data that lies unpacked in a directory.
+type Received struct{ Dir string }
 
-func (*receivedSnapshot) Read([]byte) (int, error) { return 0, io.EOF }
-func (*receivedSnapshot) Close() error             { return nil }
+func (*Received) Read([]byte) (int, error) { return 0, io.EOF }
+func (*Received) Close() error             { return nil }
 
 // Create implements raft.SnapshotStore. A sink that nothing is written to becomes a note on the live
 // state; one that an archive is written to becomes a received snapshot.
-func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
+func (s *Store) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
 	configurationIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
-	temp, err := os.MkdirTemp(s.dir, "new-*"+snapshotTemp)
+	temp, err := s.MakeTemp("new")
 	if err != nil {
 		return nil, err
 	}
-	return &snapshotSink{store: s, temp: temp, begun: time.Now(), meta: raft.SnapshotMeta{
+	return &Sink{store: s, temp: temp, begun: time.Now(), meta: raft.SnapshotMeta{
 		Version: version, ID: fmt.Sprintf("%016x-%016x-%s", term, index, uniqueSuffix(temp)),
 		Index: index, Term: term, Configuration: configuration, ConfigurationIndex: configurationIndex,
 	}}, nil
@@ -177,12 +193,12 @@ func (s *snapshotStore) Create(version raft.SnapshotVersion, index, term uint64,
 
 // uniqueSuffix is what MkdirTemp put in place of the star.
 func uniqueSuffix(temp string) string {
-	return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(temp), "new-"), snapshotTemp)
+	return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(temp), "new-"), tempSuffix)
 }
 
-// snapshotSink writes a snapshot. It is not safe for concurrent use.
-type snapshotSink struct {
-	store *snapshotStore
+// Sink writes a snapshot. It is not safe for concurrent use.
+type Sink struct {
+	store *Store
 	temp  string
 	meta  raft.SnapshotMeta
 	begun time.Time
@@ -192,16 +208,19 @@ type snapshotSink struct {
 	unpacked chan error
 }
 
+// Index is that of the last entry in it.
+func (k *Sink) Index() uint64 { return k.meta.Index }
+
 // ID implements raft.SnapshotSink.
-func (k *snapshotSink) ID() string { return k.meta.ID }
+func (k *Sink) ID() string { return k.meta.ID }
 
 // Write unpacks an archive as it comes in.
-func (k *snapshotSink) Write(p []byte) (int, error) {
+func (k *Sink) Write(p []byte) (int, error) {
 	if k.archive == nil {
 		reader, writer := io.Pipe()
 		k.archive, k.unpacked = writer, make(chan error, 1)
 		go func() {
-			err := unpackArchive(reader, filepath.Join(k.temp, snapshotData))
+			err := archive.Unpack(reader, filepath.Join(k.temp, contentDir))
 			reader.CloseWithError(errors.Join(err, errors.New("snapshot: bytes after its end")))
 			k.unpacked <- err
 		}()
@@ -212,7 +231,7 @@ func (k *snapshotSink) Write(p []byte) (int, error) {
 }
 
 // endArchive waits until what was written is unpacked.
-func (k *snapshotSink) endArchive(cause error) error {
+func (k *Sink) endArchive(cause error) error {
 	if k.archive == nil {
 		return nil
 	}
@@ -221,7 +240,7 @@ func (k *snapshotSink) endArchive(cause error) error {
 }
 
 // Close makes the snapshot complete and durable, and forgets the ones before it.
-func (k *snapshotSink) Close() error {
+func (k *Sink) Close() error {
 	if k.ended {
 		return nil
 	}
@@ -231,7 +250,7 @@ func (k *snapshotSink) Close() error {
 	}
 	content, err := json.Marshal(k.meta)
 	if err == nil {
-		err = durable.WriteFile(filepath.Join(k.temp, snapshotMeta), content)
+		err = durable.WriteFile(filepath.Join(k.temp, metaFile), content)
 	}
 	if err == nil {
 		err = durable.Rename(k.temp, filepath.Join(k.store.dir, k.meta.ID))
@@ -239,14 +258,14 @@ func (k *snapshotSink) Close() error {
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(k.temp))
 	}
-	if k.archive == nil { // what is received takes as long as the network does
-		k.store.instruments.saved(time.Since(k.begun))
+	if k.archive == nil && k.store.options.OnSaved != nil { // what is received takes as long as the network does
+		k.store.options.OnSaved(time.Since(k.begun))
 	}
 	return k.store.removeOlder(k.meta.ID)
 }
 
 // Cancel implements raft.SnapshotSink.
-func (k *snapshotSink) Cancel() error {
+func (k *Sink) Cancel() error {
 	if k.ended {
 		return nil
 	}
@@ -255,7 +274,7 @@ func (k *snapshotSink) Cancel() error {
 	return os.RemoveAll(k.temp)
 }
 
-func (s *snapshotStore) removeOlder(keep string) error {
+func (s *Store) removeOlder(keep string) error {
 	all, err := s.List()
 	if err != nil {
 		return err

@@ -1,4 +1,6 @@
-package raftstore
+// Package archive packs a directory into one stream of bytes, with checksums: a snapshot on its way to another member, or a backup
+// that is kept. A Reader is for one goroutine.
+package archive
 
 import (
 	"bytes"
@@ -14,42 +16,48 @@ import (
 	"path/filepath"
 
 	"github.com/ctlplane/ctlplane/durable"
+	"github.com/ctlplane/ctlplane/kv"
 )
 
-// A snapshot crosses the wire as an archive: the magic, the size of the header in four bytes, the header
-// in JSON, then each file's content in the header's order, and after each its SHA-256. The size of the
-// whole is known before the first byte of content is read.
+// An archive is the magic, the size of the header in four bytes, the header in JSON, then each file's content in the header's
+// order, and after each its SHA-256. The size of the whole is known before the first byte of content is read.
 
 const (
 	archiveMagic = "ctpsnap1"
-	// maxArchiveHeader bounds the list of files: about 400,000 of them.
-	maxArchiveHeader = 32 << 20
+	// maxHeader bounds the list of files: about 400,000 of them.
+	maxHeader = 32 << 20
 )
 
-type archiveHeader struct {
+// Header is what an archive begins with.
+type Header struct {
 	// Backup says what is in it, in an archive that is kept.
-	Backup *archiveContents `json:"backup,omitempty"`
-	Files  []archiveFile    `json:"files"`
+	Backup *Contents    `json:"backup,omitempty"`
+	Files  []fileHeader `json:"files"`
 }
 
-type archiveFile struct {
+// Contents is what a backup says of itself.
+type Contents struct {
+	Version string `json:"version"` // of the files
+	kv.Summary
+}
+
+type fileHeader struct {
 	Name string `json:"name"` // relative, within the directory
 	Size int64  `json:"size"`
 }
 
-// archiveReader streams a directory as an archive. The directory must not change meanwhile.
-type archiveReader struct {
+// Reader streams a directory as an archive. The directory must not change meanwhile.
+type Reader struct {
 	dir     string
-	files   []archiveFile
+	files   []fileHeader
 	size    int64
 	current io.Reader // of what is being read: the header, or a file with its sum
 	open    *os.File
 }
 
-func newArchiveReader(dir string) (*archiveReader, error) { return newBackupArchive(dir, nil) }
-
-func newBackupArchive(dir string, contents *archiveContents) (*archiveReader, error) {
-	r := &archiveReader{dir: dir}
+// NewReader reads a directory; backup is nil where that is not kept.
+func NewReader(dir string, backup *Contents) (*Reader, error) {
+	r := &Reader{dir: dir}
 	err := filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
@@ -62,14 +70,14 @@ func newBackupArchive(dir string, contents *archiveContents) (*archiveReader, er
 		if err != nil {
 			return err
 		}
-		r.files = append(r.files, archiveFile{Name: filepath.ToSlash(name), Size: info.Size()})
+		r.files = append(r.files, fileHeader{Name: filepath.ToSlash(name), Size: info.Size()})
 		r.size += info.Size() + sha256.Size
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	header, err := json.Marshal(archiveHeader{Backup: contents, Files: r.files})
+	header, err := json.Marshal(Header{Backup: backup, Files: r.files})
 	if err != nil {
 		return nil, err
 	}
@@ -82,9 +90,9 @@ func newBackupArchive(dir string, contents *archiveContents) (*archiveReader, er
 }
 
 // Size is how many bytes the archive has in all.
-func (r *archiveReader) Size() int64 { return r.size }
+func (r *Reader) Size() int64 { return r.size }
 
-func (r *archiveReader) Read(p []byte) (int, error) {
+func (r *Reader) Read(p []byte) (int, error) {
 	for {
 		n, err := r.current.Read(p)
 		if n > 0 || len(p) == 0 {
@@ -100,7 +108,7 @@ func (r *archiveReader) Read(p []byte) (int, error) {
 }
 
 // next goes on to the next file, or ends the archive.
-func (r *archiveReader) next() error {
+func (r *Reader) next() error {
 	if err := r.Close(); err != nil {
 		return err
 	}
@@ -119,7 +127,7 @@ func (r *archiveReader) next() error {
 }
 
 // Close releases the file that is being read.
-func (r *archiveReader) Close() error {
+func (r *Reader) Close() error {
 	if r.open == nil {
 		return nil
 	}
@@ -156,10 +164,10 @@ func (r *summedReader) Read(p []byte) (int, error) {
 	return r.tail.Read(p)
 }
 
-// unpackArchive writes an archive's files into dir, which must be fresh, checks their sums and syncs
+// Unpack writes an archive's files into dir, which must be fresh, checks their sums and syncs
 // them. It reads to the end of the archive, and no further.
-func unpackArchive(r io.Reader, dir string) error {
-	header, err := readArchiveHeader(r)
+func Unpack(r io.Reader, dir string) error {
+	header, err := ReadHeader(r)
 	if err != nil {
 		return err
 	}
@@ -171,11 +179,21 @@ func unpackArchive(r io.Reader, dir string) error {
 			return fmt.Errorf("snapshot: %s: %w", file.Name, err)
 		}
 	}
-	return syncTree(dir)
+	return durable.SyncTree(dir)
 }
 
-func readArchiveHeader(r io.Reader) (archiveHeader, error) {
-	var header archiveHeader
+// Is tells by its first bytes whether a file is an archive.
+func Is(file io.ReaderAt) (bool, error) {
+	magic := make([]byte, len(archiveMagic))
+	if _, err := file.ReadAt(magic, 0); err != nil && err != io.EOF {
+		return false, err
+	}
+	return string(magic) == archiveMagic, nil
+}
+
+// ReadHeader reads the beginning of an archive.
+func ReadHeader(r io.Reader) (Header, error) {
+	var header Header
 	head := make([]byte, len(archiveMagic)+4)
 	if _, err := io.ReadFull(r, head); err != nil {
 		return header, fmt.Errorf("snapshot: %w", err)
@@ -184,8 +202,8 @@ func readArchiveHeader(r io.Reader) (archiveHeader, error) {
 		return header, errors.New("snapshot: not in this version's format")
 	}
 	size := binary.BigEndian.Uint32(head[len(archiveMagic):])
-	if size > maxArchiveHeader {
-		return header, fmt.Errorf("snapshot: its header is larger than %d bytes", maxArchiveHeader)
+	if size > maxHeader {
+		return header, fmt.Errorf("snapshot: its header is larger than %d bytes", maxHeader)
 	}
 	text, err := io.ReadAll(io.LimitReader(r, int64(size)))
 	if err != nil {
@@ -197,7 +215,7 @@ func readArchiveHeader(r io.Reader) (archiveHeader, error) {
 	return header, nil
 }
 
-func unpackFile(r io.Reader, dir string, file archiveFile) error {
+func unpackFile(r io.Reader, dir string, file fileHeader) error {
 	name := filepath.FromSlash(file.Name)
 	if !filepath.IsLocal(name) || file.Size < 0 {
 		return errors.New("not a file within the snapshot")
@@ -226,14 +244,4 @@ func unpackFile(r io.Reader, dir string, file archiveFile) error {
 		return errors.New("its checksum is wrong: it was damaged on the way")
 	}
 	return nil
-}
-
-// syncTree makes the names of all files beneath dir durable.
-func syncTree(dir string) error {
-	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
-		if err != nil || !entry.IsDir() {
-			return err
-		}
-		return durable.SyncDir(path)
-	})
 }
