@@ -10,6 +10,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 // answerPart bounds the responses in one message to a follower, in bytes. A transaction's response may be a thousand times as
@@ -49,7 +50,7 @@ func sendOutcomes(request *peerpb.ForwardRequest, outcomes []outcome, send func(
 // encodeResult prepares one command's outcome for its way to the follower.
 func encodeResult(result kv.Result, err error) *peerpb.CommandResult {
 	switch {
-	case errors.Is(err, errNotLeader), errors.Is(err, ErrClosed):
+	case errors.Is(err, failure.ErrNotLeading), errors.Is(err, ErrClosed):
 		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_NOT_LEADER}
 	case errors.Is(err, ErrTooManyRequests):
 		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_BUSY}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 // groupOf makes commands whose answers have so many bytes each, and gives the errors and sizes that they were answered with.
@@ -111,7 +112,7 @@ func TestRefusalsKeepTheirMeaning(t *testing.T) {
 		want   error
 		repeat bool
 	}{
-		{at: errNotLeader, repeat: true},
+		{at: failure.ErrNotLeading, repeat: true},
 		{at: ErrClosed, repeat: true},
 		{at: ErrTooManyRequests, want: ErrTooManyRequests},
 		{at: ErrTooLarge, want: ErrTooLarge},

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 // HashKV is the checksum of what can be read on this member at a revision; 0: the present one. Errors are those of
@@ -64,7 +65,7 @@ func (m *Member) defragment(ctx context.Context, store *kv.Store) error {
 // HashKV implements peerpb.PeerServer.
 func (s *peerServer) HashKV(ctx context.Context, r *peerpb.HashKVRequest) (*peerpb.HashKVResponse, error) {
 	if err := s.member.machine.waitApplied(ctx, r.AppliedIndex); err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	response := &peerpb.HashKVResponse{Id: s.member.config.Identity.MemberID}
 	hash, err := s.member.hashHistory(ctx, r.Revision)
@@ -73,7 +74,7 @@ func (s *peerServer) HashKV(ctx context.Context, r *peerpb.HashKVRequest) (*peer
 	case errors.As(err, &code):
 		response.Error = uint32(code)
 	case err != nil:
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	response.Hash, response.Revision, response.CompactRevision = hash.Sum, hash.Revision, hash.CompactRevision
 	return response, nil
@@ -87,10 +88,10 @@ func (p *peerConns) hashKV(ctx context.Context, id raft.ServerID, revision int64
 	}
 	response, err := client.HashKV(ctx, &peerpb.HashKVRequest{Revision: revision, AppliedIndex: index})
 	if err != nil {
-		return kv.Hash{}, fromStatus(err)
+		return kv.Hash{}, failure.FromStatus(err)
 	}
 	if serverID(response.Id) != id {
-		return kv.Hash{}, errUnreachable // another member has its address
+		return kv.Hash{}, failure.ErrUnreachable // another member has its address
 	}
 	if response.Error != 0 {
 		return kv.Hash{}, kv.ErrorCode(response.Error)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 // LeaseGrant grants a lease; without an ID in the request it chooses one.
@@ -61,11 +62,11 @@ func (m *Member) renewHere(ctx context.Context, id int64) (int64, error) {
 func (m *Member) renewProved(ctx context.Context, id int64) (int64, error) {
 	lessor := m.lessor.Load()
 	if lessor == nil {
-		return 0, errNotLeader
+		return 0, failure.ErrNotLeading
 	}
 	ttl, err := lessor.Renew(ctx, id, func(full kv.Checkpoint) error { return m.recordNow(ctx, full) })
 	if errors.Is(err, kv.ErrNotPromoted) {
-		err = errNotLeader
+		err = failure.ErrNotLeading
 	}
 	if err == nil {
 		m.instruments.leaseRenewed()
@@ -149,7 +150,7 @@ func (m *Member) remainingHere(ctx context.Context, id int64) (ttl, granted int6
 	}
 	lessor := m.lessor.Load()
 	if lessor == nil {
-		return 0, 0, errNotLeader
+		return 0, 0, failure.ErrNotLeading
 	}
 	granted, ok := m.machine.store.Load().LeaseTTL(id)
 	remaining, counted := lessor.Remaining(id)

@@ -12,6 +12,7 @@ import (
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 // maxRenewals bounds the leases of one message between members.
@@ -70,11 +71,11 @@ func (r *renewals) wait() {
 	r.running.Wait()
 }
 
-// renew renews a lease at the leader. An error after which it may be asked again is errNotLeader.
+// renew renews a lease at the leader. An error after which it may be asked again is failure.ErrNotLeading.
 func (r *renewals) renew(ctx context.Context, leader route, id int64) (int64, error) {
 	answer := make(chan renewed, 1)
 	if !r.to(leader).add(id, answer) {
-		return 0, errNotLeader
+		return 0, failure.ErrNotLeading
 	}
 	select {
 	case a := <-answer:
@@ -196,7 +197,7 @@ func (s *renewing) settle(renewal *peerpb.Renewal) {
 	case peerpb.Renewal_NOT_FOUND:
 		answer.err = kv.ErrLeaseNotFound
 	default:
-		answer.err = errNotLeader
+		answer.err = failure.ErrNotLeading
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -223,7 +224,7 @@ func (s *renewing) end() {
 	s.ended = true
 	for _, w := range s.waiting {
 		for _, ch := range append(w.sent, w.next...) {
-			ch <- renewed{err: errNotLeader}
+			ch <- renewed{err: failure.ErrNotLeading}
 		}
 	}
 	s.waiting = nil

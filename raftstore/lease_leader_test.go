@@ -10,6 +10,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 func newClockCluster(t *testing.T) (*testCluster, *clocktesting.FakeClock) {
@@ -105,7 +106,7 @@ func TestDeposedLeaderRenewsNothing(t *testing.T) {
 	leader.eventually("to notice", func() bool { return leader.lessor.Load() == nil })
 	lessor.Promote(0)
 	leader.lessor.Store(lessor)
-	if _, err := leader.renewHere(testContext(t), id); !errors.Is(err, errNotLeader) {
+	if _, err := leader.renewHere(testContext(t), id); !errors.Is(err, failure.ErrNotLeading) {
 		t.Errorf("renewed: %v", err)
 	}
 	if failed := leader.revoke(testContext(t), []int64{id}); len(failed) != 1 {

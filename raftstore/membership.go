@@ -15,6 +15,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 const (
@@ -82,7 +83,7 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 	}
 	future := m.raft.AddNonvoter(serverID(identity.MemberID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
 	if err := future.Error(); err != nil {
-		return 0, begun(raftError(err))
+		return 0, failure.Begun(raftError(err))
 	}
 	m.logger.Info("a new member is in the group, and catches up", "name", member.Name, "id", serverID(identity.MemberID))
 	return identity.MemberID, nil
@@ -152,7 +153,7 @@ func (m *Member) removeLocked(ctx context.Context, id uint64) error {
 	}
 	err := m.writeRecord(ctx, kv.MemberRemove, kv.Member{ID: id})
 	if inGroup {
-		err = begun(err)
+		err = failure.Begun(err)
 	}
 	return err
 }
@@ -195,7 +196,7 @@ func (m *Member) alive(ctx context.Context, id raft.ServerID) bool {
 func raftError(err error) error {
 	switch {
 	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
-		return errNotLeader
+		return failure.ErrNotLeading
 	}
 	return fmt.Errorf("%w (change the group's members: %w)", ErrOutcomeUnknown, err)
 }

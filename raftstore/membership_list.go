@@ -10,6 +10,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 // recordPause is between two attempts to write this member's own record.
@@ -125,7 +126,7 @@ func (m *Member) writeRecord(ctx context.Context, operation kv.MemberOperation, 
 		return nil // it had none
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return begun(err) // it may be in flight
+		return failure.Begun(err) // it may be in flight
 	}
 	return firstError(err, result.Err)
 }

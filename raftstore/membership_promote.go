@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 // readyPercent is how much of the leader's log a learner must have to be promoted by request.
@@ -49,7 +50,7 @@ func (m *Member) promoteHere(ctx context.Context, id uint64) error {
 		return err
 	}
 	if err := m.raft.AddVoter(server.ID, server.Address, 0, changeTimeout).Error(); err != nil {
-		return begun(raftError(err))
+		return failure.Begun(raftError(err))
 	}
 	m.instruments.promoted()
 	m.logger.Info("a learner was promoted, and votes", "name", record.Name, "id", server.ID)

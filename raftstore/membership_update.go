@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 // UpdateMember changes where the other members reach a member, on the leader or through it. It changes nothing else: a
@@ -46,7 +47,7 @@ func (m *Member) updateHere(ctx context.Context, id uint64, peerURLs []string) e
 	// Of a server that is known this changes the address alone, whether it votes or not.
 	future := m.raft.AddNonvoter(serverID(id), raft.ServerAddress(hostPort(peerURLs)), 0, changeTimeout)
 	if err := future.Error(); err != nil {
-		return begun(raftError(err))
+		return failure.Begun(raftError(err))
 	}
 	return nil
 }

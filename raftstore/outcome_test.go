@@ -10,11 +10,9 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/ctlplane/ctlplane/kv"
-	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog/logtest"
 )
 
@@ -69,7 +67,7 @@ func TestMembersRecordInFlightIsUnknown(t *testing.T) {
 		disk.Set(true, nil)
 		url := fmt.Sprintf("http://127.0.0.1:%d", i+1)
 		id, err := m.ReserveMember(testContext(t), []string{url}, false)
-		if !errors.Is(err, ErrOutcomeUnknown) || errors.Is(err, ErrNoLeader) || tryAgain(err) {
+		if !errors.Is(err, ErrOutcomeUnknown) || errors.Is(err, ErrNoLeader) || failure.Retryable(err) {
 			t.Errorf("added at %s while the record is in flight: %x, %v", m.config.Identity.Name, id, err)
 		}
 		disk.Set(false, nil)
@@ -112,7 +110,7 @@ func TestChangeThatIsHalfMadeIsUnknown(t *testing.T) {
 		disk.set(screen(leader))
 		err := make(leader)
 		disk.set(nil)
-		if !errors.Is(err, ErrOutcomeUnknown) || tryAgain(err) {
+		if !errors.Is(err, ErrOutcomeUnknown) || failure.Retryable(err) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -172,35 +170,4 @@ func TestChangeThatIsHalfMadeIsUnknown(t *testing.T) {
 		_, recorded := led.record(gone.config.Identity.MemberID)
 		return !recorded
 	})
-}
-
-// TestChangesErrorsBetweenMembers: what the leader says of a change reaches who asked as what it was; where the leader says
-// nothing, or nothing that is known, nobody knows.
-func TestChangesErrorsBetweenMembers(t *testing.T) {
-	for _, want := range append(slices.Clone(membershipErrors), ErrTooManyRequests, ErrUnsafe, kv.ErrMemberNotFound, kv.ErrMemberExists, kv.ErrNoSpace) {
-		if got := changeError(toStatus(fmt.Errorf("wrapped: %w", want))); !errors.Is(got, want) || errors.Is(got, ErrOutcomeUnknown) {
-			t.Errorf("%v becomes %v", want, got)
-		}
-	}
-	var refusal *pki.JoinError
-	if got := changeError(toStatus(pki.Refuse(pki.JoinRefused, "no"))); !errors.As(got, &refusal) || refusal.Message != "no" {
-		t.Errorf("a refusal becomes %v", got)
-	}
-	for _, again := range []error{errNotLeader, ErrNoLeader, ErrClosed} { // nothing was changed
-		if got := changeError(toStatus(again)); !tryAgain(got) || errors.Is(got, ErrOutcomeUnknown) {
-			t.Errorf("%v becomes %v", again, got)
-		}
-	}
-	unknown := []error{ErrOutcomeUnknown, begun(errNotLeader), context.DeadlineExceeded, errors.New("something else")}
-	for _, code := range []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown} {
-		unknown = append(unknown, status.Error(code, "the connection is lost"))
-	}
-	for _, err := range unknown {
-		if got := changeError(toStatus(err)); !errors.Is(got, ErrOutcomeUnknown) || tryAgain(got) {
-			t.Errorf("%v becomes %v", err, got)
-		}
-	}
-	if changeError(nil) != nil || begun(nil) != nil {
-		t.Error("success is an error")
-	}
 }

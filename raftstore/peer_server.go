@@ -10,6 +10,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 	"github.com/ctlplane/ctlplane/supervise"
 )
 
@@ -92,7 +93,7 @@ func (s *peerServer) ReadIndex(ctx context.Context, r *peerpb.ReadIndexRequest) 
 	}
 	index, err := s.member.leaderRounds.join(ctx)
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.ReadIndexResponse{Index: index}, nil
 }
@@ -101,7 +102,7 @@ func (s *peerServer) ReadIndex(ctx context.Context, r *peerpb.ReadIndexRequest) 
 func (s *peerServer) TimeToLive(ctx context.Context, request *peerpb.TimeToLiveRequest) (*peerpb.TimeToLiveResponse, error) {
 	ttl, granted, err := s.member.remainingHere(ctx, request.Id)
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.TimeToLiveResponse{Ttl: ttl, Granted: granted}, nil
 }
@@ -121,7 +122,7 @@ func (s *peerServer) AddMember(ctx context.Context, r *peerpb.AddMemberRequest) 
 		Name: r.Name, PeerAddress: r.PeerAddress, ClientAddress: r.ClientAddress, APIAddress: r.ApiAddress,
 	})
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.AddMemberResponse{Id: id}, nil
 }
@@ -129,7 +130,7 @@ func (s *peerServer) AddMember(ctx context.Context, r *peerpb.AddMemberRequest) 
 // RemoveMember implements peerpb.PeerServer.
 func (s *peerServer) RemoveMember(ctx context.Context, r *peerpb.RemoveMemberRequest) (*peerpb.RemoveMemberResponse, error) {
 	if err := s.member.removeHere(ctx, r.Id); err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.RemoveMemberResponse{}, nil
 }
@@ -138,7 +139,7 @@ func (s *peerServer) RemoveMember(ctx context.Context, r *peerpb.RemoveMemberReq
 func (s *peerServer) ReserveMember(ctx context.Context, r *peerpb.ReserveMemberRequest) (*peerpb.ReserveMemberResponse, error) {
 	id, err := s.member.reserveHere(ctx, r.PeerUrls, r.Learner)
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.ReserveMemberResponse{Id: id}, nil
 }
@@ -146,7 +147,7 @@ func (s *peerServer) ReserveMember(ctx context.Context, r *peerpb.ReserveMemberR
 // PromoteMember implements peerpb.PeerServer.
 func (s *peerServer) PromoteMember(ctx context.Context, r *peerpb.PromoteMemberRequest) (*peerpb.PromoteMemberResponse, error) {
 	if err := s.member.promoteHere(ctx, r.Id); err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.PromoteMemberResponse{}, nil
 }
@@ -154,7 +155,7 @@ func (s *peerServer) PromoteMember(ctx context.Context, r *peerpb.PromoteMemberR
 // UpdateMember implements peerpb.PeerServer.
 func (s *peerServer) UpdateMember(ctx context.Context, r *peerpb.UpdateMemberRequest) (*peerpb.UpdateMemberResponse, error) {
 	if err := s.member.updateHere(ctx, r.Id, r.PeerUrls); err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.UpdateMemberResponse{}, nil
 }

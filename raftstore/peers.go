@@ -15,6 +15,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 const (
@@ -60,7 +61,7 @@ func (p *peerConns) close() {
 func (p *peerConns) conn(id raft.ServerID) (*grpc.ClientConn, error) {
 	address, ok := p.address(id)
 	if !ok {
-		return nil, fmt.Errorf("member %s: %w", id, errUnreachable)
+		return nil, fmt.Errorf("member %s: %w", id, failure.ErrUnreachable)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -114,7 +115,7 @@ func (p *peerConns) client(ctx context.Context, id raft.ServerID) (peerpb.PeerCl
 			conn.Connect()
 		}
 		if state == connectivity.TransientFailure || !conn.WaitForStateChange(ctx, state) {
-			return nil, fmt.Errorf("member %s: %w", id, errUnreachable)
+			return nil, fmt.Errorf("member %s: %w", id, failure.ErrUnreachable)
 		}
 	}
 	return peerpb.NewPeerClient(conn), nil
@@ -136,7 +137,7 @@ func (p *peerConns) readIndex(ctx context.Context, leader raft.ServerID, self, t
 	}
 	response, err := client.ReadIndex(ctx, &peerpb.ReadIndexRequest{Id: self, Term: term})
 	if err != nil {
-		return 0, fromStatus(err)
+		return 0, failure.FromStatus(err)
 	}
 	return response.Index, nil
 }
@@ -163,7 +164,7 @@ func (p *peerConns) timeToLive(ctx context.Context, leader raft.ServerID, id int
 	}
 	response, err := client.TimeToLive(ctx, &peerpb.TimeToLiveRequest{Id: id})
 	if err != nil {
-		return 0, 0, fromStatus(err)
+		return 0, 0, failure.FromStatus(err)
 	}
 	return response.Ttl, response.Granted, nil
 }
@@ -177,7 +178,7 @@ func (p *peerConns) addMember(ctx context.Context, leader raft.ServerID, member 
 		Name: member.Name, PeerAddress: member.PeerAddress, ClientAddress: member.ClientAddress, ApiAddress: member.APIAddress,
 	})
 	if err != nil {
-		return 0, changeError(err)
+		return 0, failure.OfChange(err)
 	}
 	return response.Id, nil
 }
@@ -188,7 +189,7 @@ func (p *peerConns) removeMember(ctx context.Context, leader raft.ServerID, id u
 		return err
 	}
 	if _, err = client.RemoveMember(ctx, &peerpb.RemoveMemberRequest{Id: id}); err != nil {
-		return changeError(err)
+		return failure.OfChange(err)
 	}
 	return nil
 }
@@ -200,7 +201,7 @@ func (p *peerConns) reserveMember(ctx context.Context, leader raft.ServerID, pee
 	}
 	response, err := client.ReserveMember(ctx, &peerpb.ReserveMemberRequest{PeerUrls: peerURLs, Learner: learner})
 	if err != nil {
-		return 0, changeError(err)
+		return 0, failure.OfChange(err)
 	}
 	return response.Id, nil
 }
@@ -211,7 +212,7 @@ func (p *peerConns) promoteMember(ctx context.Context, leader raft.ServerID, id 
 		return err
 	}
 	if _, err = client.PromoteMember(ctx, &peerpb.PromoteMemberRequest{Id: id}); err != nil {
-		return changeError(err)
+		return failure.OfChange(err)
 	}
 	return nil
 }
@@ -222,7 +223,7 @@ func (p *peerConns) updateMember(ctx context.Context, leader raft.ServerID, id u
 		return err
 	}
 	if _, err = client.UpdateMember(ctx, &peerpb.UpdateMemberRequest{Id: id, PeerUrls: peerURLs}); err != nil {
-		return changeError(err)
+		return failure.OfChange(err)
 	}
 	return nil
 }

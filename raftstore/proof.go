@@ -9,6 +9,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
 )
 
@@ -81,7 +82,7 @@ func (p *proof) prove(ctx context.Context, term uint64, still func() (bool, <-ch
 		leads, changed := still()
 		switch {
 		case !leads:
-			return errNotLeader
+			return failure.ErrNotLeading
 		case p.proved(round):
 			return nil
 		}

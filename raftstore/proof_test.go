@@ -10,6 +10,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 func testVoters(ids ...raft.ServerID) func() []raft.Server {
@@ -93,7 +95,7 @@ func TestProofAsksUntilItIsAnswered(t *testing.T) {
 		calls++
 		return calls < 2, lost
 	})
-	if !errors.Is(err, errNotLeader) {
+	if !errors.Is(err, failure.ErrNotLeading) {
 		t.Errorf("the lead was lost: %v", err)
 	}
 	cancel()

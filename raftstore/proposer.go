@@ -11,6 +11,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
 )
 
@@ -191,7 +192,7 @@ func (p *proposer) waitForLeader(changed <-chan struct{}) {
 	}) {
 		switch {
 		case late.here:
-			late.fail(errNotLeader)
+			late.fail(failure.ErrNotLeading)
 		case late.ctx.Err() != nil:
 			late.fail(context.Cause(late.ctx))
 		default:
@@ -259,7 +260,7 @@ func (p *proposer) current(taken []*proposal, now route) []*proposal {
 		case proposal.ctx.Err() != nil:
 			proposal.fail(context.Cause(proposal.ctx))
 		case proposal.here && !now.here:
-			proposal.fail(errNotLeader)
+			proposal.fail(failure.ErrNotLeading)
 		default:
 			kept = append(kept, proposal)
 		}

@@ -18,7 +18,7 @@ type proposal struct {
 	done func(kv.Result, error)
 	// expires is when it no longer waits for a leader.
 	expires time.Time
-	// here is set on one that another member forwarded: it is proposed here, or answered errNotLeader.
+	// here is set on one that another member forwarded: it is proposed here, or answered failure.ErrNotLeading.
 	here bool
 
 	sequence uint64 // its place in the queue

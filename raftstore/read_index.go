@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/broken"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 // followerReadTimeout bounds one question to the leader; a leader that does not answer in it is asked again,
@@ -101,7 +102,7 @@ func (m *Member) readIndex(ctx context.Context) (uint64, error) {
 	for {
 		changed := m.changed.Next()
 		var index uint64
-		err := errNotLeader
+		err := failure.ErrNotLeading
 		switch now := m.route(); {
 		case now.here:
 			index, err = m.leaderRounds.join(ctx)
@@ -129,7 +130,7 @@ func (m *Member) readIndex(ctx context.Context) (uint64, error) {
 func (m *Member) askLeader(ctx context.Context) (uint64, error) {
 	now := m.route()
 	if now.leader == "" || now.here {
-		return 0, errNotLeader
+		return 0, failure.ErrNotLeading
 	}
 	ctx, cancel := context.WithTimeout(ctx, followerReadTimeout)
 	defer cancel()
@@ -199,7 +200,7 @@ func (m *Member) waitForFirstEntry(ctx context.Context) (term uint64, err error)
 		changed := m.changed.Next()
 		term = m.raft.CurrentTerm()
 		if m.raft.State() != raft.Leader {
-			return 0, errNotLeader
+			return 0, failure.ErrNotLeading
 		}
 		if m.machine.term.Load() == term {
 			return term, nil
@@ -207,7 +208,7 @@ func (m *Member) waitForFirstEntry(ctx context.Context) (term uint64, err error)
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return 0, errors.Join(errNotLeader, context.Cause(ctx))
+			return 0, errors.Join(failure.ErrNotLeading, context.Cause(ctx))
 		}
 	}
 }

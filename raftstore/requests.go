@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 // Propose has the group apply a command and returns its result, whose response has a complete header. The
@@ -184,7 +185,7 @@ func read[R proto.Message](ctx context.Context, m *Member, ask func(*kv.Store) (
 }
 
 // atLeader asks whoever leads something, for as long as a command would wait, and again while an error says that it may be
-// asked again (see tryAgain). Of a change that may have been made, ask returns ErrOutcomeUnknown: no error that it gets of
+// asked again (see failure.Retryable). Of a change that may have been made, ask returns ErrOutcomeUnknown: no error that it gets of
 // the context, which ends when the wait is over, and none of a step after the first.
 func (m *Member) atLeader(ctx context.Context, ask func(context.Context, route) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.config.RequestTimeout, ErrNoLeader)
@@ -193,7 +194,7 @@ func (m *Member) atLeader(ctx context.Context, ask func(context.Context, route) 
 		changed := m.changed.Next()
 		if now := m.route(); now.leader != "" {
 			err := ask(ctx, now)
-			if err == nil || !tryAgain(err) {
+			if err == nil || !failure.Retryable(err) {
 				return err
 			}
 		}

@@ -1,4 +1,4 @@
-package raftstore
+package failure
 
 import (
 	"errors"
@@ -17,7 +17,7 @@ var statusErrors = []struct {
 	code codes.Code
 	err  error
 }{
-	{codes.FailedPrecondition, errNotLeader},
+	{codes.FailedPrecondition, ErrNotLeading},
 	{codes.ResourceExhausted, ErrTooManyRequests},
 	{codes.Aborted, ErrUnsafe},
 	{codes.DataLoss, ErrOutcomeUnknown},
@@ -32,7 +32,8 @@ const (
 	statusStore      = codes.AlreadyExists
 )
 
-func toStatus(err error) error {
+// ToStatus is an error as it goes to another member.
+func ToStatus(err error) error {
 	for _, known := range statusErrors {
 		if errors.Is(err, known.err) {
 			return status.Error(known.code, err.Error())
@@ -51,12 +52,13 @@ func toStatus(err error) error {
 	case errors.As(err, &code):
 		return status.Error(statusStore, strconv.FormatUint(uint64(code), 10))
 	case errors.Is(err, ErrClosed), errors.Is(err, ErrNoLeader):
-		return status.Error(codes.FailedPrecondition, errNotLeader.Error())
+		return status.Error(codes.FailedPrecondition, ErrNotLeading.Error())
 	}
 	return err
 }
 
-func fromStatus(err error) error {
+// FromStatus is the reverse of ToStatus. An error that is none of those it returns as it is.
+func FromStatus(err error) error {
 	s := status.Convert(err)
 	for _, known := range statusErrors {
 		if s.Code() == known.code {
@@ -80,19 +82,19 @@ func fromStatus(err error) error {
 	return err
 }
 
-// changeError is the error of a request that changes something. Where the other member did not answer with an error that it
+// OfChange is the error of a request that changes something. Where the other member did not answer with an error that it
 // knows, nobody knows whether it was done: the connection was lost after it was sent, the time was over, or the member met a
 // fault of its own.
-func changeError(err error) error {
-	if known := fromStatus(err); known != err {
+func OfChange(err error) error {
+	if known := FromStatus(err); known != err {
 		return known
 	}
-	return begun(err)
+	return Begun(err)
 }
 
-// tryAgain tells errors after which something may be asked again: nothing was changed, or the question changes nothing.
-func tryAgain(err error) bool {
-	if errors.Is(err, errNotLeader) || errors.Is(err, errUnreachable) {
+// Retryable tells errors after which something may be asked again: nothing was changed, or the question changes nothing.
+func Retryable(err error) bool {
+	if errors.Is(err, ErrNotLeading) || errors.Is(err, ErrUnreachable) {
 		return true
 	}
 	return status.Code(err) == codes.Unavailable
