@@ -34,7 +34,7 @@ func (m *Member) watchStalls() {
 		case m.raft.State() != raft.Leader:
 			// Raft's loop, which may be waiting for the disk, has not told anybody that this member leads no more.
 			m.leadership.set(false)
-			m.proposer.abandon()
+			m.proposer.Abandon()
 		case looks%disk.StallLooks == 0: // an election that was begun has until then
 			m.yieldLead(looks == 0)
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/entry"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog/logtest"
 )
 
@@ -51,7 +52,7 @@ func (m *testMember) anotherLeads() *testMember {
 	var next *testMember
 	eventually(t, "another leader", func() bool {
 		for _, other := range m.cluster.members {
-			if other != m && other.Member != nil && other.route().here {
+			if other != m && other.Member != nil && other.route().Here {
 				next = other
 			}
 		}
@@ -74,7 +75,7 @@ func TestLeaderWhoseDiskHangsHandsOver(t *testing.T) {
 	}()
 	next := leader.anotherLeads()
 	next.putAtLast("key", "after")
-	eventually(t, "the one that led to know it", func() bool { return !leader.route().here })
+	eventually(t, "the one that led to know it", func() bool { return !leader.route().Here })
 	wantMetrics(t, leader.metrics(), map[string]float64{
 		"ctlplane_store_disk_stalled": 1, "ctlplane_store_disk_stalls_total": 1, "ctlplane_store_disk_stall_handovers_total": 1,
 	})
@@ -105,17 +106,17 @@ func TestLeaderStuckInItsDiskIsReplaced(t *testing.T) {
 func TestLeaderWhoseStateHangsHandsOver(t *testing.T) {
 	c := newTestCluster(t, 3, nil)
 	leader := c.leader()
-	entry := func(key string) []byte {
-		encoded, err := (&kv.Command{Put: &pb.PutRequest{Key: []byte(key)}}).Append(nil)
+	encoded := func(key string) []byte {
+		command, err := (&kv.Command{Put: &pb.PutRequest{Key: []byte(key)}}).Append(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return appendEntry(newEntry(len(encoded)+6), encoded)
+		return entry.Append(entry.New(len(command)+6), command)
 	}
 	leader.machine.mu.Lock() // which whatever is applied has to take
 	work := sync.OnceFunc(leader.machine.mu.Unlock)
 	defer work()
-	leader.raft.Apply(entry("key"), 0)
+	leader.raft.Apply(encoded("key"), 0)
 	next := leader.anotherLeads()
 	next.putAtLast("key", "after")
 	work()
@@ -145,7 +146,7 @@ func TestFollowerWhoseDiskHangsHoldsNobodyUp(t *testing.T) {
 	}
 	term := leader.Status().Term
 	leader.handOver(testContext(t)) // as at its end, but that it goes on: it is needed for the majority
-	leader.eventually("to lead no more", func() bool { return !leader.route().here })
+	leader.eventually("to lead no more", func() bool { return !leader.route().Here })
 	if next := stuck.anotherLeads(); next != other || next.Status().Term != term+1 {
 		t.Errorf("%s leads in term %d, want %s in term %d", next.config.Identity.Name, next.Status().Term, other.config.Identity.Name, term+1)
 	}

@@ -99,7 +99,7 @@ func (m *Member) reclaim(space disk.Space) {
 
 // leaveLead moves the lead to a voter whose disk has room, if there is one.
 func (m *Member) leaveLead() {
-	if !m.route().here {
+	if !m.route().Here {
 		return
 	}
 	full := m.machine.store.Load().Alarmed(kv.AlarmDisk)

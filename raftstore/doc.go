@@ -3,8 +3,8 @@
 // # How a write goes
 //
 // A Member gathers the commands that wait while the last entries are in flight, packs them into one Raft
-// entry, and hands each its own result (proposer.go). On a follower the same gathering ends in one
-// message to the leader (forward.go). The Raft log is the write-ahead log: it is synced before a write is
+// entry, and hands each its own result (package propose). On a follower the same gathering ends in one
+// message to the leader. The Raft log is the write-ahead log: it is synced before a write is
 // acknowledged, the state machine is not.
 //
 // # How a read goes

@@ -17,6 +17,7 @@ import (
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/entry"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
 	"github.com/ctlplane/ctlplane/raftstore/snapshots"
 )
@@ -89,14 +90,15 @@ func openStateMachine(options kv.Options, saved *snapshots.Store, logger *slog.L
 	return f, nil
 }
 
-// expect keeps the decoded commands of an entry that is about to be proposed; forget drops them.
-func (f *stateMachine) expect(entry []byte, commands []kv.Command) {
+// Expect keeps the decoded commands of an entry that is about to be proposed; Forget drops them.
+func (f *stateMachine) Expect(entry []byte, commands []kv.Command) {
 	f.mu.Lock()
 	f.proposed[&entry[0]] = commands
 	f.mu.Unlock()
 }
 
-func (f *stateMachine) forget(entry []byte) {
+// Forget implements propose.Machine.
+func (f *stateMachine) Forget(entry []byte) {
 	f.mu.Lock()
 	delete(f.proposed, &entry[0])
 	f.mu.Unlock()
@@ -104,23 +106,23 @@ func (f *stateMachine) forget(entry []byte) {
 
 // entry is what the store applies for an entry of the log.
 func (f *stateMachine) entry(log *raft.Log) (kv.Entry, error) {
-	entry := kv.Entry{Index: log.Index, Term: log.Term}
+	decoded := kv.Entry{Index: log.Index, Term: log.Term}
 	if log.Type != raft.LogCommand {
-		return entry, nil // a change of members: only its index counts here
+		return decoded, nil // a change of members: only its index counts here
 	}
-	rules, encoded, err := splitEntry(log.Data)
+	rules, encoded, err := entry.Split(log.Data)
 	if err != nil {
 		return kv.Entry{}, err
 	}
-	entry.Rules = rules
+	decoded.Rules = rules
 	f.mu.Lock()
 	commands, ok := f.proposed[&log.Data[0]]
 	f.mu.Unlock()
 	if !ok {
-		commands, err = decodeCommands(encoded)
+		commands, err = entry.Decode(encoded)
 	}
-	entry.Commands = commands
-	return entry, err
+	decoded.Commands = commands
+	return decoded, err
 }
 
 // Apply implements raft.FSM.

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/entry"
 	"github.com/ctlplane/ctlplane/supervise"
 )
 
@@ -98,7 +99,7 @@ func (m *Member) startLeading() (stop func()) {
 func (m *Member) term(ctx context.Context) {
 	// An entry of this term: once it is applied so is everything before it. Raft begins a term with an
 	// entry of its own, but the state machine doesn't see that one.
-	if err := m.raft.Apply(newEntry(1), 0).Error(); err != nil {
+	if err := m.raft.Apply(entry.New(1), 0).Error(); err != nil {
 		return // no longer the leader; the channel will say so
 	}
 	m.changed.Notify()

@@ -10,6 +10,7 @@ import (
 	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // LeaseGrant grants a lease; without an ID in the request it chooses one.
@@ -26,8 +27,8 @@ func (m *Member) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest) (*pb
 // goes through the log unless the lease has a checkpoint. The answer to a lease that has expired comes once
 // it is revoked: kv.ErrLeaseNotFound.
 func (m *Member) LeaseKeepAlive(ctx context.Context, id int64) (ttl int64, err error) {
-	err = m.atLeader(ctx, func(ctx context.Context, now route) error {
-		if now.here {
+	err = m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
+		if now.Here {
 			ttl, err = m.renewHere(ctx, id)
 		} else {
 			ttl, err = m.renewals.renew(ctx, now, id)
@@ -114,11 +115,11 @@ func (m *Member) handOverLeases(ctx context.Context) {
 // LeaseTimeToLive tells what is left of a lease, in whole seconds. A lease that does not exist has a TTL of -1.
 func (m *Member) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
 	response := &pb.LeaseTimeToLiveResponse{ID: r.ID}
-	err := m.atLeader(ctx, func(ctx context.Context, now route) (err error) {
-		if now.here {
+	err := m.atLeader(ctx, func(ctx context.Context, now propose.Route) (err error) {
+		if now.Here {
 			response.TTL, response.GrantedTTL, err = m.remainingHere(ctx, r.ID)
 		} else {
-			response.TTL, response.GrantedTTL, err = m.peers.timeToLive(ctx, now.leader, r.ID)
+			response.TTL, response.GrantedTTL, err = m.peers.timeToLive(ctx, now.Leader, r.ID)
 		}
 		return err
 	})

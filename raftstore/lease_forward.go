@@ -13,6 +13,7 @@ import (
 	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // maxRenewals bounds the leases of one message between members.
@@ -40,7 +41,7 @@ type renewals struct {
 //  2. A lease is on its way once at a time. Who asks while it is waits for the next time: the leader may have
 //     renewed it already, and the lease may be gone since.
 type renewing struct {
-	route  route
+	route  propose.Route
 	cancel context.CancelFunc
 	ctx    context.Context
 
@@ -72,7 +73,7 @@ func (r *renewals) wait() {
 }
 
 // renew renews a lease at the leader. An error after which it may be asked again is failure.ErrNotLeading.
-func (r *renewals) renew(ctx context.Context, leader route, id int64) (int64, error) {
+func (r *renewals) renew(ctx context.Context, leader propose.Route, id int64) (int64, error) {
 	answer := make(chan renewed, 1)
 	if !r.to(leader).add(id, answer) {
 		return 0, failure.ErrNotLeading
@@ -86,7 +87,7 @@ func (r *renewals) renew(ctx context.Context, leader route, id int64) (int64, er
 }
 
 // to returns the stream to a leader, begun when there is none.
-func (r *renewals) to(leader route) *renewing {
+func (r *renewals) to(leader propose.Route) *renewing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stream != nil && r.stream.route == leader && !r.stream.hasEnded() {
@@ -141,7 +142,7 @@ func (s *renewing) queue(id int64) {
 // run sends and receives until the stream breaks.
 func (s *renewing) run(dial func(context.Context, raft.ServerID) (renewalStream, error)) {
 	defer s.end()
-	stream, err := dial(s.ctx, s.route.leader)
+	stream, err := dial(s.ctx, s.route.Leader)
 	if err != nil {
 		return
 	}

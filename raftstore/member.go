@@ -13,6 +13,7 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 	"github.com/ctlplane/ctlplane/raftstore/snapshots"
 )
@@ -42,7 +43,7 @@ type Member struct {
 	peers      *peerConns
 	server     *grpc.Server
 
-	proposer       *proposer
+	proposer       *propose.Proposer
 	leaderRounds   *readRounds // shared by readers here and at followers, when this member leads
 	followerRounds *readRounds
 
@@ -80,7 +81,7 @@ func (m *Member) Close(ctx context.Context) error {
 	m.closed.Do(func() {
 		m.handOver(ctx)
 		m.disk.Stop()
-		m.proposer.close()
+		m.proposer.Close()
 		m.end()
 		m.raft.DeregisterObserver(m.observer)
 		m.server.Stop()
@@ -132,15 +133,15 @@ func (m *Member) observe() {
 }
 
 // route tells where the leader is.
-func (m *Member) route() route {
+func (m *Member) route() propose.Route {
 	if m.raft.State() == raft.Leader {
-		return route{leader: serverID(m.config.Identity.MemberID), term: m.raft.CurrentTerm(), here: true}
+		return propose.Route{Leader: serverID(m.config.Identity.MemberID), Term: m.raft.CurrentTerm(), Here: true}
 	}
 	_, leader := m.raft.LeaderWithID()
 	if leader == serverID(m.config.Identity.MemberID) {
 		leader = "" // it has just ceased to lead
 	}
-	return route{leader: leader, term: m.raft.CurrentTerm()}
+	return propose.Route{Leader: leader, Term: m.raft.CurrentTerm()}
 }
 
 // servers are the group's members as the log has them.

@@ -16,6 +16,7 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 const (
@@ -50,11 +51,11 @@ type NewMember struct {
 // AddMember makes a machine a member, on the leader or through it, and returns its id. The machine must
 // then start with that id; it is a learner until it has caught up.
 func (m *Member) AddMember(ctx context.Context, member NewMember) (id uint64, err error) {
-	err = m.atLeader(ctx, func(ctx context.Context, now route) error {
-		if now.here {
+	err = m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
+		if now.Here {
 			id, err = m.addHere(ctx, member)
 		} else {
-			id, err = m.peers.addMember(ctx, now.leader, member)
+			id, err = m.peers.addMember(ctx, now.Leader, member)
 		}
 		return err
 	})
@@ -111,9 +112,9 @@ func (m *Member) takePlace(ctx context.Context, newcomer NewMember) error {
 // RemoveMember takes a member out of the group, for good, on the leader or through it. Errors: kv.ErrMemberNotFound,
 // ErrNotEnoughStarted, ErrUnsafe, or those of Propose.
 func (m *Member) RemoveMember(ctx context.Context, id uint64) error {
-	return m.atLeader(ctx, func(ctx context.Context, now route) error {
-		if !now.here {
-			return m.peers.removeMember(ctx, now.leader, id)
+	return m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
+		if !now.Here {
+			return m.peers.removeMember(ctx, now.Leader, id)
 		}
 		return m.removeHere(ctx, id)
 	})

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // readyPercent is how much of the leader's log a learner must have to be promoted by request.
@@ -15,11 +16,11 @@ const readyPercent = 90
 // PromoteMember gives a learner a vote, on the leader or through it. Errors: kv.ErrMemberNotFound, ErrNotLearner,
 // ErrLearnerNotReady, ErrNotEnoughStarted, or those of Propose.
 func (m *Member) PromoteMember(ctx context.Context, id uint64) error {
-	return m.atLeader(ctx, func(ctx context.Context, now route) error {
-		if now.here {
+	return m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
+		if now.Here {
 			return m.promoteHere(ctx, id)
 		}
-		return m.peers.promoteMember(ctx, now.leader, id)
+		return m.peers.promoteMember(ctx, now.Leader, id)
 	})
 }
 

@@ -10,17 +10,18 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // ReserveMember adds a member that has not started, as etcd's MemberAdd does, and returns its id: the machine that joins
 // from the first of the peer URLs gets that id. With learner set it stays a learner until PromoteMember. On the leader,
 // or through it. Errors are those of membership_errors.go, ErrUnsafe, or those of Propose.
 func (m *Member) ReserveMember(ctx context.Context, peerURLs []string, learner bool) (id uint64, err error) {
-	err = m.atLeader(ctx, func(ctx context.Context, now route) error {
-		if now.here {
+	err = m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
+		if now.Here {
 			id, err = m.reserveHere(ctx, peerURLs, learner)
 		} else {
-			id, err = m.peers.reserveMember(ctx, now.leader, peerURLs, learner)
+			id, err = m.peers.reserveMember(ctx, now.Leader, peerURLs, learner)
 		}
 		return err
 	})

@@ -8,16 +8,17 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // UpdateMember changes where the other members reach a member, on the leader or through it. It changes nothing else: a
 // learner stays one. Errors: kv.ErrMemberNotFound, ErrPeerURLExists, ErrBadPeerURLs, or those of Propose.
 func (m *Member) UpdateMember(ctx context.Context, id uint64, peerURLs []string) error {
-	return m.atLeader(ctx, func(ctx context.Context, now route) error {
-		if now.here {
+	return m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
+		if now.Here {
 			return m.updateHere(ctx, id, peerURLs)
 		}
-		return m.peers.updateMember(ctx, now.leader, id, peerURLs)
+		return m.peers.updateMember(ctx, now.Leader, id, peerURLs)
 	})
 }
 

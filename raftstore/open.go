@@ -16,6 +16,8 @@ import (
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/entry"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 	"github.com/ctlplane/ctlplane/raftstore/snapshots"
 	"github.com/ctlplane/ctlplane/supervise"
@@ -206,11 +208,13 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 			return fmt.Errorf("force a new cluster: %w", err)
 		}
 	}
-	m.proposer = newProposer(&m.config)
-	m.proposer.machine = m.machine
-	m.proposer.rules, m.proposer.route, m.proposer.changed = m.rules, m.route, &m.changed
-	m.proposer.apply = func(entry []byte) raft.ApplyFuture { return m.raft.Apply(entry, 0) }
-	m.proposer.answered, m.proposer.dial = &m.answered, m.peers.forward
+	m.proposer = propose.New(propose.Options{
+		MaxEntryBytes: m.config.MaxEntryBytes, MaxInFlight: m.config.MaxInFlight,
+		MaxQueuedBytes: m.config.MaxQueuedBytes, MaxQueued: m.config.MaxQueued,
+		Now: m.config.Clock.Now, Rules: m.rules, Route: m.route, Changed: &m.changed,
+		Apply:   func(entry []byte) raft.ApplyFuture { return m.raft.Apply(entry, 0) },
+		Machine: m.machine, Answered: m.answered.note, Dial: m.peers.forward,
+	})
 	m.leaderRounds, m.followerRounds = newReadRounds(m.life, m.provenIndex), newReadRounds(m.life, m.askLeader)
 	m.leaderRounds.observe, m.followerRounds.observe = m.instruments.readRound, m.instruments.readRound
 
@@ -252,7 +256,7 @@ func (m *Member) logRole() raftlog.Role {
 		NeedsOthers: func() bool { return m.voters() > 1 },
 		Failed: func(err error) {
 			m.logger.Error("the disk refused entries of the Raft log; this member gives up the lead unless it takes them now", "error", err)
-			m.raft.Apply(newEntry(1), 0) // makes Raft store again, and step down if that fails too
+			m.raft.Apply(entry.New(1), 0) // makes Raft store again, and step down if that fails too
 		},
 	}
 }
@@ -332,7 +336,7 @@ func (m *Member) run() {
 	m.wg.Go(func() { m.upkeep(m.life, m.autoCompact) })
 	m.wg.Go(func() { m.upkeep(m.life, m.checkOwnHistory) })
 	m.wg.Go(func() { m.upkeep(m.life, m.followAddress) })
-	m.proposer.start()
+	m.proposer.Start()
 	m.server = grpc.NewServer(append(supervise.ServerOptions("peer", m.config.Logger),
 		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.MaxSendMsgSize(maxPeerMessage),
 		grpc.InitialWindowSize(4<<20), grpc.InitialConnWindowSize(8<<20),

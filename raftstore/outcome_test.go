@@ -145,10 +145,7 @@ func TestChangeThatIsHalfMadeIsUnknown(t *testing.T) {
 	full := func(leader *testMember) func(*raft.Log) error { // once the group is changed nothing else is taken
 		return func(log *raft.Log) error {
 			if log.Type == raft.LogConfiguration {
-				q := leader.proposer.queue
-				q.mu.Lock()
-				defer q.mu.Unlock()
-				q.maxLength = 0
+				leader.proposer.LimitQueue(0)
 			}
 			return nil
 		}
@@ -163,9 +160,7 @@ func TestChangeThatIsHalfMadeIsUnknown(t *testing.T) {
 		}
 		return leader.RemoveMember(testContext(t), gone.config.Identity.MemberID)
 	})
-	led.proposer.queue.mu.Lock()
-	led.proposer.queue.maxLength = 1000
-	led.proposer.queue.mu.Unlock()
+	led.proposer.LimitQueue(1000)
 	eventually(t, "the record to go all the same", func() bool {
 		_, recorded := led.record(gone.config.Identity.MemberID)
 		return !recorded

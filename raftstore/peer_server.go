@@ -11,6 +11,7 @@ import (
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 	"github.com/ctlplane/ctlplane/supervise"
 )
 
@@ -48,7 +49,7 @@ func (s *peerServer) Forward(stream grpc.BidiStreamingServer[peerpb.ForwardReque
 		groups.Go(func() {
 			defer func() { <-slots }()
 			if supervise.Call("peer", s.member.config.Logger, func() error {
-				return sendOutcomes(request, outcomes(), send)
+				return propose.SendOutcomes(request, outcomes(), send)
 			}) != nil {
 				// Nobody shall wait for the rest. A failure to send ends the stream, which Recv sees too.
 				_ = send(&peerpb.ForwardResponse{Id: request.Id})
@@ -57,20 +58,14 @@ func (s *peerServer) Forward(stream grpc.BidiStreamingServer[peerpb.ForwardReque
 	}
 }
 
-// outcome is what became of a command.
-type outcome struct {
-	result kv.Result
-	err    error
-}
-
 // proposeGroup queues a follower's commands. outcomes waits until all have theirs.
-func (m *Member) proposeGroup(ctx context.Context, request *peerpb.ForwardRequest) (outcomes func() []outcome) {
-	of := make([]outcome, len(request.Commands))
+func (m *Member) proposeGroup(ctx context.Context, request *peerpb.ForwardRequest) (outcomes func() []propose.Outcome) {
+	of := make([]propose.Outcome, len(request.Commands))
 	var left sync.WaitGroup
 	left.Add(len(request.Commands))
 	for i, encoded := range request.Commands {
 		done := func(result kv.Result, err error) {
-			of[i] = outcome{result, err}
+			of[i] = propose.Outcome{Result: result, Err: err}
 			left.Done()
 		}
 		command, err := kv.DecodeCommand(encoded)
@@ -80,7 +75,7 @@ func (m *Member) proposeGroup(ctx context.Context, request *peerpb.ForwardReques
 		}
 		m.enqueue(ctx, command, encoded, true, done)
 	}
-	return func() []outcome {
+	return func() []propose.Outcome {
 		left.Wait()
 		return of
 	}

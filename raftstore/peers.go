@@ -16,6 +16,7 @@ import (
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 const (
@@ -122,7 +123,7 @@ func (p *peerConns) client(ctx context.Context, id raft.ServerID) (peerpb.PeerCl
 }
 
 // forward opens a stream of groups to the leader.
-func (p *peerConns) forward(ctx context.Context, leader raft.ServerID) (forwardStream, error) {
+func (p *peerConns) forward(ctx context.Context, leader raft.ServerID) (propose.Stream, error) {
 	client, err := p.client(ctx, leader)
 	if err != nil {
 		return nil, err

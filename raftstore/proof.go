@@ -11,6 +11,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/raftstore/failure"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // proof shows that this member leads, as of a moment after it was asked: what makes reads linearizable, and renewals of
@@ -130,7 +131,7 @@ func (p *proof) ask(ctx context.Context, server raft.Server) {
 		again := p.owes(server.ID)
 		if err != nil || again == round { // it can't be reached, or is in another term
 			select {
-			case <-time.After(retryPause):
+			case <-time.After(propose.RetryPause):
 			case <-ctx.Done():
 				return
 			}

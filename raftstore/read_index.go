@@ -10,6 +10,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // followerReadTimeout bounds one question to the leader; a leader that does not answer in it is asked again,
@@ -104,9 +105,9 @@ func (m *Member) readIndex(ctx context.Context) (uint64, error) {
 		var index uint64
 		err := failure.ErrNotLeading
 		switch now := m.route(); {
-		case now.here:
+		case now.Here:
 			index, err = m.leaderRounds.join(ctx)
-		case now.leader != "":
+		case now.Leader != "":
 			index, err = m.followerRounds.join(ctx)
 		}
 		if err == nil {
@@ -118,7 +119,7 @@ func (m *Member) readIndex(ctx context.Context) (uint64, error) {
 		// A read changes nothing, so whatever went wrong it may be tried again.
 		select {
 		case <-changed:
-		case <-time.After(retryPause):
+		case <-time.After(propose.RetryPause):
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		}
@@ -129,12 +130,12 @@ func (m *Member) readIndex(ctx context.Context) (uint64, error) {
 // witnessedIndex.
 func (m *Member) askLeader(ctx context.Context) (uint64, error) {
 	now := m.route()
-	if now.leader == "" || now.here {
+	if now.Leader == "" || now.Here {
 		return 0, failure.ErrNotLeading
 	}
 	ctx, cancel := context.WithTimeout(ctx, followerReadTimeout)
 	defer cancel()
-	return m.peers.readIndex(ctx, now.leader, m.config.Identity.MemberID, now.term)
+	return m.peers.readIndex(ctx, now.Leader, m.config.Identity.MemberID, now.Term)
 }
 
 // provenIndex answers an index, as of a moment after the call, at which this member proves to have led.

@@ -51,7 +51,7 @@ func (m *Member) wasRemoved() bool {
 	if m.machine.store.Load().MemberRemoved(m.config.Identity.MemberID) {
 		return true
 	}
-	return (m.missing() || m.route().leader == "") && m.othersRemovedIt()
+	return (m.missing() || m.route().Leader == "") && m.othersRemovedIt()
 }
 
 // missing tells whether the group, as far as this member's log knows it, has members and this is none of them.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // Propose has the group apply a command and returns its result, whose response has a complete header. The
@@ -72,9 +73,9 @@ func (m *Member) enqueue(ctx context.Context, command kv.Command, encoded []byte
 		done(resultOf(err))
 		return
 	}
-	m.proposer.propose(&proposal{
-		ctx: ctx, command: command, encoded: encoded, here: here, done: done,
-		expires: m.config.Clock.Now().Add(m.config.RequestTimeout),
+	m.proposer.Propose(&propose.Proposal{
+		Context: ctx, Command: command, Encoded: encoded, Here: here, Done: done,
+		Expires: m.config.Clock.Now().Add(m.config.RequestTimeout),
 	})
 }
 
@@ -187,12 +188,12 @@ func read[R proto.Message](ctx context.Context, m *Member, ask func(*kv.Store) (
 // atLeader asks whoever leads something, for as long as a command would wait, and again while an error says that it may be
 // asked again (see failure.Retryable). Of a change that may have been made, ask returns ErrOutcomeUnknown: no error that it gets of
 // the context, which ends when the wait is over, and none of a step after the first.
-func (m *Member) atLeader(ctx context.Context, ask func(context.Context, route) error) error {
+func (m *Member) atLeader(ctx context.Context, ask func(context.Context, propose.Route) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.config.RequestTimeout, ErrNoLeader)
 	defer cancel()
 	for {
 		changed := m.changed.Next()
-		if now := m.route(); now.leader != "" {
+		if now := m.route(); now.Leader != "" {
 			err := ask(ctx, now)
 			if err == nil || !failure.Retryable(err) {
 				return err
@@ -200,7 +201,7 @@ func (m *Member) atLeader(ctx context.Context, ask func(context.Context, route) 
 		}
 		select {
 		case <-changed:
-		case <-time.After(retryPause):
+		case <-time.After(propose.RetryPause):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-m.life.Done():

@@ -6,15 +6,16 @@ import (
 	"testing"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/entry"
 )
 
 // decodeEntry reads the commands of an entry, and the rules by which they are checked.
-func decodeEntry(entry []byte) ([]kv.Command, kv.Rules, error) {
-	rules, rest, err := splitEntry(entry)
+func decodeEntry(data []byte) ([]kv.Command, kv.Rules, error) {
+	rules, rest, err := entry.Split(data)
 	if err != nil {
 		return nil, 0, err
 	}
-	commands, err := decodeCommands(rest)
+	commands, err := entry.Decode(rest)
 	return commands, rules, err
 }
 

@@ -43,9 +43,10 @@ type Status struct {
 func (m *Member) Status() Status {
 	store := m.machine.store.Load().Metrics()
 	server, known := findServer(m.servers(), serverID(m.config.Identity.MemberID))
+	commands := m.proposer.Stats()
 	s := Status{
 		ID: m.config.Identity.MemberID, ClusterID: m.config.Identity.ClusterID, Name: m.config.Identity.Name,
-		Leader:       memberID(m.route().leader),
+		Leader:       memberID(m.route().Leader),
 		Term:         m.raft.CurrentTerm(),
 		CommitIndex:  m.raft.CommitIndex(),
 		AppliedIndex: store.AppliedIndex,
@@ -53,8 +54,7 @@ func (m *Member) Status() Status {
 		IsLearner:    !known || server.Suffrage != raft.Voter,
 		Revision:     store.Revision,
 		DBSize:       store.DiskBytes, DBSizeInUse: store.InUseBytes,
-		Pending:   m.proposer.stats.pending.Load(),
-		Committed: m.proposer.stats.committed.Load(), Failed: m.proposer.stats.failed.Load(),
+		Pending: commands.Pending, Committed: commands.Committed, Failed: commands.Failed,
 		LeaderChanges: m.leaderChanges.Load(),
 		Store:         store,
 	}

@@ -12,14 +12,14 @@ import (
 func (m *Member) MoveLeader(ctx context.Context, id uint64) error {
 	target := serverID(id)
 	now := m.route()
-	if !now.here {
+	if !now.Here {
 		return ErrNotLeader
 	}
 	server, ok := findServer(m.servers(), target)
 	if !ok || server.Suffrage != raft.Voter {
 		return ErrBadTransferee
 	}
-	if target == now.leader {
+	if target == now.Leader {
 		return nil
 	}
 	if health, err := m.healthOf(ctx, target); err == nil && len(health.Hanging) > 0 {
@@ -56,7 +56,7 @@ func (m *Member) transfer(ctx context.Context, to raft.Server) error {
 func (m *Member) waitLeader(ctx context.Context, id raft.ServerID) error {
 	for {
 		changed := m.changed.Next()
-		if m.route().leader == id {
+		if m.route().Leader == id {
 			return nil
 		}
 		select {

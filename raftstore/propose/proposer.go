@@ -1,4 +1,8 @@
-package raftstore
+// Package propose gathers commands and has them proposed: here, where this member leads, or else by the leader, to whom they are
+// forwarded.
+//
+// A Proposer's methods may be called by any goroutine. It ends with Close, which returns once nothing of it runs.
+package propose
 
 import (
 	"context"
@@ -11,21 +15,15 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/entry"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
 )
 
-// retryPause is how long proposals wait that a leader-to-be, or a leader that is handing over, refused.
-const retryPause = 10 * time.Millisecond
+// RetryPause is how long proposals wait that a leader-to-be, or a leader that is handing over, refused.
+const RetryPause = 10 * time.Millisecond
 
-// route is where commands are proposed now.
-type route struct {
-	leader raft.ServerID // empty: nowhere
-	term   uint64
-	here   bool
-}
-
-// proposer gathers commands and proposes them in groups. While the last groups are in flight, commands
+// Proposer gathers commands and proposes them in groups. While the last groups are in flight, commands
 // wait; what has gathered by the time that one of them ends goes into the next. So a lone writer waits for
 // nobody, and a thousand share an entry and its sync.
 //
@@ -35,22 +33,9 @@ type route struct {
 //  3. Commands are proposed in the order in which they were added: groups go out one after another, and
 //     to another leader only when none is in flight to the one before.
 //  4. A command that another member forwarded is never forwarded on.
-type proposer struct {
-	queue    *queue
-	maxBytes int
-	now      func() time.Time
-
-	rules func() kv.Rules // of the entries proposed here
-	// route and changed tell the leader, and when to ask again.
-	route   func() route
-	changed *notify.Signal
-	// apply proposes an entry here, expect and forget its commands (see stateMachine).
-	apply   func(entry []byte) raft.ApplyFuture
-	machine *stateMachine
-	// answered is told of what the leader has applied.
-	answered *answered
-	// dial opens a stream to the leader.
-	dial func(context.Context, raft.ServerID) (forwardStream, error)
+type Proposer struct {
+	options Options
+	queue   *queue
 
 	slots chan struct{} // one per group in flight
 	idle  notify.Signal // notified when a group has ended
@@ -67,59 +52,79 @@ type proposer struct {
 
 	forwarding *forwarding // of the run loop alone
 
-	stats proposerStats
+	counted counters
 }
 
-// proposerStats counts commands.
-type proposerStats struct {
-	committed, failed atomic.Uint64
-	pending           atomic.Int64
+// counters count commands, and streams to leaders.
+type counters struct {
+	committed, failed, streams atomic.Uint64
+	pending                    atomic.Int64
+}
+
+// Stats are what has become of the commands until now.
+type Stats struct {
+	Pending           int64
+	Committed, Failed uint64
+	// Streams is how many streams to leaders were opened.
+	Streams uint64
+}
+
+// Stats may be called by any goroutine.
+func (p *Proposer) Stats() Stats {
+	return Stats{
+		Pending: p.counted.pending.Load(), Committed: p.counted.committed.Load(), Failed: p.counted.failed.Load(),
+		Streams: p.counted.streams.Load(),
+	}
 }
 
 // group is what shares a Raft entry, or a message to the leader.
 type group struct {
-	proposals []*proposal
+	proposals []*Proposal
 	entry     []byte
 	future    raft.ApplyFuture
 }
 
-func newProposer(config *Config) *proposer {
-	p := &proposer{
-		queue:    newQueue(config.MaxQueuedBytes, config.MaxQueued),
-		maxBytes: config.MaxEntryBytes,
-		now:      config.Clock.Now,
-		slots:    make(chan struct{}, config.MaxInFlight),
-		local:    make(chan *group, config.MaxInFlight),
+// New makes a proposer, which proposes nothing until it is started.
+func New(options Options) *Proposer {
+	p := &Proposer{
+		options: options,
+		queue:   newQueue(options.MaxQueuedBytes, options.MaxQueued),
+		slots:   make(chan struct{}, options.MaxInFlight),
+		local:   make(chan *group, options.MaxInFlight),
 	}
 	p.life, p.stop = context.WithCancel(context.Background())
 	return p
 }
 
-func (p *proposer) start() {
+// LimitQueue changes how many commands may wait.
+func (p *Proposer) LimitQueue(length int) { p.queue.limit(length) }
+
+// Start starts the goroutines, which Close ends.
+func (p *Proposer) Start() {
 	p.wg.Go(p.run)
 	p.wg.Go(p.await)
 }
 
-// close ends all waiting proposals, and returns once those in flight have ended too. Raft must still run:
+// Close ends all waiting proposals, and returns once those in flight have ended too. Raft must still run:
 // it ends them.
-func (p *proposer) close() {
+func (p *Proposer) Close() {
 	for _, waiting := range p.queue.close() {
-		waiting.fail(ErrClosed)
+		waiting.fail(failure.ErrClosed)
 	}
 	p.stop()
 	p.wg.Wait()
 }
 
-// propose adds a command to the queue.
-func (p *proposer) propose(proposal *proposal) {
+// Propose adds a command to the queue.
+func (p *Proposer) Propose(proposal *Proposal) {
 	p.count(proposal)
 	if err := p.queue.add(proposal); err != nil {
 		proposal.fail(err)
 	}
 }
 
-// proposeAll adds commands to the queue that shall go into one group.
-func (p *proposer) proposeAll(proposals []*proposal) {
+// ProposeAll adds commands to the queue that shall go into one group.
+func (p *Proposer) ProposeAll(proposals []*Proposal) {
 	for _, proposal := range proposals {
 		p.count(proposal)
 	}
@@ -131,34 +136,34 @@ func (p *proposer) proposeAll(proposals []*proposal) {
 }
 
 // count has a proposal counted from now until its outcome.
-func (p *proposer) count(proposal *proposal) {
-	p.stats.pending.Add(1)
-	answer := proposal.done
-	proposal.done = func(result kv.Result, err error) {
-		p.stats.pending.Add(-1)
+func (p *Proposer) count(proposal *Proposal) {
+	p.counted.pending.Add(1)
+	answer := proposal.Done
+	proposal.Done = func(result kv.Result, err error) {
+		p.counted.pending.Add(-1)
 		if err == nil {
-			p.stats.committed.Add(1)
+			p.counted.committed.Add(1)
 		} else {
-			p.stats.failed.Add(1)
+			p.counted.failed.Add(1)
 		}
 		answer(result, err)
 	}
 }
 
 // run takes groups from the queue and sends each where the leader is.
-func (p *proposer) run() {
+func (p *Proposer) run() {
 	defer close(p.local)
 	defer func() { p.forwarding.end() }()
-	var last route
+	var last Route
 	for {
 		select {
 		case <-p.queue.filled:
 		case <-p.life.Done():
 			return
 		}
-		changed := p.changed.Next()
-		now := p.route()
-		if now.leader == "" {
+		changed := p.options.Changed.Next()
+		now := p.options.Route()
+		if now.Leader == "" {
 			p.waitForLeader(changed)
 			continue
 		}
@@ -172,39 +177,39 @@ func (p *proposer) run() {
 			p.queue.wake()
 			continue
 		}
-		taken := p.current(p.queue.take(p.maxBytes), now)
+		taken := p.current(p.queue.take(p.options.MaxEntryBytes), now)
 		switch {
 		case len(taken) == 0:
 			p.release()
-		case now.here:
+		case now.Here:
 			p.proposeHere(taken)
 		default:
-			p.forward(now.leader, taken)
+			p.forward(now.Leader, taken)
 		}
 	}
 }
 
 // waitForLeader gives up proposals that have waited for long enough, and waits for a leader.
-func (p *proposer) waitForLeader(changed <-chan struct{}) {
-	now := p.now()
-	for _, late := range p.queue.drop(func(waiting *proposal) bool {
-		return waiting.here || waiting.ctx.Err() != nil || now.After(waiting.expires)
+func (p *Proposer) waitForLeader(changed <-chan struct{}) {
+	now := p.options.Now()
+	for _, late := range p.queue.drop(func(waiting *Proposal) bool {
+		return waiting.Here || waiting.Context.Err() != nil || now.After(waiting.Expires)
 	}) {
 		switch {
-		case late.here:
+		case late.Here:
 			late.fail(failure.ErrNotLeading)
-		case late.ctx.Err() != nil:
-			late.fail(context.Cause(late.ctx))
+		case late.Context.Err() != nil:
+			late.fail(context.Cause(late.Context))
 		default:
-			late.fail(ErrNoLeader)
+			late.fail(failure.ErrNoLeader)
 		}
 	}
-	p.pause(changed, 5*retryPause)
+	p.pause(changed, 5*RetryPause)
 	p.queue.wake()
 }
 
 // pause waits for a change of leaders, but not for long.
-func (p *proposer) pause(changed <-chan struct{}, limit time.Duration) {
+func (p *Proposer) pause(changed <-chan struct{}, limit time.Duration) {
 	timer := time.NewTimer(limit)
 	defer timer.Stop()
 	select {
@@ -215,7 +220,7 @@ func (p *proposer) pause(changed <-chan struct{}, limit time.Duration) {
 }
 
 // waitUntilIdle ends what is in flight to the leader before, and waits for it.
-func (p *proposer) waitUntilIdle() bool {
+func (p *Proposer) waitUntilIdle() bool {
 	p.forwarding.end()
 	p.forwarding = nil
 	for {
@@ -232,7 +237,7 @@ func (p *proposer) waitUntilIdle() bool {
 }
 
 // acquire waits for a free place in flight; false when the leader changed before there was one.
-func (p *proposer) acquire(changed <-chan struct{}) bool {
+func (p *Proposer) acquire(changed <-chan struct{}) bool {
 	select {
 	case p.slots <- struct{}{}:
 		return true
@@ -247,19 +252,19 @@ func (p *proposer) acquire(changed <-chan struct{}) bool {
 	return false
 }
 
-func (p *proposer) release() {
+func (p *Proposer) release() {
 	<-p.slots
 	p.idle.Notify()
 }
 
 // current drops proposals that nobody waits for any more, or that may not go this way.
-func (p *proposer) current(taken []*proposal, now route) []*proposal {
+func (p *Proposer) current(taken []*Proposal, now Route) []*Proposal {
 	kept := taken[:0]
 	for _, proposal := range taken {
 		switch {
-		case proposal.ctx.Err() != nil:
-			proposal.fail(context.Cause(proposal.ctx))
-		case proposal.here && !now.here:
+		case proposal.Context.Err() != nil:
+			proposal.fail(context.Cause(proposal.Context))
+		case proposal.Here && !now.Here:
 			proposal.fail(failure.ErrNotLeading)
 		default:
 			kept = append(kept, proposal)
@@ -269,31 +274,31 @@ func (p *proposer) current(taken []*proposal, now route) []*proposal {
 }
 
 // proposeHere packs a group into a Raft entry.
-func (p *proposer) proposeHere(proposals []*proposal) {
+func (p *Proposer) proposeHere(proposals []*Proposal) {
 	size := 1
 	for _, proposal := range proposals {
-		size += len(proposal.encoded) + 5
+		size += len(proposal.Encoded) + 5
 	}
-	g := &group{proposals: proposals, entry: newEntryBy(p.rules(), size)}
+	g := &group{proposals: proposals, entry: entry.NewBy(p.options.Rules(), size)}
 	commands := make([]kv.Command, len(proposals))
 	for i, proposal := range proposals {
-		g.entry = appendEntry(g.entry, proposal.encoded)
-		commands[i] = proposal.command
+		g.entry = entry.Append(g.entry, proposal.Encoded)
+		commands[i] = proposal.Command
 	}
-	p.machine.expect(g.entry, commands)
+	p.options.Machine.Expect(g.entry, commands)
 	p.mu.Lock()
 	p.unsettled = append(p.unsettled, g)
 	p.mu.Unlock()
-	g.future = p.apply(g.entry)
+	g.future = p.options.Apply(g.entry)
 	p.local <- g // never blocks: it has room for every group in flight
 }
 
 // await hands the outcomes of the groups proposed here to their proposals. Entries are applied in order,
 // so it waits for them in order.
-func (p *proposer) await() {
+func (p *Proposer) await() {
 	for g := range p.local {
 		err := g.future.Error()
-		p.machine.forget(g.entry)
+		p.options.Machine.Forget(g.entry)
 		if p.take(g) {
 			p.settle(g, err)
 			p.release()
@@ -302,7 +307,7 @@ func (p *proposer) await() {
 }
 
 // take returns false for a group that was abandoned.
-func (p *proposer) take(g *group) bool {
+func (p *Proposer) take(g *group) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	i := slices.Index(p.unsettled, g)
@@ -313,22 +318,22 @@ func (p *proposer) take(g *group) bool {
 	return true
 }
 
-// abandon gives up what was proposed here, whose outcome Raft can't tell while its loop waits for a disk that hangs. What
+// Abandon gives up what was proposed here, whose outcome Raft can't tell while its loop waits for a disk that hangs. What
 // comes next may go to another leader.
-func (p *proposer) abandon() {
+func (p *Proposer) Abandon() {
 	p.mu.Lock()
 	groups := p.unsettled
 	p.unsettled = nil
 	p.mu.Unlock()
 	for _, g := range groups {
 		for _, proposal := range g.proposals {
-			proposal.fail(ErrOutcomeUnknown)
+			proposal.fail(failure.ErrOutcomeUnknown)
 		}
 		p.release()
 	}
 }
 
-func (p *proposer) settle(g *group, err error) {
+func (p *Proposer) settle(g *group, err error) {
 	switch {
 	case err == nil:
 		p.deliver(g)
@@ -337,30 +342,30 @@ func (p *proposer) settle(g *group, err error) {
 		p.retry(g.proposals)
 	default:
 		for _, proposal := range g.proposals {
-			proposal.fail(ErrOutcomeUnknown)
+			proposal.fail(failure.ErrOutcomeUnknown)
 		}
 	}
 }
 
-func (p *proposer) deliver(g *group) {
+func (p *Proposer) deliver(g *group) {
 	results, ok := g.future.Response().([]kv.Result)
 	if !ok || len(results) != len(g.proposals) {
 		// The state machine has failed, so it is not known here; the entry is committed all the same.
 		for _, proposal := range g.proposals {
-			proposal.fail(ErrOutcomeUnknown)
+			proposal.fail(failure.ErrOutcomeUnknown)
 		}
 		return
 	}
 	for i, proposal := range g.proposals {
 		results[i].Index = g.future.Index()
-		proposal.done(results[i], nil)
+		proposal.Done(results[i], nil)
 	}
 }
 
 // retry proposes again what was certainly not proposed, once there may be a leader for it.
-func (p *proposer) retry(proposals []*proposal) {
-	if !proposals[0].here {
-		p.pause(p.changed.Next(), retryPause)
+func (p *Proposer) retry(proposals []*Proposal) {
+	if !proposals[0].Here {
+		p.pause(p.options.Changed.Next(), RetryPause)
 	}
 	p.queue.putBack(proposals)
 }

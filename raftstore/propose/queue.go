@@ -1,4 +1,4 @@
-package raftstore
+package propose
 
 import (
 	"context"
@@ -7,35 +7,38 @@ import (
 	"time"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
-// proposal is a command that waits to be proposed, or to be applied.
-type proposal struct {
-	ctx     context.Context
-	command kv.Command
-	encoded []byte
-	// done gets the outcome, exactly once. It must not block.
-	done func(kv.Result, error)
-	// expires is when it no longer waits for a leader.
-	expires time.Time
-	// here is set on one that another member forwarded: it is proposed here, or answered failure.ErrNotLeading.
-	here bool
+// Proposal is a command that waits to be proposed, or to be applied.
+type Proposal struct {
+	// Context is whose wait it is: a command is not proposed once it has ended.
+	Context context.Context
+	Command kv.Command
+	Encoded []byte
+	// Done gets the outcome, exactly once. It must not block.
+	Done func(kv.Result, error)
+	// Expires is when it no longer waits for a leader.
+	Expires time.Time
+	// Here is set on one that another member forwarded: it is proposed here, or answered failure.ErrNotLeading.
+	Here bool
 
 	sequence uint64 // its place in the queue
 }
 
-func (p *proposal) fail(err error) { p.done(kv.Result{}, err) }
+func (p *Proposal) fail(err error) { p.Done(kv.Result{}, err) }
 
 // queue holds what waits to be proposed, in order, within bounds. Safe for concurrent use.
 type queue struct {
-	maxBytes, maxLength int
-	filled              chan struct{} // has a token when there may be something to take
+	maxBytes int
+	filled   chan struct{} // has a token when there may be something to take
 
-	mu       sync.Mutex
-	waiting  []*proposal
-	bytes    int
-	sequence uint64
-	closed   bool
+	mu        sync.Mutex
+	maxLength int
+	waiting   []*Proposal
+	bytes     int
+	sequence  uint64
+	closed    bool
 }
 
 func newQueue(maxBytes, maxLength int) *queue {
@@ -43,36 +46,36 @@ func newQueue(maxBytes, maxLength int) *queue {
 }
 
 // add puts a proposal at the end.
-func (q *queue) add(p *proposal) error {
+func (q *queue) add(p *Proposal) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
 	case q.closed:
-		return ErrClosed
-	case !q.hasRoom(1, len(p.encoded)):
-		return ErrTooManyRequests
+		return failure.ErrClosed
+	case !q.hasRoom(1, len(p.Encoded)):
+		return failure.ErrTooManyRequests
 	}
 	q.sequence++
 	p.sequence = q.sequence
 	q.waiting = append(q.waiting, p)
-	q.bytes += len(p.encoded)
+	q.bytes += len(p.Encoded)
 	q.wake()
 	return nil
 }
 
 // addAll puts proposals at the end that shall go into one group, if it has room for them.
-func (q *queue) addAll(proposals []*proposal) error {
+func (q *queue) addAll(proposals []*Proposal) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	bytes := 0
 	for _, p := range proposals {
-		bytes += len(p.encoded)
+		bytes += len(p.Encoded)
 	}
 	switch {
 	case q.closed:
-		return ErrClosed
+		return failure.ErrClosed
 	case !q.hasRoom(len(proposals), bytes):
-		return ErrTooManyRequests
+		return failure.ErrTooManyRequests
 	}
 	for _, p := range proposals {
 		q.sequence++
@@ -90,36 +93,36 @@ func (q *queue) hasRoom(proposals, bytes int) bool {
 }
 
 // putBack returns proposals that were taken but not proposed to their places.
-func (q *queue) putBack(proposals []*proposal) {
+func (q *queue) putBack(proposals []*Proposal) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.closed {
 		for _, p := range proposals {
-			p.fail(ErrClosed)
+			p.fail(failure.ErrClosed)
 		}
 		return
 	}
 	q.waiting = append(q.waiting, proposals...)
-	slices.SortFunc(q.waiting, func(a, b *proposal) int { return int(int64(a.sequence) - int64(b.sequence)) })
+	slices.SortFunc(q.waiting, func(a, b *Proposal) int { return int(int64(a.sequence) - int64(b.sequence)) })
 	for _, p := range proposals {
-		q.bytes += len(p.encoded)
+		q.bytes += len(p.Encoded)
 	}
 	q.wake()
 }
 
 // take removes proposals from the front: at least one if there is any, then as many as fit.
-func (q *queue) take(maxBytes int) []*proposal {
+func (q *queue) take(maxBytes int) []*Proposal {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	n, bytes := 0, 0
-	for n < len(q.waiting) && (n == 0 || bytes+len(q.waiting[n].encoded) <= maxBytes) {
-		bytes += len(q.waiting[n].encoded)
+	for n < len(q.waiting) && (n == 0 || bytes+len(q.waiting[n].Encoded) <= maxBytes) {
+		bytes += len(q.waiting[n].Encoded)
 		n++
 	}
 	return q.remove(n, bytes)
 }
 
-func (q *queue) remove(n, bytes int) []*proposal {
+func (q *queue) remove(n, bytes int) []*Proposal {
 	taken := q.waiting[:n:n]
 	q.waiting = q.waiting[n:]
 	q.bytes -= bytes
@@ -130,15 +133,15 @@ func (q *queue) remove(n, bytes int) []*proposal {
 }
 
 // drop removes the proposals that matches picks.
-func (q *queue) drop(matches func(*proposal) bool) []*proposal {
+func (q *queue) drop(matches func(*Proposal) bool) []*Proposal {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	var dropped []*proposal
-	kept := make([]*proposal, 0, len(q.waiting))
+	var dropped []*Proposal
+	kept := make([]*Proposal, 0, len(q.waiting))
 	for _, p := range q.waiting {
 		if matches(p) {
 			dropped = append(dropped, p)
-			q.bytes -= len(p.encoded)
+			q.bytes -= len(p.Encoded)
 		} else {
 			kept = append(kept, p)
 		}
@@ -147,8 +150,15 @@ func (q *queue) drop(matches func(*proposal) bool) []*proposal {
 	return dropped
 }
 
+// limit changes how many proposals may wait.
+func (q *queue) limit(length int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.maxLength = length
+}
+
 // close refuses what comes from now on, and returns what was waiting.
-func (q *queue) close() []*proposal {
+func (q *queue) close() []*Proposal {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.closed = true

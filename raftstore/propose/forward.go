@@ -1,4 +1,4 @@
-package raftstore
+package propose
 
 import (
 	"context"
@@ -10,17 +10,17 @@ import (
 	"github.com/ctlplane/ctlplane/api/peerpb"
 )
 
-// forwardStream is a stream of groups to the leader.
-type forwardStream = grpc.BidiStreamingClient[peerpb.ForwardRequest, peerpb.ForwardResponse]
+// Stream is a stream of groups to the leader.
+type Stream = grpc.BidiStreamingClient[peerpb.ForwardRequest, peerpb.ForwardResponse]
 
 // forwarding is one stream to one leader, with what is in flight on it.
 //
 // Invariant: a group is in flight from before it is sent until it is answered whole or the stream has ended; each
 // is settled once, by whoever removes it. Its answer is the receiver's alone.
 type forwarding struct {
-	proposer *proposer
+	proposer *Proposer
 	leader   raft.ServerID
-	stream   forwardStream
+	stream   Stream
 	cancel   context.CancelFunc
 	ended    chan struct{} // closed when nothing of it runs any more
 
@@ -31,7 +31,7 @@ type forwarding struct {
 }
 
 // forward sends a group to the leader. A slot was acquired for it.
-func (p *proposer) forward(leader raft.ServerID, proposals []*proposal) {
+func (p *Proposer) forward(leader raft.ServerID, proposals []*Proposal) {
 	if p.forwarding == nil || p.forwarding.leader != leader || p.forwarding.isBroken() {
 		p.forwarding.end()
 		p.forwarding = nil
@@ -47,13 +47,14 @@ func (p *proposer) forward(leader raft.ServerID, proposals []*proposal) {
 	p.forwarding.send(proposals)
 }
 
-func (p *proposer) openForwarding(leader raft.ServerID) (*forwarding, error) {
+func (p *Proposer) openForwarding(leader raft.ServerID) (*forwarding, error) {
 	ctx, cancel := context.WithCancel(p.life)
-	stream, err := p.dial(ctx, leader)
+	stream, err := p.options.Dial(ctx, leader)
 	if err != nil {
 		cancel()
 		return nil, err
 	}
+	p.counted.streams.Add(1)
 	f := &forwarding{
 		proposer: p, leader: leader, stream: stream, cancel: cancel,
 		ended: make(chan struct{}), inFlight: map[uint64]*groupAnswer{},
@@ -76,7 +77,7 @@ func (f *forwarding) end() {
 	}
 }
 
-func (f *forwarding) send(proposals []*proposal) {
+func (f *forwarding) send(proposals []*Proposal) {
 	f.mu.Lock()
 	f.next++
 	id := f.next
@@ -86,11 +87,11 @@ func (f *forwarding) send(proposals []*proposal) {
 		f.proposer.release()
 		return
 	}
-	f.inFlight[id] = &groupAnswer{answered: f.proposer.answered, proposals: proposals}
+	f.inFlight[id] = &groupAnswer{answered: f.proposer.options.Answered, proposals: proposals}
 	f.mu.Unlock()
 	request := &peerpb.ForwardRequest{Id: id, Commands: make([][]byte, len(proposals)), InParts: true}
 	for i, proposal := range proposals {
-		request.Commands[i] = proposal.encoded
+		request.Commands[i] = proposal.Encoded
 	}
 	if err := f.stream.Send(request); err != nil {
 		f.cancel() // receive sees the stream's end, and settles what is in flight

@@ -1,4 +1,4 @@
-package raftstore
+package propose
 
 import (
 	"errors"
@@ -17,9 +17,15 @@ import (
 // large: it goes in parts, so that neither member holds more than one message of it beside the response itself.
 const answerPart = 1 << 20
 
-// sendOutcomes answers a follower's group of commands, in as many messages as it takes. Each outcome is dropped as soon as it is
+// Outcome is what became of a command.
+type Outcome struct {
+	Result kv.Result
+	Err    error
+}
+
+// SendOutcomes answers a follower's group of commands, in as many messages as it takes. Each outcome is dropped as soon as it is
 // encoded.
-func sendOutcomes(request *peerpb.ForwardRequest, outcomes []outcome, send func(*peerpb.ForwardResponse) error) error {
+func SendOutcomes(request *peerpb.ForwardRequest, outcomes []Outcome, send func(*peerpb.ForwardResponse) error) error {
 	limit := answerPart
 	if !request.InParts {
 		limit = math.MaxInt // the sender is of a release that takes one message
@@ -27,8 +33,8 @@ func sendOutcomes(request *peerpb.ForwardRequest, outcomes []outcome, send func(
 	message := &peerpb.ForwardResponse{Id: request.Id}
 	used := 0
 	for i := range outcomes {
-		result := encodeResult(outcomes[i].result, outcomes[i].err)
-		outcomes[i] = outcome{}
+		result := encodeResult(outcomes[i].Result, outcomes[i].Err)
+		outcomes[i] = Outcome{}
 		message.Results = append(message.Results, result)
 		for used+len(result.Response) > limit {
 			room := limit - used
@@ -50,11 +56,11 @@ func sendOutcomes(request *peerpb.ForwardRequest, outcomes []outcome, send func(
 // encodeResult prepares one command's outcome for its way to the follower.
 func encodeResult(result kv.Result, err error) *peerpb.CommandResult {
 	switch {
-	case errors.Is(err, failure.ErrNotLeading), errors.Is(err, ErrClosed):
+	case errors.Is(err, failure.ErrNotLeading), errors.Is(err, failure.ErrClosed):
 		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_NOT_LEADER}
-	case errors.Is(err, ErrTooManyRequests):
+	case errors.Is(err, failure.ErrTooManyRequests):
 		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_BUSY}
-	case errors.Is(err, ErrTooLarge):
+	case errors.Is(err, failure.ErrTooLarge):
 		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_TOO_LARGE}
 	case err != nil:
 		return &peerpb.CommandResult{Outcome: peerpb.CommandResult_UNKNOWN}
@@ -73,13 +79,13 @@ func encodeResult(result kv.Result, err error) *peerpb.CommandResult {
 
 // groupAnswer puts the answer to a group together from its parts.
 type groupAnswer struct {
-	answered  *answered // is told what the leader has applied, before anybody else is
-	proposals []*proposal
+	answered  func(index uint64, revision int64) // see Options
+	proposals []*Proposal
 	settled   int // of proposals, from the front
 	// partial is the result that the next message goes on with; nil: it begins with another.
 	partial *peerpb.CommandResult
 	// refused are the proposals that the leader did not propose, since it leads no more.
-	refused []*proposal
+	refused []*Proposal
 }
 
 // take hands out the results that a message completes.
@@ -112,27 +118,27 @@ func withRoom(response []byte, left uint64) []byte {
 	return append(make([]byte, 0, len(response)+int(left)), response...)
 }
 
-func (a *groupAnswer) settle(proposal *proposal, result *peerpb.CommandResult) {
+func (a *groupAnswer) settle(proposal *Proposal, result *peerpb.CommandResult) {
 	switch result.Outcome {
 	case peerpb.CommandResult_APPLIED:
-		decoded, err := decodeResult(&proposal.command, result)
-		a.answered.note(result.Index, revisionOf(decoded))
-		proposal.done(decoded, err)
+		decoded, err := decodeResult(&proposal.Command, result)
+		a.answered(result.Index, revisionOf(decoded))
+		proposal.Done(decoded, err)
 	case peerpb.CommandResult_NOT_LEADER:
 		a.refused = append(a.refused, proposal)
 	case peerpb.CommandResult_BUSY:
-		proposal.fail(ErrTooManyRequests)
+		proposal.fail(failure.ErrTooManyRequests)
 	case peerpb.CommandResult_TOO_LARGE:
-		proposal.fail(fmt.Errorf("%w: %d bytes are more than the leader takes", ErrTooLarge, len(proposal.encoded)))
+		proposal.fail(fmt.Errorf("%w: %d bytes are more than the leader takes", failure.ErrTooLarge, len(proposal.Encoded)))
 	default:
-		proposal.fail(ErrOutcomeUnknown)
+		proposal.fail(failure.ErrOutcomeUnknown)
 	}
 }
 
 // end gives up waiting for what is not answered, and returns what may be proposed again.
-func (a *groupAnswer) end() (again []*proposal) {
+func (a *groupAnswer) end() (again []*Proposal) {
 	for _, lost := range a.proposals[a.settled:] {
-		lost.fail(ErrOutcomeUnknown)
+		lost.fail(failure.ErrOutcomeUnknown)
 	}
 	return a.refused
 }
@@ -145,7 +151,7 @@ func decodeResult(command *kv.Command, result *peerpb.CommandResult) (kv.Result,
 	}
 	response := newResponse(command)
 	if err := proto.Unmarshal(result.Response, response); err != nil {
-		return kv.Result{}, fmt.Errorf("%w: the leader's answer can't be read: %w", ErrOutcomeUnknown, err)
+		return kv.Result{}, fmt.Errorf("%w: the leader's answer can't be read: %w", failure.ErrOutcomeUnknown, err)
 	}
 	return kv.Result{Response: response, Index: result.Index}, nil
 }

@@ -1,4 +1,4 @@
-package raftstore
+package propose
 
 import (
 	"errors"
@@ -14,11 +14,11 @@ import (
 )
 
 // groupOf makes commands whose answers have so many bytes each, and gives the errors and sizes that they were answered with.
-func groupOf(t *testing.T, sizes []int) (group *groupAnswer, outcomes []outcome, answers []string) {
+func groupOf(t *testing.T, sizes []int) (group *groupAnswer, outcomes []Outcome, answers []string) {
 	t.Helper()
-	group, answers = &groupAnswer{answered: &answered{}}, make([]string, len(sizes))
+	group, answers = &groupAnswer{answered: func(uint64, int64) {}}, make([]string, len(sizes))
 	for i, size := range sizes {
-		group.proposals = append(group.proposals, &proposal{command: putCommand("key", "value"), done: func(result kv.Result, err error) {
+		group.proposals = append(group.proposals, &Proposal{Command: kv.Command{Put: &pb.PutRequest{}}, Done: func(result kv.Result, err error) {
 			if answers[i] != "" {
 				t.Errorf("command %d was answered twice", i)
 			}
@@ -28,15 +28,15 @@ func groupOf(t *testing.T, sizes []int) (group *groupAnswer, outcomes []outcome,
 			}
 		}})
 		answer := &pb.PutResponse{PrevKv: &mvccpb.KeyValue{Value: make([]byte, size)}}
-		outcomes = append(outcomes, outcome{result: kv.Result{Response: answer}})
+		outcomes = append(outcomes, Outcome{Result: kv.Result{Response: answer}})
 	}
 	return group, outcomes, answers
 }
 
 // partsOf is the answer to a group as it goes from member to member.
-func partsOf(t *testing.T, inParts bool, outcomes []outcome) (parts []*peerpb.ForwardResponse) {
+func partsOf(t *testing.T, inParts bool, outcomes []Outcome) (parts []*peerpb.ForwardResponse) {
 	t.Helper()
-	err := sendOutcomes(&peerpb.ForwardRequest{Id: 7, InParts: inParts}, outcomes, func(part *peerpb.ForwardResponse) error {
+	err := SendOutcomes(&peerpb.ForwardRequest{Id: 7, InParts: inParts}, outcomes, func(part *peerpb.ForwardResponse) error {
 		size := 0
 		for _, result := range part.Results {
 			size += len(result.Response)
@@ -96,7 +96,7 @@ func TestPartOfAnAnswerIsLost(t *testing.T) {
 		for i, size := range sizes {
 			want := fmt.Sprint(size)
 			if i >= settled {
-				want = ErrOutcomeUnknown.Error()
+				want = failure.ErrOutcomeUnknown.Error()
 			}
 			if answers[i] != want {
 				t.Errorf("after %d of %d messages answer %d is %s", came, len(parts), i, answers[i])
@@ -113,15 +113,15 @@ func TestRefusalsKeepTheirMeaning(t *testing.T) {
 		repeat bool
 	}{
 		{at: failure.ErrNotLeading, repeat: true},
-		{at: ErrClosed, repeat: true},
-		{at: ErrTooManyRequests, want: ErrTooManyRequests},
-		{at: ErrTooLarge, want: ErrTooLarge},
-		{at: ErrOutcomeUnknown, want: ErrOutcomeUnknown},
-		{at: errors.New("something else"), want: ErrOutcomeUnknown},
+		{at: failure.ErrClosed, repeat: true},
+		{at: failure.ErrTooManyRequests, want: failure.ErrTooManyRequests},
+		{at: failure.ErrTooLarge, want: failure.ErrTooLarge},
+		{at: failure.ErrOutcomeUnknown, want: failure.ErrOutcomeUnknown},
+		{at: errors.New("something else"), want: failure.ErrOutcomeUnknown},
 	} {
 		var got error
-		group := &groupAnswer{answered: &answered{}, proposals: []*proposal{{done: func(_ kv.Result, err error) { got = err }}}}
-		group.take(partsOf(t, true, []outcome{{err: test.at}})[0])
+		group := &groupAnswer{answered: func(uint64, int64) {}, proposals: []*Proposal{{Done: func(_ kv.Result, err error) { got = err }}}}
+		group.take(partsOf(t, true, []Outcome{{Err: test.at}})[0])
 		if again := group.end(); (len(again) == 1) != test.repeat || !errors.Is(got, test.want) {
 			t.Errorf("%v: %d to repeat, %v", test.at, len(again), got)
 		}
@@ -129,9 +129,9 @@ func TestRefusalsKeepTheirMeaning(t *testing.T) {
 
 	// An answer that can't be read is that of a command which was applied.
 	var got error
-	group := &groupAnswer{answered: &answered{}, proposals: []*proposal{{command: putCommand("key", "value"), done: func(_ kv.Result, err error) { got = err }}}}
+	group := &groupAnswer{answered: func(uint64, int64) {}, proposals: []*Proposal{{Command: kv.Command{Put: &pb.PutRequest{}}, Done: func(_ kv.Result, err error) { got = err }}}}
 	group.take(&peerpb.ForwardResponse{Results: []*peerpb.CommandResult{{Response: []byte{0xff}}}})
-	if !errors.Is(got, ErrOutcomeUnknown) {
+	if !errors.Is(got, failure.ErrOutcomeUnknown) {
 		t.Errorf("an answer that can't be read: %v", got)
 	}
 }
