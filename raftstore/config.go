@@ -16,6 +16,7 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
@@ -107,7 +108,7 @@ type Config struct {
 	// wrapLog stands between Raft and its log on disk, so that tests can make the disk slow or full.
 	wrapLog func(raft.LogStore) raft.LogStore
 	// wrapNetwork stands between Raft and the others, so that tests can hold back what comes from them.
-	wrapNetwork func(network) network
+	wrapNetwork func(peers.Network) peers.Network
 	// dialControl comes before every connection of Raft's to another member, and every look at its port, so that tests
 	// can have links reject them.
 	dialControl func(network, address string, _ syscall.RawConn) error

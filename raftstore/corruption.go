@@ -11,6 +11,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 // hashTimeout bounds one member's answer: it reads all its data for it.
@@ -35,7 +36,7 @@ func (m *Member) compareHashes(ctx context.Context) ([]memberHash, error) {
 	if err != nil {
 		return nil, err
 	}
-	self := serverID(m.config.Identity.MemberID)
+	self := peers.ServerID(m.config.Identity.MemberID)
 	answers := []memberHash{{self, own}}
 	var mu sync.Mutex
 	var asked sync.WaitGroup
@@ -44,7 +45,7 @@ func (m *Member) compareHashes(ctx context.Context) ([]memberHash, error) {
 			continue
 		}
 		asked.Go(func() {
-			hash, err := m.peers.hashKV(ctx, server.ID, own.Revision, index)
+			hash, err := m.peers.HashKV(ctx, server.ID, own.Revision, index)
 			switch {
 			case err != nil:
 				m.logger.Info("a member's history was not compared", "member", m.nameOf(server.ID), "error", err)
@@ -103,7 +104,7 @@ func (m *Member) raiseDeviants(ctx context.Context, answers []memberHash) (err e
 	for _, id := range ids {
 		m.logger.Error("a member's history differs from that of the majority: remove it, delete its data directory and add it again",
 			"member", m.nameOf(id), "id", id)
-		err = errors.Join(err, m.raiseCorrupt(ctx, memberID(id)))
+		err = errors.Join(err, m.raiseCorrupt(ctx, peers.MemberID(id)))
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 // watchStalls looks for a disk that hangs. A leader whose disk does gives up the lead: its heartbeats, which need no disk,
@@ -90,7 +91,7 @@ func (m *Member) yieldLead(first bool) {
 	if onlyState {
 		others-- // which still votes and writes its log here
 	}
-	heir, ok := m.chooseHeir(m.life, max(others, 1), func(h *health) bool {
+	heir, ok := m.chooseHeir(m.life, max(others, 1), func(h *peers.Health) bool {
 		return !onlyState || h.AppliedIndex > applied // or the entry is slow everywhere
 	})
 	if !ok {

@@ -24,5 +24,5 @@
 // # Who talks to whom
 //
 // One port serves Raft, gRPC and the join handshake, told apart by TLS's protocol negotiation
-// (listener.go). All but the last need a certificate of the group's own authority for O=ctlplane:peers.
+// (package peers). All but the last need a certificate of the group's own authority for O=ctlplane:peers.
 package raftstore

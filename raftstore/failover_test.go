@@ -22,8 +22,8 @@ import (
 func (m *testMember) cut() {
 	m.listener.Close()
 	m.server.Stop()
-	m.peers.close()
-	m.stream.closeConns()
+	m.peers.Close()
+	m.stream.CloseConns()
 }
 
 // putAtLast puts until it is acknowledged. While leaders change the outcome may be unknown, but never a
@@ -147,12 +147,8 @@ func TestFollowerCatchesUpBySnapshot(t *testing.T) {
 
 // partition keeps a member's Raft messages from passing, in either direction, until heal.
 func (m *testMember) partition() (heal func()) {
-	m.stream.closeConns()
-	return func() {
-		m.stream.mu.Lock()
-		defer m.stream.mu.Unlock()
-		m.stream.closed = false
-	}
+	m.stream.CloseConns()
+	return m.stream.Reopen
 }
 
 func TestWipedFollowerComesBackAsANewMember(t *testing.T) {

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
@@ -78,23 +76,4 @@ func (s *peerServer) HashKV(ctx context.Context, r *peerpb.HashKVRequest) (*peer
 	}
 	response.Hash, response.Revision, response.CompactRevision = hash.Sum, hash.Revision, hash.CompactRevision
 	return response, nil
-}
-
-// hashKV asks another member, which answers once it has applied the entry at index.
-func (p *peerConns) hashKV(ctx context.Context, id raft.ServerID, revision int64, index uint64) (kv.Hash, error) {
-	client, err := p.client(ctx, id)
-	if err != nil {
-		return kv.Hash{}, err
-	}
-	response, err := client.HashKV(ctx, &peerpb.HashKVRequest{Revision: revision, AppliedIndex: index})
-	if err != nil {
-		return kv.Hash{}, failure.FromStatus(err)
-	}
-	if serverID(response.Id) != id {
-		return kv.Hash{}, failure.ErrUnreachable // another member has its address
-	}
-	if response.Error != 0 {
-		return kv.Hash{}, kv.ErrorCode(response.Error)
-	}
-	return kv.Hash{Sum: response.Hash, Revision: response.Revision, CompactRevision: response.CompactRevision}, nil
 }

@@ -8,10 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"strconv"
 	"syscall"
-
-	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
@@ -105,19 +102,6 @@ func urls(scheme, address string) []string {
 		return nil
 	}
 	return []string{scheme + "://" + address}
-}
-
-// serverID is a member's id as Raft has it.
-func serverID(id uint64) raft.ServerID {
-	return raft.ServerID(strconv.FormatUint(id, 16))
-}
-
-func memberID(id raft.ServerID) uint64 {
-	n, err := strconv.ParseUint(string(id), 16, 64)
-	if err != nil {
-		return 0 // no id of ours
-	}
-	return n
 }
 
 // lockDir keeps other processes out of the data directory until the file is closed.

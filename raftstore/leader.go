@@ -115,7 +115,7 @@ func (m *Member) term(ctx context.Context) {
 	if m.config.HeartbeatInterval > 0 {
 		parts.Go(func() { m.upkeep(ctx, m.sendHeartbeats) })
 	}
-	parts.Go(func() { m.upkeep(ctx, m.tellCommits) })
+	parts.Go(func() { m.upkeep(ctx, func(ctx context.Context) { m.commits.Run(ctx, m.otherServers) }) })
 	parts.Go(func() { m.upkeep(ctx, func(ctx context.Context) { m.expireLeases(ctx, lessor) }) })
 	parts.Go(func() { m.upkeep(ctx, m.tendMembers) })
 	parts.Go(func() { m.upkeep(ctx, m.watchCorruption) })

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 const (
@@ -43,7 +44,7 @@ func (m *Member) watchLeader() {
 	m.standAlone()
 	for {
 		select {
-		case <-m.stream.broken:
+		case <-m.stream.BrokenConn():
 		case <-m.life.Done():
 			return
 		}
@@ -59,7 +60,7 @@ func (m *Member) replaceLeader() {
 	if leader == "" || !votes || m.stalls() {
 		return
 	}
-	self := serverID(m.config.Identity.MemberID)
+	self := peers.ServerID(m.config.Identity.MemberID)
 	wait := time.Duration(rank) * standStagger
 	for attempt := 0; ; attempt++ {
 		changed, looked := m.changed.Next(), time.Now()
@@ -102,7 +103,7 @@ func (m *Member) standAlone() {
 
 // stand begins an election now. When it can't, the heartbeat timeout does.
 func (m *Member) stand() {
-	if err := m.haveStand(serverID(m.config.Identity.MemberID), m.transport.LocalAddr()); err != nil {
+	if err := m.haveStand(peers.ServerID(m.config.Identity.MemberID), m.transport.LocalAddr()); err != nil {
 		m.logger.Debug("the election waits for the heartbeat timeout", "error", err)
 	}
 }
@@ -122,7 +123,7 @@ func (m *Member) rank(leader raft.ServerID) (rank int, votes bool) {
 		}
 	}
 	slices.SortFunc(left, func(a, b raft.ServerID) int { return strings.Compare(string(a), string(b)) })
-	rank = slices.Index(left, serverID(m.config.Identity.MemberID))
+	rank = slices.Index(left, peers.ServerID(m.config.Identity.MemberID))
 	return rank, rank >= 0
 }
 
@@ -150,12 +151,12 @@ func (m *Member) othersAgree(leader raft.ServerID) (agreed, behind bool) {
 	defer cancel()
 	servers := m.servers()
 	answers := make(chan *peerpb.LeaderGoneResponse, len(servers))
-	request := &peerpb.LeaderGoneRequest{Leader: memberID(leader), Candidate: m.config.Identity.MemberID, LastIndex: m.raft.LastIndex()}
+	request := &peerpb.LeaderGoneRequest{Leader: peers.MemberID(leader), Candidate: m.config.Identity.MemberID, LastIndex: m.raft.LastIndex()}
 	asked := 0
 	for _, server := range servers {
-		if server.Suffrage == raft.Voter && server.ID != leader && server.ID != serverID(m.config.Identity.MemberID) {
+		if server.Suffrage == raft.Voter && server.ID != leader && server.ID != peers.ServerID(m.config.Identity.MemberID) {
 			asked++
-			asking.Go(func() { answers <- m.peers.leaderGone(ctx, server.ID, request) })
+			asking.Go(func() { answers <- m.peers.LeaderGone(ctx, server.ID, request) })
 		}
 	}
 	missing := majority(m.voters()) - 1
@@ -171,7 +172,7 @@ func (m *Member) othersAgree(leader raft.ServerID) (agreed, behind bool) {
 
 // agree answers a candidate that says that the leader's process has ended.
 func (m *Member) agree(r *peerpb.LeaderGoneRequest) *peerpb.LeaderGoneResponse {
-	leader := serverID(r.Leader)
+	leader := peers.ServerID(r.Leader)
 	_, known := m.raft.LeaderWithID()
 	if known != leader && known != "" || !m.gone(leader) {
 		return &peerpb.LeaderGoneResponse{}
@@ -179,20 +180,7 @@ func (m *Member) agree(r *peerpb.LeaderGoneRequest) *peerpb.LeaderGoneResponse {
 	if !m.stalls() && m.raft.LastIndex() > r.LastIndex {
 		return &peerpb.LeaderGoneResponse{Ahead: true}
 	}
-	return &peerpb.LeaderGoneResponse{Agreed: m.agreement.give(serverID(r.Candidate))}
-}
-
-// leaderGone asks another voter for its agreement; nil: it doesn't answer, and so doesn't agree.
-func (p *peerConns) leaderGone(ctx context.Context, id raft.ServerID, request *peerpb.LeaderGoneRequest) *peerpb.LeaderGoneResponse {
-	client, err := p.liveness(ctx, id)
-	if err != nil {
-		return nil
-	}
-	response, err := client.LeaderGone(ctx, request)
-	if err != nil {
-		return nil
-	}
-	return response
+	return &peerpb.LeaderGoneResponse{Agreed: m.agreement.give(peers.ServerID(r.Candidate))}
 }
 
 // agreement is the candidate that a member has agreed with of late, maybe itself.

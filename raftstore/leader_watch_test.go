@@ -8,6 +8,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 // links are those between members that reject connections, as a firewall does.
@@ -49,13 +51,7 @@ func (l *links) heal() {
 
 // breakConnsTo breaks the connections of Raft's that a member has dialled to another one.
 func (m *testMember) breakConnsTo(other *testMember) {
-	m.stream.mu.Lock()
-	defer m.stream.mu.Unlock()
-	for conn := range m.stream.conns {
-		if conn.RemoteAddr().String() == other.address {
-			_ = conn.Conn.Close()
-		}
-	}
+	m.stream.BreakConnsTo(other.address)
 }
 
 // TestOneRejectingLinkDoesNotMoveTheLead: a follower whose connection to the leader was refused took the leader's process
@@ -155,7 +151,7 @@ func TestFollowerThatIsAheadReplacesTheLeader(t *testing.T) {
 	leader := c.leader()
 	var behind, ahead *testMember // the first to stand, and the next
 	for _, m := range c.members {
-		if rank, _ := m.rank(serverID(leader.config.Identity.MemberID)); m != leader && rank == 0 {
+		if rank, _ := m.rank(peers.ServerID(leader.config.Identity.MemberID)); m != leader && rank == 0 {
 			behind = m
 		} else if m != leader {
 			ahead = m

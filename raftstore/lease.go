@@ -119,7 +119,7 @@ func (m *Member) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 		if now.Here {
 			response.TTL, response.GrantedTTL, err = m.remainingHere(ctx, r.ID)
 		} else {
-			response.TTL, response.GrantedTTL, err = m.peers.timeToLive(ctx, now.Leader, r.ID)
+			response.TTL, response.GrantedTTL, err = m.peers.TimeToLive(ctx, now.Leader, r.ID)
 		}
 		return err
 	})

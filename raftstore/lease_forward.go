@@ -13,20 +13,18 @@ import (
 	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // maxRenewals bounds the leases of one message between members.
 const maxRenewals = 4096
 
-// renewalStream is a stream of renewals to the leader.
-type renewalStream = grpc.BidiStreamingClient[peerpb.RenewRequest, peerpb.RenewResponse]
-
 // renewals has leases renewed at the leader for the clients of this member, all of them over one stream. What
 // comes while a message is on its way goes into the next one.
 type renewals struct {
 	life context.Context
-	dial func(context.Context, raft.ServerID) (renewalStream, error)
+	dial func(context.Context, raft.ServerID) (peers.RenewalStream, error)
 
 	mu      sync.Mutex
 	stream  *renewing // to the leader of late
@@ -60,7 +58,7 @@ type renewed struct {
 	err error
 }
 
-func newRenewals(life context.Context, dial func(context.Context, raft.ServerID) (renewalStream, error)) *renewals {
+func newRenewals(life context.Context, dial func(context.Context, raft.ServerID) (peers.RenewalStream, error)) *renewals {
 	return &renewals{life: life, dial: dial}
 }
 
@@ -140,7 +138,7 @@ func (s *renewing) queue(id int64) {
 }
 
 // run sends and receives until the stream breaks.
-func (s *renewing) run(dial func(context.Context, raft.ServerID) (renewalStream, error)) {
+func (s *renewing) run(dial func(context.Context, raft.ServerID) (peers.RenewalStream, error)) {
 	defer s.end()
 	stream, err := dial(s.ctx, s.route.Leader)
 	if err != nil {
@@ -161,7 +159,7 @@ func (s *renewing) run(dial func(context.Context, raft.ServerID) (renewalStream,
 	}
 }
 
-func (s *renewing) send(stream renewalStream) {
+func (s *renewing) send(stream peers.RenewalStream) {
 	for {
 		select {
 		case <-s.filled:
@@ -229,18 +227,6 @@ func (s *renewing) end() {
 		}
 	}
 	s.waiting = nil
-}
-
-// renew opens a stream of renewals to the leader.
-func (p *peerConns) renew(ctx context.Context, leader raft.ServerID) (renewalStream, error) {
-	if _, err := p.client(ctx, leader); err != nil { // waits for the connection
-		return nil, err
-	}
-	conn, err := p.conn(leader)
-	if err != nil {
-		return nil, err
-	}
-	return peerpb.NewLeasesClient(conn).Renew(ctx)
 }
 
 // leaseServer answers other members' renewals. The port let in nobody else.

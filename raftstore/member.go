@@ -13,6 +13,7 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 	"github.com/ctlplane/ctlplane/raftstore/snapshots"
@@ -31,16 +32,16 @@ type Member struct {
 	stable     raft.StableStore // of stores, with what stands before it
 	snapshots  *snapshots.Store
 	machine    *stateMachine
-	listener   *peerListener
-	stream     *raftStream
-	transport  *transport
-	heartbeats *heartbeats
+	listener   *peers.Listener
+	stream     *peers.Stream
+	transport  *peers.Transport
+	heartbeats *peers.Heartbeats
 	proof      *proof
-	commits    *commits
+	commits    *peers.Commits
 	raft       *raft.Raft
 	observer   *raft.Observer
 	observed   chan raft.Observation
-	peers      *peerConns
+	peers      *peers.Conns
 	server     *grpc.Server
 
 	proposer       *propose.Proposer
@@ -96,7 +97,7 @@ func (m *Member) handOver(ctx context.Context) {
 	if m.raft.State() != raft.Leader || m.voters() < 2 {
 		return
 	}
-	heir, ok := m.chooseHeir(ctx, 1, func(*health) bool { return true })
+	heir, ok := m.chooseHeir(ctx, 1, func(*peers.Health) bool { return true })
 	if !ok {
 		m.logger.Info("leadership was not handed over; the others will elect a leader", "error", "no voter answers that its disk works")
 		return
@@ -135,10 +136,10 @@ func (m *Member) observe() {
 // route tells where the leader is.
 func (m *Member) route() propose.Route {
 	if m.raft.State() == raft.Leader {
-		return propose.Route{Leader: serverID(m.config.Identity.MemberID), Term: m.raft.CurrentTerm(), Here: true}
+		return propose.Route{Leader: peers.ServerID(m.config.Identity.MemberID), Term: m.raft.CurrentTerm(), Here: true}
 	}
 	_, leader := m.raft.LeaderWithID()
-	if leader == serverID(m.config.Identity.MemberID) {
+	if leader == peers.ServerID(m.config.Identity.MemberID) {
 		leader = "" // it has just ceased to lead
 	}
 	return propose.Route{Leader: leader, Term: m.raft.CurrentTerm()}
@@ -174,7 +175,7 @@ func (m *Member) voterServers() []raft.Server {
 
 // otherServers are the members without this one.
 func (m *Member) otherServers() []raft.Server {
-	self := serverID(m.config.Identity.MemberID)
+	self := peers.ServerID(m.config.Identity.MemberID)
 	return slices.DeleteFunc(slices.Clone(m.servers()), func(server raft.Server) bool { return server.ID == self })
 }
 
@@ -191,7 +192,7 @@ func (m *Member) voters() (n int) {
 func (m *Member) rules() kv.Rules {
 	var group []uint64
 	for _, server := range m.servers() {
-		group = append(group, memberID(server.ID))
+		group = append(group, peers.MemberID(server.ID))
 	}
 	return m.machine.store.Load().Rules(group)
 }
@@ -199,7 +200,7 @@ func (m *Member) rules() kv.Rules {
 // nameOf is a member's name, for people.
 func (m *Member) nameOf(id raft.ServerID) string {
 	for _, member := range m.machine.store.Load().Members() {
-		if serverID(member.ID) == id {
+		if peers.ServerID(member.ID) == id {
 			return member.Name
 		}
 	}

@@ -13,9 +13,11 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
@@ -55,7 +57,9 @@ func (m *Member) AddMember(ctx context.Context, member NewMember) (id uint64, er
 		if now.Here {
 			id, err = m.addHere(ctx, member)
 		} else {
-			id, err = m.peers.addMember(ctx, now.Leader, member)
+			id, err = m.peers.AddMember(ctx, now.Leader, &peerpb.AddMemberRequest{
+				Name: member.Name, PeerAddress: member.PeerAddress, ClientAddress: member.ClientAddress, ApiAddress: member.APIAddress,
+			})
 		}
 		return err
 	})
@@ -82,11 +86,11 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 	if err := m.writeRecord(ctx, kv.MemberAdd, identity.record()); err != nil {
 		return 0, err
 	}
-	future := m.raft.AddNonvoter(serverID(identity.MemberID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
+	future := m.raft.AddNonvoter(peers.ServerID(identity.MemberID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
 	if err := future.Error(); err != nil {
 		return 0, failure.Begun(raftError(err))
 	}
-	m.logger.Info("a new member is in the group, and catches up", "name", member.Name, "id", serverID(identity.MemberID))
+	m.logger.Info("a new member is in the group, and catches up", "name", member.Name, "id", peers.ServerID(identity.MemberID))
 	return identity.MemberID, nil
 }
 
@@ -97,11 +101,11 @@ func (m *Member) takePlace(ctx context.Context, newcomer NewMember) error {
 		if have.Name != newcomer.Name && !sameAddress {
 			continue
 		}
-		if have.ID == m.config.Identity.MemberID || m.alive(ctx, serverID(have.ID)) {
+		if have.ID == m.config.Identity.MemberID || m.alive(ctx, peers.ServerID(have.ID)) {
 			return pki.Refuse(pki.JoinRefused, "member %q at %s is in the cluster and running: choose another --name and --peer-addr, or remove that member first",
 				have.Name, strings.Join(have.PeerURLs, ","))
 		}
-		m.logger.Info("a machine joins in the place of a member that is gone", "name", have.Name, "old", serverID(have.ID))
+		m.logger.Info("a machine joins in the place of a member that is gone", "name", have.Name, "old", peers.ServerID(have.ID))
 		if err := m.removeLocked(ctx, have.ID); err != nil {
 			return err
 		}
@@ -114,7 +118,7 @@ func (m *Member) takePlace(ctx context.Context, newcomer NewMember) error {
 func (m *Member) RemoveMember(ctx context.Context, id uint64) error {
 	return m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
 		if !now.Here {
-			return m.peers.removeMember(ctx, now.Leader, id)
+			return m.peers.RemoveMember(ctx, now.Leader, id)
 		}
 		return m.removeHere(ctx, id)
 	})
@@ -137,7 +141,7 @@ func (m *Member) removeHere(ctx context.Context, id uint64) error {
 // removeLocked removes a member; joining is held.
 func (m *Member) removeLocked(ctx context.Context, id uint64) error {
 	servers := m.servers()
-	server, inGroup := findServer(servers, serverID(id))
+	server, inGroup := findServer(servers, peers.ServerID(id))
 	if _, recorded := m.record(id); !recorded && !inGroup {
 		return kv.ErrMemberNotFound
 	}
@@ -184,12 +188,12 @@ func (m *Member) safeWithout(ctx context.Context, servers []raft.Server, without
 
 // alive tells whether a member answers at its address.
 func (m *Member) alive(ctx context.Context, id raft.ServerID) bool {
-	if id == serverID(m.config.Identity.MemberID) {
+	if id == peers.ServerID(m.config.Identity.MemberID) {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
 	defer cancel()
-	_, err := m.peers.progress(ctx, id)
+	_, err := m.peers.Progress(ctx, id)
 	return err == nil
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 // recordPause is between two attempts to write this member's own record.
@@ -30,7 +31,7 @@ func (m *Member) MembersHere() []*pb.Member {
 	var members []*pb.Member
 	for _, record := range m.MemberRecords() {
 		learner := record.IsLearner
-		if server, inGroup := findServer(servers, serverID(record.ID)); inGroup {
+		if server, inGroup := findServer(servers, peers.ServerID(record.ID)); inGroup {
 			learner = server.Suffrage != raft.Voter
 		} else if record.Name != "" {
 			continue // being added, or being removed
@@ -50,7 +51,7 @@ func (m *Member) IsLearner() bool {
 		return m.isLearner(record)
 	}
 	// So far behind that it does not know yet what it was added as, or not a member any more.
-	server, inGroup := findServer(m.servers(), serverID(id))
+	server, inGroup := findServer(m.servers(), peers.ServerID(id))
 	return !inGroup || server.Suffrage != raft.Voter
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
@@ -20,7 +21,7 @@ func (m *Member) PromoteMember(ctx context.Context, id uint64) error {
 		if now.Here {
 			return m.promoteHere(ctx, id)
 		}
-		return m.peers.promoteMember(ctx, now.Leader, id)
+		return m.peers.PromoteMember(ctx, now.Leader, id)
 	})
 }
 
@@ -37,7 +38,7 @@ func (m *Member) promoteHere(ctx context.Context, id uint64) error {
 	if !m.isLearner(record) {
 		return ErrNotLearner
 	}
-	server, inGroup := findServer(m.servers(), serverID(id))
+	server, inGroup := findServer(m.servers(), peers.ServerID(id))
 	if !inGroup || record.Name == "" || !m.ready(ctx, server.ID) || !m.works(ctx, server.ID) {
 		return ErrLearnerNotReady
 	}
@@ -62,7 +63,7 @@ func (m *Member) promoteHere(ctx context.Context, id uint64) error {
 func (m *Member) ready(ctx context.Context, id raft.ServerID) bool {
 	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
 	defer cancel()
-	progress, err := m.peers.progress(ctx, id)
+	progress, err := m.peers.Progress(ctx, id)
 	return err == nil && progress.LastIndex*100 >= m.raft.LastIndex()*readyPercent
 }
 
@@ -92,7 +93,7 @@ func (m *Member) promoteNewcomers(ctx context.Context) {
 		if server.Suffrage == raft.Voter {
 			continue
 		}
-		record, ok := m.record(memberID(server.ID))
+		record, ok := m.record(peers.MemberID(server.ID))
 		if !ok || record.IsLearner || record.Name == "" || !m.caughtUp(ctx, server.ID) || !m.works(ctx, server.ID) {
 			continue
 		}
@@ -108,7 +109,7 @@ func (m *Member) promoteNewcomers(ctx context.Context) {
 func (m *Member) dropRecords(ctx context.Context) {
 	servers := m.servers()
 	for _, record := range m.MemberRecords() {
-		if _, ok := findServer(servers, serverID(record.ID)); ok || len(servers) == 0 || record.Name == "" {
+		if _, ok := findServer(servers, peers.ServerID(record.ID)); ok || len(servers) == 0 || record.Name == "" {
 			continue
 		}
 		if err := m.writeRecord(ctx, kv.MemberRemove, kv.Member{ID: record.ID}); err != nil {
@@ -120,7 +121,7 @@ func (m *Member) dropRecords(ctx context.Context) {
 func (m *Member) caughtUp(ctx context.Context, id raft.ServerID) bool {
 	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
 	defer cancel()
-	progress, err := m.peers.progress(ctx, id)
+	progress, err := m.peers.Progress(ctx, id)
 	if err != nil {
 		return false
 	}

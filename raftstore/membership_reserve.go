@@ -10,6 +10,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
@@ -21,7 +22,7 @@ func (m *Member) ReserveMember(ctx context.Context, peerURLs []string, learner b
 		if now.Here {
 			id, err = m.reserveHere(ctx, peerURLs, learner)
 		} else {
-			id, err = m.peers.reserveMember(ctx, now.Leader, peerURLs, learner)
+			id, err = m.peers.ReserveMember(ctx, now.Leader, peerURLs, learner)
 		}
 		return err
 	})
@@ -48,7 +49,7 @@ func (m *Member) reserveHere(ctx context.Context, peerURLs []string, learner boo
 	if err := m.writeRecord(ctx, kv.MemberAdd, record); err != nil {
 		return 0, err
 	}
-	m.logger.Info("a member was added; it joins when it is started", "id", serverID(record.ID), "peer", peerURLs)
+	m.logger.Info("a member was added; it joins when it is started", "id", peers.ServerID(record.ID), "peer", peerURLs)
 	return record.ID, nil
 }
 
@@ -104,7 +105,7 @@ func majority(voters int) int { return voters/2 + 1 }
 
 // isLearner tells whether a member was added as a learner and not promoted. One that is only catching up is none.
 func (m *Member) isLearner(record kv.Member) bool {
-	server, inGroup := findServer(m.servers(), serverID(record.ID))
+	server, inGroup := findServer(m.servers(), peers.ServerID(record.ID))
 	return record.IsLearner && !(inGroup && server.Suffrage == raft.Voter)
 }
 
@@ -117,7 +118,7 @@ func (m *Member) reservation(peerAddress string) (kv.Member, bool) {
 		if record.Name != "" || !slices.Contains(hostPorts(record.PeerURLs), peerAddress) {
 			continue
 		}
-		if server, inGroup := findServer(servers, serverID(record.ID)); !inGroup || server.Suffrage != raft.Voter {
+		if server, inGroup := findServer(servers, peers.ServerID(record.ID)); !inGroup || server.Suffrage != raft.Voter {
 			return record, true
 		}
 	}
@@ -132,11 +133,11 @@ func (m *Member) takeReservation(reserved kv.Member, member NewMember) (uint64, 
 			return 0, pki.Refuse(pki.JoinRefused, "member %x has the name %q already: choose another --name, or remove that member", have.ID, member.Name)
 		}
 	}
-	future := m.raft.AddNonvoter(serverID(reserved.ID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
+	future := m.raft.AddNonvoter(peers.ServerID(reserved.ID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
 	if err := future.Error(); err != nil {
 		return 0, raftError(err)
 	}
-	m.logger.Info("a member that was added has started, and catches up", "name", member.Name, "id", serverID(reserved.ID))
+	m.logger.Info("a member that was added has started, and catches up", "name", member.Name, "id", peers.ServerID(reserved.ID))
 	return reserved.ID, nil
 }
 

@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"errors"
-	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
@@ -72,7 +72,7 @@ func TestMemberThatIsBeingRemovedGoesOn(t *testing.T) {
 	// What a leader leaves behind that is lost before anybody else has the change.
 	without := raft.Configuration{}
 	for _, server := range leader.servers() {
-		if server.ID != serverID(kept.config.Identity.MemberID) {
+		if server.ID != peers.ServerID(kept.config.Identity.MemberID) {
 			without.Servers = append(without.Servers, server)
 		}
 	}
@@ -176,7 +176,7 @@ func TestPeerPortRefusesOthers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stream := newRaftStream(newConnListener(&net.TCPAddr{}), "", pki.PeerClient(source, c.ca, pki.ProtocolRaft))
+		stream := peers.NewStream(peers.StreamOptions{TLS: pki.PeerClient(source, c.ca, pki.ProtocolRaft)})
 		conn, err := stream.Dial(c.members[0].transport.LocalAddr(), testWait)
 		if err == nil {
 			_, err = conn.Read(make([]byte, 1))

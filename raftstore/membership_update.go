@@ -8,6 +8,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
@@ -18,7 +19,7 @@ func (m *Member) UpdateMember(ctx context.Context, id uint64, peerURLs []string)
 		if now.Here {
 			return m.updateHere(ctx, id, peerURLs)
 		}
-		return m.peers.updateMember(ctx, now.Leader, id, peerURLs)
+		return m.peers.UpdateMember(ctx, now.Leader, id, peerURLs)
 	})
 }
 
@@ -42,11 +43,11 @@ func (m *Member) updateHere(ctx context.Context, id uint64, peerURLs []string) e
 	if err := m.writeRecord(ctx, kv.MemberUpdateExisting, record); err != nil {
 		return err
 	}
-	if _, inGroup := findServer(m.servers(), serverID(id)); !inGroup {
+	if _, inGroup := findServer(m.servers(), peers.ServerID(id)); !inGroup {
 		return nil // it has not joined yet
 	}
 	// Of a server that is known this changes the address alone, whether it votes or not.
-	future := m.raft.AddNonvoter(serverID(id), raft.ServerAddress(hostPort(peerURLs)), 0, changeTimeout)
+	future := m.raft.AddNonvoter(peers.ServerID(id), raft.ServerAddress(hostPort(peerURLs)), 0, changeTimeout)
 	if err := future.Error(); err != nil {
 		return failure.Begun(raftError(err))
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/entry"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 	"github.com/ctlplane/ctlplane/raftstore/snapshots"
@@ -122,7 +123,7 @@ func (m *Member) openState() error {
 	}
 	m.machine.instruments = m.instruments
 	m.machine.slow = slowApplies{limit: m.config.SlowApply, logger: m.logger, now: m.config.Clock.Now}
-	m.machine.applied = func() { m.commits.advanced() }
+	m.machine.applied = func() { m.commits.Advanced() }
 	m.onUnwind(m.machine.close)
 	return m.disk.Opened(m.machine.store.Load())
 }
@@ -139,10 +140,10 @@ func (m *Member) openLog() error {
 	}
 	m.stores = stores
 	m.onUnwind(stores.Close)
-	if m.heartbeats, err = newHeartbeats(stores.Stable); err != nil {
+	if m.heartbeats, err = peers.NewHeartbeats(stores.Stable); err != nil {
 		return err
 	}
-	m.stable = terms{m.disk.PatientStable(stores.Stable, &m.votes), m.heartbeats}
+	m.stable = m.heartbeats.GuardTerms(m.disk.PatientStable(stores.Stable, &m.votes))
 	m.probe = disk.NewProbe(m.stable)
 	m.onUnwind(func() error { m.probe.Wait(); return nil })
 	return m.checkLog()
@@ -168,11 +169,13 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	if join == nil {
 		join = func(conn *tls.Conn) { _ = conn.Close() }
 	}
-	m.listener = newPeerListener(m.config.Listener, m.config.PeerSecurity.Server, join, m.logger)
+	m.listener = peers.NewListener(m.config.Listener, m.config.PeerSecurity.Server, join, m.logger)
 	m.onUnwind(func() error { m.listener.Close(); return nil })
-	m.stream = newRaftStream(m.listener.raft, m.config.Identity.PeerAddress, m.config.PeerSecurity.Client(pki.ProtocolRaft))
-	m.stream.bytesOf, m.stream.dialer.Control = m.bytesOf, m.config.dialControl
-	var network network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	m.stream = peers.NewStream(peers.StreamOptions{
+		Listener: m.listener.Raft(), Advertised: m.config.Identity.PeerAddress, TLS: m.config.PeerSecurity.Client(pki.ProtocolRaft),
+		Control: m.config.dialControl, BytesOf: m.bytesOf,
+	})
+	var network peers.Network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  m.stream,
 		MaxPool: 4,
 		Timeout: 10 * time.Second,
@@ -183,13 +186,15 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	if m.config.wrapNetwork != nil {
 		network = m.config.wrapNetwork(network)
 	}
-	m.proof = newProof(m.life, serverID(m.config.Identity.MemberID), m.voterServers, m.beat)
-	m.commits = newCommits(m.life, m.tellCommit)
-	m.transport = newTransport(network, m.stores.Log, m.proof, m.commits, m.heartbeats)
-	m.transport.instruments = m.instruments
+	m.proof = newProof(m.life, peers.ServerID(m.config.Identity.MemberID), m.voterServers, m.beat)
+	m.commits = peers.NewCommits(m.life, m.tellCommit)
+	m.transport = peers.NewTransport(peers.TransportOptions{
+		Network: network, Log: m.stores.Log, Lead: m.proof, Commits: m.commits, Heartbeats: m.heartbeats,
+		OnHeartbeat: m.instruments.heartbeat,
+	})
 	m.onUnwind(m.transport.Close)
-	m.peers = newPeerConns(m.config.PeerSecurity, m.addressOf)
-	m.onUnwind(func() error { m.peers.close(); return nil })
+	m.peers = peers.NewConns(m.config.PeerSecurity, m.addressOf)
+	m.onUnwind(func() error { m.peers.Close(); return nil })
 	return nil
 }
 
@@ -213,7 +218,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 		MaxQueuedBytes: m.config.MaxQueuedBytes, MaxQueued: m.config.MaxQueued,
 		Now: m.config.Clock.Now, Rules: m.rules, Route: m.route, Changed: &m.changed,
 		Apply:   func(entry []byte) raft.ApplyFuture { return m.raft.Apply(entry, 0) },
-		Machine: m.machine, Answered: m.answered.note, Dial: m.peers.forward,
+		Machine: m.machine, Answered: m.answered.note, Dial: m.peers.Forward,
 	})
 	m.leaderRounds, m.followerRounds = newReadRounds(m.life, m.provenIndex), newReadRounds(m.life, m.askLeader)
 	m.leaderRounds.observe, m.followerRounds.observe = m.instruments.readRound, m.instruments.readRound
@@ -229,17 +234,17 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	if err != nil {
 		return fmt.Errorf("start Raft: %w", err)
 	}
-	m.transport.relaying.Go(m.transport.relay)
+	m.transport.Start()
 	m.stores.Log.Serve(m.logRole())
 	m.onUnwind(func() error {
 		down := m.raft.Shutdown()
-		m.transport.closePipelines()
-		m.stream.closeConns() // what Raft is waiting for at members that don't answer
+		m.transport.ClosePipelines()
+		m.stream.CloseConns() // what Raft is waiting for at members that don't answer
 		err := down.Error()
-		m.heartbeats.close() // before the stores are
-		m.transport.relaying.Wait()
-		m.proof.crew.wait()
-		m.commits.crew.wait()
+		m.heartbeats.Close() // before the stores are
+		m.transport.Wait()
+		m.proof.workers.Wait()
+		m.commits.Wait()
 		return err
 	})
 	if m.machine.store.Load().MemberRemoved(m.config.Identity.MemberID) {
@@ -286,13 +291,13 @@ func (m *Member) createGroup(config *raft.Config) error {
 
 func (m *Member) raftConfig(logger hclog.Logger) *raft.Config {
 	config := raft.DefaultConfig()
-	config.LocalID = serverID(m.config.Identity.MemberID)
+	config.LocalID = peers.ServerID(m.config.Identity.MemberID)
 	config.Logger = logger
 	config.HeartbeatTimeout = m.config.HeartbeatTimeout
 	config.ElectionTimeout = m.config.HeartbeatTimeout
 	config.PreVoteDisabled = m.config.NoPreVote
 	config.LeaderLeaseTimeout = m.config.HeartbeatTimeout * 4 / 5
-	// Followers learn of the last commit by it if a request to tell them was lost (see commits).
+	// Followers learn of the last commit by it if a request to tell them was lost (see peers.Commits).
 	config.CommitTimeout = max(m.config.HeartbeatTimeout/5, time.Millisecond)
 	config.BatchApplyCh = true
 	// Entries are groups of up to a megabyte each.
@@ -321,7 +326,7 @@ func (m *Member) run() {
 	m.wg.Go(m.observe)
 	m.wg.Go(m.lead)
 	m.wg.Go(m.watchLeader)
-	m.renewals = newRenewals(m.life, m.peers.renew)
+	m.renewals = newRenewals(m.life, m.peers.Renew)
 	m.wg.Go(func() {
 		<-m.life.Done()
 		m.renewals.wait()
@@ -338,7 +343,7 @@ func (m *Member) run() {
 	m.wg.Go(func() { m.upkeep(m.life, m.followAddress) })
 	m.proposer.Start()
 	m.server = grpc.NewServer(append(supervise.ServerOptions("peer", m.config.Logger),
-		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.MaxSendMsgSize(maxPeerMessage),
+		grpc.MaxRecvMsgSize(peers.MaxMessage), grpc.MaxSendMsgSize(peers.MaxMessage),
 		grpc.InitialWindowSize(4<<20), grpc.InitialConnWindowSize(8<<20),
 	)...)
 	peerpb.RegisterPeerServer(m.server, &peerServer{member: m})
@@ -347,6 +352,6 @@ func (m *Member) run() {
 	m.onUnwind(func() error { m.server.Stop(); return nil })
 	m.wg.Go(func() {
 		// Serve ends when the listener, or the server, is closed.
-		_ = m.server.Serve(m.listener.grpc)
+		_ = m.server.Serve(m.listener.GRPC())
 	})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/raftstore/failure"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
@@ -34,8 +35,8 @@ type proof struct {
 	beat func(to raft.Server, term uint64) error
 
 	rounds  atomic.Uint64
-	answers notify.Signal // notified when an answer may have proved a round
-	crew    *crew         // asks the voters
+	answers notify.Signal  // notified when an answer may have proved a round
+	workers *peers.Workers // they ask the voters
 
 	mu    sync.Mutex
 	open  lead // the round that is to be proved; zero: none
@@ -49,15 +50,15 @@ func (l lead) covers(other lead) bool { return l.term == other.term && l.round >
 
 func newProof(life context.Context, self raft.ServerID, voters func() []raft.Server, beat func(raft.Server, uint64) error) *proof {
 	p := &proof{self: self, voters: voters, beat: beat, heard: map[raft.ServerID]lead{}}
-	p.crew = newCrew(life, p.ask)
+	p.workers = peers.NewWorkers(life, p.ask)
 	return p
 }
 
-// stamp is taken before a request begins, for answered.
-func (p *proof) stamp() uint64 { return p.rounds.Load() }
+// Stamp is taken before a request begins, for Answered.
+func (p *proof) Stamp() uint64 { return p.rounds.Load() }
 
-// answered notes a voter's answer in the term of the request, which was stamped.
-func (p *proof) answered(by raft.ServerID, term, stamp uint64) {
+// Answered notes a voter's answer in the term of the request, which was stamped.
+func (p *proof) Answered(by raft.ServerID, term, stamp uint64) {
 	now := lead{term, stamp}
 	p.mu.Lock()
 	if before := p.heard[by]; before.term > term || before.covers(now) {
@@ -77,7 +78,7 @@ func (p *proof) answered(by raft.ServerID, term, stamp uint64) {
 func (p *proof) prove(ctx context.Context, term uint64, still func() (bool, <-chan struct{})) error {
 	round := p.begin(term)
 	defer p.end()
-	p.crew.wake(slices.DeleteFunc(p.voters(), func(server raft.Server) bool { return server.ID == p.self }))
+	p.workers.Wake(slices.DeleteFunc(p.voters(), func(server raft.Server) bool { return server.ID == p.self }))
 	for {
 		answered := p.answers.Next()
 		leads, changed := still()

@@ -12,6 +12,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 func testVoters(ids ...raft.ServerID) func() []raft.Server {
@@ -31,31 +32,31 @@ func TestProofCountsAnswersToLaterRequests(t *testing.T) {
 		answer func(p *proof, before, now uint64)
 		want   bool
 	}{
-		{"a majority", []raft.ServerID{"a", "b", "c"}, func(p *proof, _, now uint64) { p.answered("b", 7, now) }, true},
+		{"a majority", []raft.ServerID{"a", "b", "c"}, func(p *proof, _, now uint64) { p.Answered("b", 7, now) }, true},
 		{"nobody", []raft.ServerID{"a", "b", "c"}, func(*proof, uint64, uint64) {}, false},
 		{"itself alone", []raft.ServerID{"a"}, func(*proof, uint64, uint64) {}, true},
-		{"two of four", []raft.ServerID{"a", "b", "c", "d"}, func(p *proof, _, now uint64) { p.answered("b", 7, now) }, false},
+		{"two of four", []raft.ServerID{"a", "b", "c", "d"}, func(p *proof, _, now uint64) { p.Answered("b", 7, now) }, false},
 		{"a request that had begun before", []raft.ServerID{"a", "b", "c"}, func(p *proof, before, _ uint64) {
-			p.answered("b", 7, before)
-			p.answered("c", 7, before)
+			p.Answered("b", 7, before)
+			p.Answered("c", 7, before)
 		}, false},
 		{"another term", []raft.ServerID{"a", "b", "c"}, func(p *proof, _, now uint64) {
-			p.answered("b", 6, now)
-			p.answered("c", 8, now)
+			p.Answered("b", 6, now)
+			p.Answered("c", 8, now)
 		}, false},
-		{"no voter", []raft.ServerID{"a", "b", "c"}, func(p *proof, _, now uint64) { p.answered("d", 7, now) }, false},
-		{"a voter that leads but does not vote", []raft.ServerID{"b", "c"}, func(p *proof, _, now uint64) { p.answered("b", 7, now) }, false},
+		{"no voter", []raft.ServerID{"a", "b", "c"}, func(p *proof, _, now uint64) { p.Answered("d", 7, now) }, false},
+		{"a voter that leads but does not vote", []raft.ServerID{"b", "c"}, func(p *proof, _, now uint64) { p.Answered("b", 7, now) }, false},
 		{"late answers to earlier requests", []raft.ServerID{"a", "b", "c"}, func(p *proof, before, now uint64) {
-			p.answered("b", 7, now)
-			p.answered("b", 7, before)
+			p.Answered("b", 7, now)
+			p.Answered("b", 7, before)
 		}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := newProof(t.Context(), "a", testVoters(test.voters...), nil)
 			p.begin(7)
-			before := p.stamp()
+			before := p.Stamp()
 			round := p.begin(7)
-			test.answer(p, before, p.stamp())
+			test.answer(p, before, p.Stamp())
 			if got := p.proved(round); got != test.want {
 				t.Errorf("proved: %v", got)
 			}
@@ -76,7 +77,7 @@ func TestProofAsksUntilItIsAnswered(t *testing.T) {
 		if to.ID == "c" || asked["b"] < 3 {
 			return errors.New("unreachable")
 		}
-		p.answered(to.ID, term, p.stamp())
+		p.Answered(to.ID, term, p.Stamp())
 		return nil
 	})
 	leads := func() (bool, <-chan struct{}) { return true, nil }
@@ -99,13 +100,13 @@ func TestProofAsksUntilItIsAnswered(t *testing.T) {
 		t.Errorf("the lead was lost: %v", err)
 	}
 	cancel()
-	p.crew.wait()
+	p.workers.Wait()
 }
 
 // holding is a leader's network, as it is for a process that is stopped: an answer to a heartbeat has come and was not looked at
 // yet, and nothing else goes out or comes in.
 type holding struct {
-	network
+	peers.Network
 	mu     sync.Mutex
 	stops  bool          // from now on
 	caught chan struct{} // closed when the answer is there
@@ -125,7 +126,7 @@ func (h *holding) AppendEntries(id raft.ServerID, target raft.ServerAddress, req
 	if stopped && !first {
 		return errors.New("stopped")
 	}
-	err := h.network.AppendEntries(id, target, request, response)
+	err := h.Network.AppendEntries(id, target, request, response)
 	if first {
 		close(caught)
 		<-h.gate
@@ -146,7 +147,7 @@ func TestStoppedLeaderReadsNothingOld(t *testing.T) {
 		config.HeartbeatTimeout = 300 * time.Millisecond
 		if config.Identity.Name == "m1" { // its clock stands still
 			config.HeartbeatTimeout = testWait
-			config.wrapNetwork = func(n network) network { held.network = n; return held }
+			config.wrapNetwork = func(n peers.Network) peers.Network { held.Network = n; return held }
 		}
 	})
 	old := c.members[0]
@@ -192,8 +193,8 @@ func TestStoppedLeaderReadsNothingOld(t *testing.T) {
 	old.eventually("to see the answer", func() bool {
 		old.proof.mu.Lock()
 		defer old.proof.mu.Unlock()
-		return old.proof.heard[serverID(c.members[1].config.Identity.MemberID)].round >= stamp ||
-			old.proof.heard[serverID(c.members[2].config.Identity.MemberID)].round >= stamp
+		return old.proof.heard[peers.ServerID(c.members[1].config.Identity.MemberID)].round >= stamp ||
+			old.proof.heard[peers.ServerID(c.members[2].config.Identity.MemberID)].round >= stamp
 	})
 	if old.proof.proved(round) {
 		t.Error("an answer to a request from before proves that it leads")

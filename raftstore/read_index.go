@@ -10,6 +10,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
@@ -135,7 +136,7 @@ func (m *Member) askLeader(ctx context.Context) (uint64, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, followerReadTimeout)
 	defer cancel()
-	return m.peers.readIndex(ctx, now.Leader, m.config.Identity.MemberID, now.Term)
+	return m.peers.ReadIndex(ctx, now.Leader, m.config.Identity.MemberID, now.Term)
 }
 
 // provenIndex answers an index, as of a moment after the call, at which this member proves to have led.
@@ -162,8 +163,8 @@ func (m *Member) provenIndex(ctx context.Context) (uint64, error) {
 // question is the second vote: neither of them has, after the readers came, elected anybody else. Otherwise, false.
 func (m *Member) witnessedIndex(by, term uint64) (uint64, bool) {
 	voters := m.voterServers()
-	_, askerVotes := findServer(voters, serverID(by))
-	_, votes := findServer(voters, serverID(m.config.Identity.MemberID))
+	_, askerVotes := findServer(voters, peers.ServerID(by))
+	_, votes := findServer(voters, peers.ServerID(m.config.Identity.MemberID))
 	if !askerVotes || !votes || len(voters) > 3 || m.machine.term.Load() != term {
 		return 0, false
 	}
@@ -184,7 +185,7 @@ func (m *Member) beat(to raft.Server, term uint64) error {
 
 // request is a request to append no entries, from this member as the leader of a term.
 func (m *Member) request(term uint64) *raft.AppendEntriesRequest {
-	self := serverID(m.config.Identity.MemberID)
+	self := peers.ServerID(m.config.Identity.MemberID)
 	return &raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{
 			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(self), Addr: m.transport.EncodePeer(self, m.transport.LocalAddr()),

@@ -6,6 +6,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 // Status is how a member stands. Sizes are bytes.
@@ -42,11 +43,11 @@ type Status struct {
 // Status tells how the member stands, without asking the others.
 func (m *Member) Status() Status {
 	store := m.machine.store.Load().Metrics()
-	server, known := findServer(m.servers(), serverID(m.config.Identity.MemberID))
+	server, known := findServer(m.servers(), peers.ServerID(m.config.Identity.MemberID))
 	commands := m.proposer.Stats()
 	s := Status{
 		ID: m.config.Identity.MemberID, ClusterID: m.config.Identity.ClusterID, Name: m.config.Identity.Name,
-		Leader:       memberID(m.route().Leader),
+		Leader:       peers.MemberID(m.route().Leader),
 		Term:         m.raft.CurrentTerm(),
 		CommitIndex:  m.raft.CommitIndex(),
 		AppliedIndex: store.AppliedIndex,

@@ -5,12 +5,14 @@ import (
 	"errors"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 // MoveLeader hands leadership to the member with this id and returns once it has it. ctx bounds the wait. Only the leader
 // can do that. Errors: ErrNotLeader, ErrBadTransferee, ErrTransfereeHangs, ErrTransferTimeout.
 func (m *Member) MoveLeader(ctx context.Context, id uint64) error {
-	target := serverID(id)
+	target := peers.ServerID(id)
 	now := m.route()
 	if !now.Here {
 		return ErrNotLeader

@@ -21,7 +21,7 @@ const maxUnwritten = 8 << 20
 //  1. Only a leader that needs another voter for a majority queues, and never a configuration, after which
 //     it might need none.
 //  2. The acknowledgement of a follower reaches Raft only once what it acknowledges is durable here too
-//     (see raftstore.transport). So what is committed is durable on a majority, the leader included.
+//     (see peers.Transport). So what is committed is durable on a majority, the leader included.
 //  3. A member that leads no more tells nobody that it has an entry that isn't durable: it writes what is
 //     queued before it lets Raft look at it, or store behind it.
 //  4. Queued entries are written in order, and are read, cut and counted like those in the store beneath.

@@ -1,4 +1,4 @@
-package raftstore
+package peers
 
 import (
 	"sync"
@@ -6,58 +6,85 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-
-	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
-// network is what Raft's network transport does for Raft.
-type network interface {
+// Network is what Raft's network transport does for Raft.
+type Network interface {
 	raft.Transport
 	raft.WithPreVote
 	raft.WithClose
 }
 
-// transport is Raft's network transport, with four differences.
+// Transport is Raft's network transport, with four differences.
 //
 // It keeps a follower's acknowledgement from Raft until what it acknowledges is durable here, too (see
-// writeBehind). What the acknowledgement says of who leads is noted at once (see proof).
+// raftlog.WriteBehind). What the acknowledgement says of who leads is noted at once (see readindex.Proof).
 //
-// Heartbeats change nothing behind Raft's back (see heartbeats).
+// Heartbeats change nothing behind Raft's back (see Heartbeats).
 //
 // And all pipelines of entries to followers can be closed at once. Raft waits at its end for the goroutine
 // that fills a pipeline, and that one may be waiting for room in a pipeline which nobody empties any more:
 // only closing it helps.
-type transport struct {
-	network
-	log         *raftlog.WriteBehind
-	proof       *proof
-	commits     *commits
-	instruments *instruments
-	closed      atomic.Bool
-	heartbeats  *heartbeats
-	relaying    sync.WaitGroup
+type Transport struct {
+	Network
+	options  TransportOptions
+	closed   atomic.Bool
+	relaying sync.WaitGroup
 
 	mu   sync.Mutex
 	open map[*pipeline]struct{}
 }
 
-func newTransport(network network, log *raftlog.WriteBehind, proof *proof, commits *commits, heartbeats *heartbeats) *transport {
-	return &transport{network: network, log: log, proof: proof, commits: commits, heartbeats: heartbeats, open: map[*pipeline]struct{}{}}
+// TransportOptions are all required, but for OnHeartbeat.
+type TransportOptions struct {
+	Network    Network
+	Log        durableLog
+	Lead       leadProof
+	Commits    *Commits
+	Heartbeats *Heartbeats
+	// OnHeartbeat is told of each heartbeat, and how long its answer took; nil: nobody is.
+	OnHeartbeat func(to raft.ServerID, took time.Duration, err error)
 }
 
+// durableLog tells what of the log is durable here.
+type durableLog interface {
+	// AwaitDurable returns true once everything up to index is durable, false if ended becomes true before that. Wake has it
+	// look at ended.
+	AwaitDurable(index uint64, ended *atomic.Bool) bool
+	Wake()
+}
+
+// leadProof is told which voters have answered requests.
+type leadProof interface {
+	// Stamp is taken before a request begins, for Answered.
+	Stamp() uint64
+	Answered(by raft.ServerID, term, stamp uint64)
+}
+
+// NewTransport brings nothing to Raft before Start.
+func NewTransport(options TransportOptions) *Transport {
+	return &Transport{Network: options.Network, options: options, open: map[*pipeline]struct{}{}}
+}
+
+// Start brings requests to Raft from now on, until the heartbeats are closed.
+func (t *Transport) Start() { t.relaying.Go(t.relay) }
+
+// Wait waits for that.
+func (t *Transport) Wait() { t.relaying.Wait() }
+
 // AppendEntries sends entries to a follower and waits for its answer.
-func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
-	begun, stamp := time.Now(), t.proof.stamp()
-	t.commits.sent(id, request)
-	err := t.network.AppendEntries(id, target, request, response)
-	if reach(request) == 0 {
-		t.instruments.heartbeat(id, time.Since(begun), err)
+func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
+	begun, stamp := time.Now(), t.options.Lead.Stamp()
+	t.options.Commits.sent(id, request)
+	err := t.Network.AppendEntries(id, target, request, response)
+	if reach(request) == 0 && t.options.OnHeartbeat != nil {
+		t.options.OnHeartbeat(id, time.Since(begun), err)
 	}
 	if err != nil {
 		return err
 	}
 	t.answered(id, request, response, stamp)
-	if !t.log.AwaitDurable(lastIndex(request), &t.closed) {
+	if !t.options.Log.AwaitDurable(lastIndex(request), &t.closed) {
 		return raft.ErrTransportShutdown
 	}
 	return nil
@@ -65,12 +92,12 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 
 // answered notes what an answer says of who leads, and of the follower's log. What it says of the first holds for a request that
 // was not accepted as well: the follower's log is behind, and its term is the same.
-func (t *transport) answered(by raft.ServerID, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse, stamp uint64) {
+func (t *Transport) answered(by raft.ServerID, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse, stamp uint64) {
 	if response.Term == request.Term {
-		t.proof.answered(by, request.Term, stamp)
+		t.options.Lead.Answered(by, request.Term, stamp)
 	}
 	if response.Success {
-		t.commits.acknowledged(by, request)
+		t.options.Commits.acknowledged(by, request)
 	}
 }
 
@@ -85,7 +112,7 @@ func lastIndex(request *raft.AppendEntriesRequest) uint64 {
 // pipeline is a row of requests to one follower that are not waited for one by one.
 type pipeline struct {
 	raft.AppendPipeline
-	transport *transport
+	transport *Transport
 	follower  raft.ServerID
 	answers   chan raft.AppendFuture
 	closed    atomic.Bool
@@ -97,8 +124,8 @@ type pipeline struct {
 }
 
 // AppendEntriesPipeline opens a pipeline to a follower.
-func (t *transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
-	opened, err := t.network.AppendEntriesPipeline(id, target)
+func (t *Transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	opened, err := t.Network.AppendEntriesPipeline(id, target)
 	if err != nil {
 		return nil, err
 	}
@@ -117,9 +144,9 @@ func (t *transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAd
 // AppendEntries sends a request; its answer comes to the consumer. After an error the pipeline can't be used.
 func (p *pipeline) AppendEntries(request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
 	p.mu.Lock()
-	p.stamps = append(p.stamps, p.transport.proof.stamp())
+	p.stamps = append(p.stamps, p.transport.options.Lead.Stamp())
 	p.mu.Unlock()
-	p.transport.commits.sent(p.follower, request)
+	p.transport.options.Commits.sent(p.follower, request)
 	return p.AppendPipeline.AppendEntries(request, response)
 }
 
@@ -142,7 +169,7 @@ func (p *pipeline) relayAnswers() {
 			if stamp := p.stamp(); answer.Error() == nil {
 				p.transport.answered(p.follower, answer.Request(), answer.Response(), stamp)
 			}
-			if !p.transport.log.AwaitDurable(lastIndex(answer.Request()), &p.closed) {
+			if !p.transport.options.Log.AwaitDurable(lastIndex(answer.Request()), &p.closed) {
 				return
 			}
 			select {
@@ -167,17 +194,17 @@ func (p *pipeline) Close() error {
 func (p *pipeline) end() error {
 	if !p.closed.Swap(true) {
 		close(p.done)
-		p.transport.log.Wake()
+		p.transport.options.Log.Wake()
 	}
 	err := p.AppendPipeline.Close()
 	p.relay.Wait()
 	return err
 }
 
-// closePipelines closes all pipelines, those that are yet to be opened included.
-func (t *transport) closePipelines() {
+// ClosePipelines closes all pipelines, those that are yet to be opened included.
+func (t *Transport) ClosePipelines() {
 	t.closed.Store(true)
-	t.log.Wake()
+	t.options.Log.Wake()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for p := range t.open {
@@ -186,17 +213,17 @@ func (t *transport) closePipelines() {
 }
 
 // relay brings requests to Raft's goroutine, in the order in which they come, until the transport is closed.
-func (t *transport) relay() {
+func (t *Transport) relay() {
 	for {
 		var rpc raft.RPC
 		select {
-		case rpc = <-t.network.Consumer():
-		case <-t.heartbeats.done:
+		case rpc = <-t.Network.Consumer():
+		case <-t.options.Heartbeats.done:
 			return
 		}
 		select {
-		case t.heartbeats.others <- rpc:
-		case <-t.heartbeats.done:
+		case t.options.Heartbeats.others <- rpc:
+		case <-t.options.Heartbeats.done:
 			rpc.Respond(nil, raft.ErrTransportShutdown)
 			return
 		}
@@ -204,9 +231,9 @@ func (t *transport) relay() {
 }
 
 // Consumer implements raft.Transport.
-func (t *transport) Consumer() <-chan raft.RPC { return t.heartbeats.others }
+func (t *Transport) Consumer() <-chan raft.RPC { return t.options.Heartbeats.others }
 
 // SetHeartbeatHandler implements raft.Transport.
-func (t *transport) SetHeartbeatHandler(handle func(raft.RPC)) {
-	t.network.SetHeartbeatHandler(t.heartbeats.guard(handle))
+func (t *Transport) SetHeartbeatHandler(handle func(raft.RPC)) {
+	t.Network.SetHeartbeatHandler(t.options.Heartbeats.guard(handle))
 }

@@ -1,4 +1,4 @@
-package raftstore
+package peers
 
 import (
 	"context"
@@ -12,10 +12,10 @@ func TestCommitsAreToldOnce(t *testing.T) {
 	entries := func(term, last, commit uint64) *raft.AppendEntriesRequest {
 		return &raft.AppendEntriesRequest{Term: term, Entries: []*raft.Log{{Index: last - 1}, {Index: last}}, LeaderCommitIndex: commit}
 	}
-	c := newCommits(t.Context(), func(context.Context, raft.Server) {})
+	c := NewCommits(t.Context(), func(context.Context, raft.Server) {})
 	want := func(what string, term, commit, want uint64) {
 		t.Helper()
-		if got := c.untold("f", term, commit); got != want {
+		if got := c.Untold("f", term, commit); got != want {
 			t.Errorf("%s: %d is to be told, want %d", what, got, want)
 		}
 	}
@@ -39,22 +39,4 @@ func TestCommitsAreToldOnce(t *testing.T) {
 	c.acknowledged("f", &raft.AppendEntriesRequest{Term: 3}) // a heartbeat
 	c.sent("f", &raft.AppendEntriesRequest{Term: 3})
 	want("a heartbeat", 3, 10, 0)
-}
-
-// TestFollowersLearnWhatIsCommitted: of the last write too, though nothing comes after it, at voters and at one that was away.
-func TestFollowersLearnWhatIsCommitted(t *testing.T) {
-	c := newTestCluster(t, 3, func(config *Config) { config.HeartbeatTimeout = testWait }) // Raft itself tells it very late
-	leader := c.leader()
-	for _, m := range c.members {
-		m.put("key", "value of "+m.config.Identity.Name)
-		index := leader.machine.store.Load().AppliedIndex()
-		for _, other := range c.members {
-			other.eventually("to apply what is committed", func() bool { return other.machine.store.Load().AppliedIndex() >= index })
-		}
-	}
-	for _, server := range leader.otherServers() {
-		leader.eventually("to have told everything", func() bool {
-			return leader.commits.untold(server.ID, leader.raft.CurrentTerm(), leader.raft.CommitIndex()) == 0
-		})
-	}
 }

@@ -1,4 +1,4 @@
-package raftstore
+package peers
 
 import (
 	"testing"
@@ -13,7 +13,7 @@ import (
 type heartbeatPair struct {
 	t       *testing.T
 	stable  raft.StableStore
-	member  *transport
+	member  *Transport
 	leader  *raft.NetworkTransport
 	handled chan uint64 // their terms
 }
@@ -31,11 +31,11 @@ func newHeartbeatPair(t *testing.T, during func()) *heartbeatPair {
 	if err := store.SetUint64(raftlog.KeyCurrentTerm, 2); err != nil {
 		t.Fatal(err)
 	}
-	h, err := newHeartbeats(store)
+	h, err := NewHeartbeats(store)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &heartbeatPair{t: t, stable: terms{store, h}, member: newTransport(open(), nil, nil, nil, h), leader: open(), handled: make(chan uint64, 10)}
+	p := &heartbeatPair{t: t, stable: h.GuardTerms(store), member: NewTransport(TransportOptions{Network: open(), Heartbeats: h}), leader: open(), handled: make(chan uint64, 10)}
 	go p.member.relay()
 	p.member.SetHeartbeatHandler(func(rpc raft.RPC) {
 		if during != nil {
@@ -58,7 +58,7 @@ func TestNoHeartbeatIsHandledAfterTheEnd(t *testing.T) {
 	if err := p.beat(2); err != nil || len(p.handled) != 1 {
 		t.Fatalf("a heartbeat: %v, and %d were handled", err, len(p.handled))
 	}
-	p.member.heartbeats.close()
+	p.member.options.Heartbeats.Close()
 	if err := p.beat(2); err == nil || len(p.handled) != 1 {
 		t.Errorf("a heartbeat after the end: %v, and %d were handled", err, len(p.handled))
 	}
@@ -107,7 +107,7 @@ func TestTermWaitsForHeartbeats(t *testing.T) {
 	if err := <-raised; err != nil {
 		t.Fatal(err)
 	}
-	if term, err := p.stable.GetUint64(raftlog.KeyCurrentTerm); err != nil || term != 3 || p.member.heartbeats.term.Load() != 3 {
+	if term, err := p.stable.GetUint64(raftlog.KeyCurrentTerm); err != nil || term != 3 || p.member.options.Heartbeats.term.Load() != 3 {
 		t.Error(term, err)
 	}
 }

@@ -1,4 +1,4 @@
-package raftstore
+package peers
 
 import (
 	"crypto/tls"
@@ -28,7 +28,7 @@ func TestRejectedPeerIsLogged(t *testing.T) {
 		t.Fatal(err)
 	}
 	logged := make(logLines, 100)
-	l := newPeerListener(listener, &tls.Config{Certificates: donor.TLS.Certificates}, nil, slog.New(slog.NewTextHandler(logged, nil)))
+	l := NewListener(listener, &tls.Config{Certificates: donor.TLS.Certificates}, nil, slog.New(slog.NewTextHandler(logged, nil)))
 	defer l.Close()
 	check, err := net.Dial("tcp", listener.Addr().String())
 	if err != nil {

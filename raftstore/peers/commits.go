@@ -1,4 +1,4 @@
-package raftstore
+package peers
 
 import (
 	"context"
@@ -11,16 +11,16 @@ import (
 // commitPause is how long a commit waits for an entry that tells a follower of it.
 const commitPause = time.Millisecond
 
-// commits tells followers how far is committed where no entry does.
+// Commits tells followers how far is committed where no entry does.
 //
 // Raft tells it with entries, and when none come, every CommitTimeout, whether there is something to tell or not: every few
 // milliseconds for ever, if what was committed last shall be seen at once. So its timeout is long here, and this tells what
 // Raft has not: an index that is committed, to a follower that has acknowledged the entry, in a request of its own. The
 // request names that entry as the one before it, so that a follower whose log differs takes nothing from it.
-type commits struct {
+type Commits struct {
 	// news has a token when there may be something to tell.
-	news chan struct{}
-	crew *crew
+	news    chan struct{}
+	workers *Workers
 
 	mu        sync.Mutex
 	followers map[raft.ServerID]followerLog
@@ -33,12 +33,36 @@ type followerLog struct {
 	told  uint64 // the last commit that was sent to it
 }
 
-func newCommits(life context.Context, tell func(context.Context, raft.Server)) *commits {
-	return &commits{news: make(chan struct{}, 1), crew: newCrew(life, tell), followers: map[raft.ServerID]followerLog{}}
+// NewCommits has tell called for a follower that there may be something to tell, while run runs.
+func NewCommits(life context.Context, tell func(context.Context, raft.Server)) *Commits {
+	return &Commits{news: make(chan struct{}, 1), workers: NewWorkers(life, tell), followers: map[raft.ServerID]followerLog{}}
 }
 
-// advanced says that there is something to tell.
-func (c *commits) advanced() {
+// Run has followers told what is committed, while this member leads; others are the members that it may tell.
+func (c *Commits) Run(ctx context.Context, others func() []raft.Server) {
+	timer := time.NewTimer(commitPause)
+	defer timer.Stop()
+	for {
+		select {
+		case <-c.news:
+		case <-ctx.Done():
+			return
+		}
+		timer.Reset(commitPause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		c.workers.Wake(others())
+	}
+}
+
+// Wait waits for those that tell, after life has ended.
+func (c *Commits) Wait() { c.workers.Wait() }
+
+// Advanced says that there is something to tell.
+func (c *Commits) Advanced() {
 	select {
 	case c.news <- struct{}{}:
 	default:
@@ -46,7 +70,7 @@ func (c *commits) advanced() {
 }
 
 // sent notes what a request tells.
-func (c *commits) sent(to raft.ServerID, request *raft.AppendEntriesRequest) {
+func (c *Commits) sent(to raft.ServerID, request *raft.AppendEntriesRequest) {
 	if request.LeaderCommitIndex == 0 {
 		return
 	}
@@ -58,7 +82,7 @@ func (c *commits) sent(to raft.ServerID, request *raft.AppendEntriesRequest) {
 }
 
 // acknowledged notes that a follower has accepted a request.
-func (c *commits) acknowledged(by raft.ServerID, request *raft.AppendEntriesRequest) {
+func (c *Commits) acknowledged(by raft.ServerID, request *raft.AppendEntriesRequest) {
 	index := reach(request)
 	if index == 0 {
 		return
@@ -69,12 +93,12 @@ func (c *commits) acknowledged(by raft.ServerID, request *raft.AppendEntriesRequ
 	if f.acked < index {
 		f.acked = index
 		c.followers[by] = f
-		c.advanced()
+		c.Advanced()
 	}
 }
 
-// untold is the commit that a follower should be told of; 0 if there is none.
-func (c *commits) untold(id raft.ServerID, term, commit uint64) uint64 {
+// Untold is the commit that a follower should be told of; 0 if there is none.
+func (c *Commits) Untold(id raft.ServerID, term, commit uint64) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	f := c.of(id, term)
@@ -85,7 +109,7 @@ func (c *commits) untold(id raft.ServerID, term, commit uint64) uint64 {
 }
 
 // of is what is known of a follower in a term. mu is held.
-func (c *commits) of(id raft.ServerID, term uint64) followerLog {
+func (c *Commits) of(id raft.ServerID, term uint64) followerLog {
 	if f := c.followers[id]; f.term == term {
 		return f
 	}
@@ -95,40 +119,4 @@ func (c *commits) of(id raft.ServerID, term uint64) followerLog {
 // reach is the last entry that a follower is known to have once it has accepted a request.
 func reach(request *raft.AppendEntriesRequest) uint64 {
 	return max(lastIndex(request), request.PrevLogEntry)
-}
-
-// tellCommits has followers told what is committed while this member leads.
-func (m *Member) tellCommits(ctx context.Context) {
-	timer := time.NewTimer(commitPause)
-	defer timer.Stop()
-	for {
-		select {
-		case <-m.commits.news:
-		case <-ctx.Done():
-			return
-		}
-		timer.Reset(commitPause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			return
-		}
-		m.commits.crew.wake(m.otherServers())
-	}
-}
-
-// tellCommit tells one follower. What fails is left to Raft, which tells it again after CommitTimeout.
-func (m *Member) tellCommit(_ context.Context, to raft.Server) {
-	term := m.raft.CurrentTerm()
-	index := m.commits.untold(to.ID, term, m.raft.CommitIndex())
-	if index == 0 || !m.leadsIn(term) {
-		return
-	}
-	var entry raft.Log
-	if err := m.stores.Log.GetLog(index, &entry); err != nil {
-		return // it was cut off; the next one is told
-	}
-	request := m.request(term)
-	request.PrevLogEntry, request.PrevLogTerm, request.LeaderCommitIndex = entry.Index, entry.Term, index
-	_ = m.transport.AppendEntries(to.ID, to.Address, request, &raft.AppendEntriesResponse{})
 }

@@ -1,17 +1,18 @@
-package raftstore
+package peers
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/raft"
 )
 
-// crew has one goroutine for each other member that something is asked of, so that one which does not answer holds up nobody
+// Workers has one goroutine for each other member that something is asked of, so that one which does not answer holds up nobody
 // but itself. One goroutine at a time calls wake.
-type crew struct {
+type Workers struct {
 	life context.Context
-	// work does what there is to do with a member, and returns when there is no more. ctx ends with the crew, or when the
+	// work does what there is to do with a member, and returns when there is no more. ctx ends with the workers, or when the
 	// member is no longer woken.
 	work func(ctx context.Context, server raft.Server)
 
@@ -25,12 +26,13 @@ type worker struct {
 	stop   context.CancelFunc
 }
 
-func newCrew(life context.Context, work func(context.Context, raft.Server)) *crew {
-	return &crew{life: life, work: work, workers: map[raft.ServerID]*worker{}}
+// NewWorkers starts none yet.
+func NewWorkers(life context.Context, work func(context.Context, raft.Server)) *Workers {
+	return &Workers{life: life, work: work, workers: map[raft.ServerID]*worker{}}
 }
 
-// wake has work done with the servers, and with no others any more.
-func (c *crew) wake(servers []raft.Server) {
+// Wake has work done with the servers, and with no others any more.
+func (c *Workers) Wake(servers []raft.Server) {
 	for _, server := range servers {
 		w := c.workers[server.ID]
 		if w == nil || w.server.Address != server.Address {
@@ -48,14 +50,14 @@ func (c *crew) wake(servers []raft.Server) {
 		return
 	}
 	for id, w := range c.workers {
-		if _, still := findServer(servers, id); !still {
+		if !slices.ContainsFunc(servers, func(server raft.Server) bool { return server.ID == id }) {
 			w.stop()
 			delete(c.workers, id)
 		}
 	}
 }
 
-func (c *crew) hire(server raft.Server) *worker {
+func (c *Workers) hire(server raft.Server) *worker {
 	ctx, stop := context.WithCancel(c.life)
 	w := &worker{server: server, asked: make(chan struct{}, 1), stop: stop}
 	c.workers[server.ID] = w
@@ -72,5 +74,5 @@ func (c *crew) hire(server raft.Server) *worker {
 	return w
 }
 
-// wait waits for the goroutines, after life has ended.
-func (c *crew) wait() { c.running.Wait() }
+// Wait waits for the goroutines, after life has ended.
+func (c *Workers) Wait() { c.running.Wait() }

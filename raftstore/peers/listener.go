@@ -1,4 +1,4 @@
-package raftstore
+package peers
 
 import (
 	"context"
@@ -19,9 +19,9 @@ const (
 	maxHandshakes = 256
 )
 
-// peerListener serves a member's one port. It ends TLS, which checks the caller, and hands each
+// Listener serves a member's one port. It ends TLS, which checks the caller, and hands each
 // connection to the listener of the protocol that was negotiated.
-type peerListener struct {
+type Listener struct {
 	listener net.Listener
 	config   *tls.Config
 	join     func(*tls.Conn)
@@ -35,8 +35,9 @@ type peerListener struct {
 	wg     sync.WaitGroup
 }
 
-func newPeerListener(listener net.Listener, config *tls.Config, join func(*tls.Conn), logger *slog.Logger) *peerListener {
-	l := &peerListener{
+// NewListener serves a port from now on; join serves connections that speak the join protocol.
+func NewListener(listener net.Listener, config *tls.Config, join func(*tls.Conn), logger *slog.Logger) *Listener {
+	l := &Listener{
 		listener: listener, config: config, join: join, logger: logger,
 		raft:  newConnListener(listener.Addr()),
 		grpc:  newConnListener(listener.Addr()),
@@ -47,9 +48,15 @@ func newPeerListener(listener net.Listener, config *tls.Config, join func(*tls.C
 	return l
 }
 
+// Raft gets the connections that speak Raft's protocol.
+func (l *Listener) Raft() net.Listener { return l.raft }
+
+// GRPC gets the connections that speak gRPC.
+func (l *Listener) GRPC() net.Listener { return l.grpc }
+
 // Close closes the port and the listeners, and returns once nothing of them runs. Connections that were
 // handed out belong to whoever took them.
-func (l *peerListener) Close() {
+func (l *Listener) Close() {
 	l.cancel()
 	_ = l.listener.Close()
 	_ = l.raft.Close()
@@ -57,7 +64,7 @@ func (l *peerListener) Close() {
 	l.wg.Wait()
 }
 
-func (l *peerListener) accept() {
+func (l *Listener) accept() {
 	for {
 		conn, err := l.listener.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -83,7 +90,7 @@ func (l *peerListener) accept() {
 }
 
 // serve runs the TLS handshake and passes the connection on.
-func (l *peerListener) serve(raw net.Conn) {
+func (l *Listener) serve(raw net.Conn) {
 	conn := tls.Server(raw, l.config)
 	ctx, cancel := context.WithTimeout(l.ctx, handshakeTimeout)
 	err := conn.HandshakeContext(ctx)

@@ -1,4 +1,4 @@
-package raftstore
+package peers
 
 import (
 	"bytes"
@@ -10,7 +10,7 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
-// heartbeats is what stands between the connections, whose goroutines handle heartbeats so that no disk holds them up, and Raft.
+// Heartbeats is what stands between the connections, whose goroutines handle heartbeats so that no disk holds them up, and Raft.
 //
 // Invariants:
 //  1. Beside Raft's own goroutine a heartbeat is handled only in the term that is stored, and no later one is stored while one
@@ -18,7 +18,7 @@ import (
 //     term meanwhile, this member would go on to acknowledge entries of the term before its vote.
 //  2. After close none is handled, and none is under way. Raft's end does not wait for those goroutines, and one that notes a
 //     new term in a store which has been closed ends the process.
-type heartbeats struct {
+type Heartbeats struct {
 	others chan raft.RPC // to Raft's own goroutine
 	done   chan struct{} // closed by close
 
@@ -28,19 +28,19 @@ type heartbeats struct {
 	closed bool
 }
 
-// newHeartbeats begins with the term of a store that Raft is going to use.
-func newHeartbeats(stable raft.StableStore) (*heartbeats, error) {
+// NewHeartbeats begins with the term of a store that Raft is going to use.
+func NewHeartbeats(stable raft.StableStore) (*Heartbeats, error) {
 	term, err := raftlog.CurrentTerm(stable)
 	if err != nil {
 		return nil, err
 	}
-	h := &heartbeats{others: make(chan raft.RPC), done: make(chan struct{})}
+	h := &Heartbeats{others: make(chan raft.RPC), done: make(chan struct{})}
 	h.term.Store(term)
 	return h, nil
 }
 
 // guard makes a handler that keeps the invariants.
-func (h *heartbeats) guard(handle func(raft.RPC)) func(raft.RPC) {
+func (h *Heartbeats) guard(handle func(raft.RPC)) func(raft.RPC) {
 	return func(rpc raft.RPC) {
 		if h.handleIn(rpc, handle) {
 			return
@@ -54,7 +54,7 @@ func (h *heartbeats) guard(handle func(raft.RPC)) func(raft.RPC) {
 }
 
 // handleIn handles a heartbeat of the stored term. It returns false for another one.
-func (h *heartbeats) handleIn(rpc raft.RPC, handle func(raft.RPC)) bool {
+func (h *Heartbeats) handleIn(rpc raft.RPC, handle func(raft.RPC)) bool {
 	h.mu.RLock()
 	defer h.mu.RUnlock()
 	request, ok := rpc.Command.(*raft.AppendEntriesRequest)
@@ -65,7 +65,8 @@ func (h *heartbeats) handleIn(rpc raft.RPC, handle func(raft.RPC)) bool {
 	return true
 }
 
-func (h *heartbeats) close() {
+// Close has no heartbeat handled any more, and waits for those that are.
+func (h *Heartbeats) Close() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.closed {
@@ -74,10 +75,12 @@ func (h *heartbeats) close() {
 	}
 }
 
-// terms is the store of Raft's term, which no heartbeat sees half changed.
+// GuardTerms makes a store of Raft's term which no heartbeat sees half changed.
+func (h *Heartbeats) GuardTerms(stable raft.StableStore) raft.StableStore { return terms{stable, h} }
+
 type terms struct {
 	raft.StableStore
-	heartbeats *heartbeats
+	heartbeats *Heartbeats
 }
 
 // SetUint64 implements raft.StableStore. Storing the term that is stored does nothing: a heartbeat's handler does that.
