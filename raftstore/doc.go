@@ -10,7 +10,7 @@
 // # How a read goes
 //
 // Any member serves reads from its own state, once that has reached an index which the leader, having
-// proved that it is the leader, named (read_index.go). Waiting readers share one round.
+// proved that it is the leader, named (package readindex). Waiting readers share one round.
 //
 // # What lies where
 //

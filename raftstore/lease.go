@@ -45,7 +45,7 @@ func (m *Member) renewHere(ctx context.Context, id int64) (int64, error) {
 	if broken.Is(broken.KeepaliveWithoutProof) {
 		return m.renewProved(ctx, id)
 	}
-	index, err := m.leaderRounds.join(ctx)
+	index, err := m.leaderRounds.Join(ctx)
 	if err != nil {
 		return 0, err
 	}
@@ -142,7 +142,7 @@ func (m *Member) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 }
 
 func (m *Member) remainingHere(ctx context.Context, id int64) (ttl, granted int64, err error) {
-	index, err := m.leaderRounds.join(ctx)
+	index, err := m.leaderRounds.Join(ctx)
 	if err != nil {
 		return 0, 0, err
 	}

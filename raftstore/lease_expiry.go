@@ -37,7 +37,7 @@ func (m *Member) expireLeases(ctx context.Context, lessor *kv.Lessor) {
 // This member proves first that it leads. The clock of one that was stopped for a while, and replaced, has
 // run on, and its proposals might still reach the log.
 func (m *Member) revoke(ctx context.Context, expired []int64) (failed []int64) {
-	if _, err := m.leaderRounds.join(ctx); err != nil {
+	if _, err := m.leaderRounds.Join(ctx); err != nil {
 		return expired
 	}
 	var mu sync.Mutex

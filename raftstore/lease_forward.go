@@ -283,7 +283,7 @@ func (m *Member) renewGroup(ctx context.Context, ids []int64) (done []*peerpb.Re
 	if broken.Is(broken.KeepaliveWithoutProof) {
 		return nil, ids
 	}
-	_, err := m.leaderRounds.join(ctx)
+	_, err := m.leaderRounds.Join(ctx)
 	for _, id := range ids {
 		if err != nil {
 			done = append(done, encodeRenewal(id, 0, err))

@@ -16,6 +16,7 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
+	"github.com/ctlplane/ctlplane/raftstore/readindex"
 	"github.com/ctlplane/ctlplane/raftstore/snapshots"
 )
 
@@ -36,7 +37,7 @@ type Member struct {
 	stream     *peers.Stream
 	transport  *peers.Transport
 	heartbeats *peers.Heartbeats
-	proof      *proof
+	proof      *readindex.Proof
 	commits    *peers.Commits
 	raft       *raft.Raft
 	observer   *raft.Observer
@@ -45,8 +46,8 @@ type Member struct {
 	server     *grpc.Server
 
 	proposer       *propose.Proposer
-	leaderRounds   *readRounds // shared by readers here and at followers, when this member leads
-	followerRounds *readRounds
+	leaderRounds   *readindex.Rounds // shared by readers here and at followers, when this member leads
+	followerRounds *readindex.Rounds
 
 	// changed is notified when there is another leader, and when a new one is ready for reads.
 	changed    notify.Signal

@@ -20,6 +20,7 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
+	"github.com/ctlplane/ctlplane/raftstore/readindex"
 	"github.com/ctlplane/ctlplane/raftstore/snapshots"
 	"github.com/ctlplane/ctlplane/supervise"
 )
@@ -186,7 +187,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	if m.config.wrapNetwork != nil {
 		network = m.config.wrapNetwork(network)
 	}
-	m.proof = newProof(m.life, peers.ServerID(m.config.Identity.MemberID), m.voterServers, m.beat)
+	m.proof = readindex.NewProof(m.life, peers.ServerID(m.config.Identity.MemberID), m.voterServers, m.beat)
 	m.commits = peers.NewCommits(m.life, m.tellCommit)
 	m.transport = peers.NewTransport(peers.TransportOptions{
 		Network: network, Log: m.stores.Log, Lead: m.proof, Commits: m.commits, Heartbeats: m.heartbeats,
@@ -220,8 +221,8 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 		Apply:   func(entry []byte) raft.ApplyFuture { return m.raft.Apply(entry, 0) },
 		Machine: m.machine, Answered: m.answered.note, Dial: m.peers.Forward,
 	})
-	m.leaderRounds, m.followerRounds = newReadRounds(m.life, m.provenIndex), newReadRounds(m.life, m.askLeader)
-	m.leaderRounds.observe, m.followerRounds.observe = m.instruments.readRound, m.instruments.readRound
+	m.leaderRounds = readindex.NewRounds(m.life, m.provenIndex, m.instruments.readRound)
+	m.followerRounds = readindex.NewRounds(m.life, m.askLeader, m.instruments.readRound)
 
 	newest, err := m.snapshots.Newest()
 	if err == nil && newest != nil {
@@ -243,7 +244,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 		err := down.Error()
 		m.heartbeats.Close() // before the stores are
 		m.transport.Wait()
-		m.proof.workers.Wait()
+		m.proof.Wait()
 		m.commits.Wait()
 		return err
 	})
@@ -335,8 +336,8 @@ func (m *Member) run() {
 	m.wg.Go(m.watchDisk)
 	m.wg.Go(m.watchStalls)
 	m.wg.Go(m.watchRemoval)
-	m.wg.Go(m.leaderRounds.run)
-	m.wg.Go(m.followerRounds.run)
+	m.wg.Go(m.leaderRounds.Run)
+	m.wg.Go(m.followerRounds.Run)
 	m.wg.Go(func() { m.upkeep(m.life, m.keepRecord) })
 	m.wg.Go(func() { m.upkeep(m.life, m.autoCompact) })
 	m.wg.Go(func() { m.upkeep(m.life, m.checkOwnHistory) })

@@ -86,7 +86,7 @@ func (s *peerServer) ReadIndex(ctx context.Context, r *peerpb.ReadIndexRequest) 
 	if index, ok := s.member.witnessedIndex(r.Id, r.Term); ok {
 		return &peerpb.ReadIndexResponse{Index: index}, nil
 	}
-	index, err := s.member.leaderRounds.join(ctx)
+	index, err := s.member.leaderRounds.Join(ctx)
 	if err != nil {
 		return nil, failure.ToStatus(err)
 	}

@@ -3,7 +3,6 @@ package raftstore
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -17,75 +16,6 @@ import (
 // followerReadTimeout bounds one question to the leader; a leader that does not answer in it is asked again,
 // or another one is.
 const followerReadTimeout = time.Second
-
-// readRounds lets all readers that wait share one question for the index. A reader never gets the answer to
-// a question that was asked before it came: that answer may be older than what the reader must see.
-type readRounds struct {
-	life context.Context
-	ask  func(context.Context) (uint64, error)
-	// observe is told how long each question took; nil: nobody is.
-	observe func(time.Duration, error)
-
-	mu      sync.Mutex
-	gather  *readRound // not asked yet; nil while nobody waits
-	waiting chan struct{}
-}
-
-type readRound struct {
-	done  chan struct{}
-	index uint64
-	err   error
-}
-
-func newReadRounds(life context.Context, ask func(context.Context) (uint64, error)) *readRounds {
-	return &readRounds{life: life, ask: ask, waiting: make(chan struct{}, 1)}
-}
-
-// run answers rounds until life ends.
-func (r *readRounds) run() {
-	for {
-		select {
-		case <-r.waiting:
-		case <-r.life.Done():
-			return
-		}
-		round := r.take()
-		begun := time.Now()
-		round.index, round.err = r.ask(r.life)
-		if r.observe != nil {
-			r.observe(time.Since(begun), round.err)
-		}
-		close(round.done)
-	}
-}
-
-func (r *readRounds) take() *readRound {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	round := r.gather
-	r.gather = nil
-	return round
-}
-
-// join waits for the answer of the next round.
-func (r *readRounds) join(ctx context.Context) (uint64, error) {
-	r.mu.Lock()
-	round := r.gather
-	if round == nil {
-		round = &readRound{done: make(chan struct{})}
-		r.gather = round
-		r.waiting <- struct{}{} // has room: the last token was taken before its round was
-	}
-	r.mu.Unlock()
-	select {
-	case <-round.done:
-		return round.index, round.err
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
-	case <-r.life.Done():
-		return 0, ErrClosed
-	}
-}
 
 // LinearizableRead returns once reads of this member's own state see everything that was acknowledged, by
 // any member, before the call.
@@ -107,9 +37,9 @@ func (m *Member) readIndex(ctx context.Context) (uint64, error) {
 		err := failure.ErrNotLeading
 		switch now := m.route(); {
 		case now.Here:
-			index, err = m.leaderRounds.join(ctx)
+			index, err = m.leaderRounds.Join(ctx)
 		case now.Leader != "":
-			index, err = m.followerRounds.join(ctx)
+			index, err = m.followerRounds.Join(ctx)
 		}
 		if err == nil {
 			return index, nil
@@ -152,7 +82,7 @@ func (m *Member) provenIndex(ctx context.Context) (uint64, error) {
 	if broken.Is(broken.ReadWithoutProof) {
 		return index, nil
 	}
-	err = m.proof.prove(ctx, term, func() (bool, <-chan struct{}) {
+	err = m.proof.Prove(ctx, term, func() (bool, <-chan struct{}) {
 		changed := m.changed.Next()
 		return m.leadsIn(term), changed
 	})
