@@ -14,7 +14,7 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/archive"
 )
 
-// ConvertBackup writes a snapshot in our own format anew as one in etcd's, with its checksum. It takes room for
+// ConvertBackup writes a backup in our own format anew as one in etcd's, with its checksum. It takes room for
 // both beside the new file, which is there as a whole or not at all.
 func ConvertBackup(ctx context.Context, from, to string, progress Progress) (err error) {
 	if _, err := os.Lstat(to); err == nil {

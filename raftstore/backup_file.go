@@ -14,10 +14,10 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/archive"
 )
 
-// ErrNotBackup is wrapped by the errors of a file that is no snapshot, or not a whole one.
+// ErrNotBackup is wrapped by the errors of a file that is no backup, or not a whole one.
 var ErrNotBackup = errors.New("not a snapshot")
 
-// BackupStatus is what can be told about a snapshot file.
+// BackupStatus is what can be told about a backup file.
 type BackupStatus struct {
 	Format BackupFormat `json:"format"`
 	// Hash tells contents apart: as etcdutl has it for etcd's format, the CRC-32C of the archive for our own.
@@ -37,7 +37,7 @@ func (p Progress) tell(done, total int64) {
 	}
 }
 
-// backupFile is a snapshot file that is being read.
+// backupFile is a backup file that is being read.
 type backupFile struct {
 	*os.File
 	format BackupFormat
@@ -108,7 +108,7 @@ func notBackup(err error) error {
 	return err
 }
 
-// InspectBackup reads a whole snapshot file of either format, checks its checksums and tells about it. With
+// InspectBackup reads a whole backup file of either format, checks its checksums and tells about it. With
 // skipHash an etcd database without a checksum is accepted.
 func InspectBackup(ctx context.Context, path string, skipHash bool, progress Progress) (_ BackupStatus, err error) {
 	f, err := openBackupFile(path)

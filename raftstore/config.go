@@ -27,7 +27,7 @@ const (
 )
 
 // Config says who a member is and how it works. Identity, directory, listener and certificates are
-// required; the zero value of anything else stands for a default.
+// required; the zero value of anything else means a default.
 type Config struct {
 	// Identity is who this member is. It must be what the data directory says, if that has been used.
 	Identity Identity
@@ -53,7 +53,7 @@ type Config struct {
 	Logger       *slog.Logger
 	Clock        clock.WithTicker
 
-	// HeartbeatTimeout is how long a follower waits for a leader that has gone silent before it stands for
+	// HeartbeatTimeout is how long a follower waits for a leader that has gone silent before it starts an
 	// election, at least; at most twice as long. It does not wait for one whose process has ended.
 	HeartbeatTimeout time.Duration
 	// HeartbeatInterval is how far apart a leader's heartbeats are, at most; 0: a tenth to a fifth of HeartbeatTimeout.
@@ -105,9 +105,9 @@ type Config struct {
 	// lost for good. It is for one start.
 	ForceNewCluster bool
 
-	// wrapLog stands between Raft and its log on disk, so that tests can make the disk slow or full.
+	// wrapLog wraps Raft's log on disk, so that tests can make the disk slow or full.
 	wrapLog func(raft.LogStore) raft.LogStore
-	// wrapNetwork stands between Raft and the others, so that tests can hold back what comes from them.
+	// wrapNetwork wraps Raft's network, so that tests can hold back what comes from them.
 	wrapNetwork func(peers.Network) peers.Network
 	// dialControl comes before every connection of Raft's to another member, and every look at its port, so that tests
 	// can have links reject them.

@@ -83,7 +83,7 @@ func deviants(answers []memberHash, members int) (ids []raft.ServerID, known boo
 }
 
 // checkCorruption compares the members' histories, on the leader, and raises an alarm against those that differ, or
-// against member 0, which stands for all, if nobody can tell which do.
+// against member 0, which means all, if nobody can tell which do.
 func (m *Member) checkCorruption(ctx context.Context) error {
 	answers, err := m.compareHashes(ctx)
 	if err != nil {

@@ -101,7 +101,7 @@ func (m *Member) yieldLead(first bool) {
 		return
 	}
 	m.logger.Warn("the disk hangs; handing the lead to a member whose disk works", "leader", m.nameOf(heir.ID))
-	if err := m.haveStand(heir.ID, heir.Address); err != nil {
+	if err := m.startElectionAt(heir.ID, heir.Address); err != nil {
 		m.logger.Warn("the lead was not handed over; trying again", "to", m.nameOf(heir.ID), "error", err)
 		return
 	}

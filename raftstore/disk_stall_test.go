@@ -158,10 +158,10 @@ func TestFollowerWhoseDiskHangsHoldsNobodyUp(t *testing.T) {
 func TestIdleDiskThatHangsIsFound(t *testing.T) {
 	c := newTestCluster(t, 3, nil)
 	leader, stuck := c.leader(), c.follower()
-	gate := make(chan struct{})
-	work := sync.OnceFunc(func() { close(gate) })
+	release := make(chan struct{})
+	work := sync.OnceFunc(func() { close(release) })
 	defer work()
-	stuck.probe = disk.NewProbe(hangingStable{stuck.stable, gate})
+	stuck.probe = disk.NewProbe(hangingStable{stuck.stable, release})
 	if err := leader.MoveLeader(testContext(t), stuck.config.Identity.MemberID); !errors.Is(err, ErrTransfereeHangs) {
 		t.Errorf("the lead was moved to it: %v", err)
 	}
@@ -171,14 +171,14 @@ func TestIdleDiskThatHangsIsFound(t *testing.T) {
 	}
 }
 
-// hangingStable takes no writes until its gate is opened.
+// hangingStable takes no writes until release is closed.
 type hangingStable struct {
 	raft.StableStore
-	gate chan struct{}
+	release chan struct{}
 }
 
 func (s hangingStable) SetUint64(key []byte, value uint64) error {
-	<-s.gate
+	<-s.release
 	return s.StableStore.SetUint64(key, value)
 }
 

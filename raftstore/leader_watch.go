@@ -28,7 +28,7 @@ const (
 	agreementLife = time.Second
 )
 
-// watchLeader stands for election as soon as the leader's process has certainly ended, instead of waiting for its
+// watchLeader starts an election as soon as the leader's process has certainly ended, instead of waiting for its
 // heartbeats to be missed: a connection of Raft's broke, and nothing listens at the leader's address any more. A machine
 // or network that is lost shows neither, and takes a heartbeat timeout.
 //
@@ -41,7 +41,7 @@ const (
 //  4. Safety does not rest on any of it. It only asks Raft to begin an election, in the way that a leader does which hands
 //     over; a log that is behind still loses it.
 func (m *Member) watchLeader() {
-	m.standAlone()
+	m.campaignAlone()
 	for {
 		select {
 		case <-m.stream.BrokenConn():
@@ -84,7 +84,7 @@ func (m *Member) replaceLeader() {
 		agreed, behind := m.othersAgree(leader)
 		if agreed {
 			m.logger.Info("the leader's process has ended, a majority agrees; standing for election", "leader", m.nameOf(leader))
-			m.stand()
+			m.campaign()
 			return
 		}
 		if behind {
@@ -94,27 +94,27 @@ func (m *Member) replaceLeader() {
 	}
 }
 
-// standAlone begins the election that the only voter of a group wins, with nobody to wait for.
-func (m *Member) standAlone() {
+// campaignAlone begins the election that the only voter of a group wins, with nobody to wait for.
+func (m *Member) campaignAlone() {
 	if rank, votes := m.rank(""); rank == 0 && votes && m.voters() == 1 {
-		m.stand()
+		m.campaign()
 	}
 }
 
-// stand begins an election now. When it can't, the heartbeat timeout does.
-func (m *Member) stand() {
-	if err := m.haveStand(peers.ServerID(m.config.Identity.MemberID), m.transport.LocalAddr()); err != nil {
+// campaign begins an election now. When it can't, the heartbeat timeout does.
+func (m *Member) campaign() {
+	if err := m.startElectionAt(peers.ServerID(m.config.Identity.MemberID), m.transport.LocalAddr()); err != nil {
 		m.logger.Debug("the election waits for the heartbeat timeout", "error", err)
 	}
 }
 
-// haveStand has a voter stand for election now, and the others vote although they have a leader.
-func (m *Member) haveStand(id raft.ServerID, address raft.ServerAddress) error {
+// startElectionAt has a voter start an election now, and the others vote although they have a leader.
+func (m *Member) startElectionAt(id raft.ServerID, address raft.ServerAddress) error {
 	return m.transport.TimeoutNow(id, address,
 		&raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}, &raft.TimeoutNowResponse{})
 }
 
-// rank is this member's place among the voters that are left without a leader, the same order on each.
+// rank is this member's position among the voters that are left without a leader, the same order on each.
 func (m *Member) rank(leader raft.ServerID) (rank int, votes bool) {
 	var left []raft.ServerID
 	for _, server := range m.servers() {

@@ -140,7 +140,7 @@ func TestOnlyVoterLeadsAtOnce(t *testing.T) {
 	}
 }
 
-// TestFollowerThatIsAheadReplacesTheLeader: the first to stand was refused by another that had more of the log, and the lost
+// TestFollowerThatIsAheadReplacesTheLeader: the first to campaign was refused by another that had more of the log, and the lost
 // election lasted until the next heartbeat timeout.
 func TestFollowerThatIsAheadReplacesTheLeader(t *testing.T) {
 	var firewall links
@@ -149,7 +149,7 @@ func TestFollowerThatIsAheadReplacesTheLeader(t *testing.T) {
 		config.HeartbeatTimeout, config.RequestTimeout = patientHeartbeats, testWait
 	})
 	leader := c.leader()
-	var behind, ahead *testMember // the first to stand, and the next
+	var behind, ahead *testMember // the first to campaign, and the next
 	for _, m := range c.members {
 		if rank, _ := m.rank(peers.ServerID(leader.config.Identity.MemberID)); m != leader && rank == 0 {
 			behind = m

@@ -31,7 +31,7 @@ func (m *Member) checkLog() error {
 	if err != nil || term > 0 {
 		return err
 	}
-	if from, err := loadOrigin(m.config.DataDir); err != nil || from != nil {
+	if from, err := loadRestoreNote(m.config.DataDir); err != nil || from != nil {
 		return err // a restored state begins without a log
 	}
 	where := m.config.LogDir

@@ -30,7 +30,7 @@ type Member struct {
 	logger *slog.Logger
 
 	stores     *raftlog.Stores
-	stable     raft.StableStore // of stores, with what stands before it
+	stable     raft.StableStore // of stores, as Raft uses it
 	snapshots  *snapshots.Store
 	machine    *stateMachine
 	listener   *peers.Listener
@@ -52,7 +52,7 @@ type Member struct {
 	// changed is notified when there is another leader, and when a new one is ready for reads.
 	changed    notify.Signal
 	leadership leadership
-	agreement  agreement                 // with who stands for election since the leader's process has ended
+	agreement  agreement                 // with who campaigns since the leader's process has ended
 	lessor     atomic.Pointer[kv.Lessor] // nil unless this member leads
 	renewals   *renewals                 // at the leader, when another member is it
 	disk       *disk.Disk

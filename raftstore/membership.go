@@ -22,8 +22,8 @@ import (
 )
 
 const (
-	// tendInterval is how often the leader looks at learners.
-	tendInterval = 100 * time.Millisecond
+	// reconcileInterval is how often the leader looks at learners.
+	reconcileInterval = 100 * time.Millisecond
 	// promoteLag is how many entries a learner may be behind when it is made a voter.
 	promoteLag = 64
 	// aliveTimeout bounds the question whether a member is there.
@@ -37,7 +37,7 @@ const (
 //  1. A new member gets a fresh id from the leader and begins as a learner: it gets the log and has no vote.
 //  2. The leader makes it a voter once it has caught up, so that a slow newcomer never costs the majority; one that was
 //     added as a learner waits for PromoteMember.
-//  3. A machine that joins under the name of a member that is gone takes its place: the old id is removed
+//  3. A machine that joins under the name of a member that is gone replaces it: the old id is removed
 //     first. While a member of that name answers, the newcomer is refused.
 //  4. A removed id never comes back; the state machine remembers it.
 //  5. One change at a time, and none that would leave the group without a majority that answers and whose disks work. A
@@ -78,7 +78,7 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 	if reserved, ok := m.reservation(member.PeerAddress); ok {
 		return m.takeReservation(reserved, member)
 	}
-	if err := m.takePlace(ctx, member); err != nil {
+	if err := m.replaceGone(ctx, member); err != nil {
 		return 0, err
 	}
 	identity := Identity{MemberID: newID(), Name: member.Name, PeerAddress: member.PeerAddress,
@@ -94,8 +94,8 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 	return identity.MemberID, nil
 }
 
-// takePlace removes members whose place the newcomer takes, and refuses when they are alive.
-func (m *Member) takePlace(ctx context.Context, newcomer NewMember) error {
+// replaceGone removes members that the newcomer replaces, and refuses when they are alive.
+func (m *Member) replaceGone(ctx context.Context, newcomer NewMember) error {
 	for _, have := range m.machine.store.Load().Members() {
 		sameAddress := slices.Contains(hostPorts(have.PeerURLs), newcomer.PeerAddress)
 		if have.Name != newcomer.Name && !sameAddress {

@@ -67,10 +67,10 @@ func (m *Member) ready(ctx context.Context, id raft.ServerID) bool {
 	return err == nil && progress.LastIndex*100 >= m.raft.LastIndex()*readyPercent
 }
 
-// tendMembers gives members that joined a vote once they have caught up, and drops records that are left over from
+// reconcileMembers gives members that joined a vote once they have caught up, and drops records that are left over from
 // changes which were cut off.
-func (m *Member) tendMembers(ctx context.Context) {
-	ticker := m.config.Clock.NewTicker(tendInterval)
+func (m *Member) reconcileMembers(ctx context.Context) {
+	ticker := m.config.Clock.NewTicker(reconcileInterval)
 	defer ticker.Stop()
 	for {
 		select {

@@ -35,7 +35,7 @@ func truth(yes bool) float64 {
 	return 0
 }
 
-// What stands in labels.
+// The values of labels.
 var (
 	serverIDDesc  = prometheus.NewDesc("etcd_server_id", "The member's id, as a label; 1.", []string{"server_id"}, nil)
 	versionDesc   = prometheus.NewDesc("etcd_server_version", "The version of etcd whose API this is, as a label; 1.", []string{"server_version"}, nil)

@@ -206,7 +206,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 			return err
 		}
 	}
-	if err := forgetOrigin(m.config.DataDir); err != nil {
+	if err := dropRestoreNote(m.config.DataDir); err != nil {
 		return err
 	}
 	if m.config.ForceNewCluster {
@@ -273,7 +273,7 @@ func (m *Member) createGroup(config *raft.Config) error {
 	if err != nil || exists {
 		return err
 	}
-	from, err := loadOrigin(m.config.DataDir)
+	from, err := loadRestoreNote(m.config.DataDir)
 	if err != nil {
 		return err
 	}

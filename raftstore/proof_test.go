@@ -16,11 +16,11 @@ import (
 // yet, and nothing else goes out or comes in.
 type holding struct {
 	peers.Network
-	mu     sync.Mutex
-	stops  bool          // from now on
-	caught chan struct{} // closed when the answer is there
-	gate   chan struct{} // closed to let it through
-	open   bool          // the process goes on
+	mu      sync.Mutex
+	stops   bool          // from now on
+	caught  chan struct{} // closed when the answer is there
+	release chan struct{} // closed to let it through
+	open    bool          // the process goes on
 }
 
 func (h *holding) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
@@ -38,7 +38,7 @@ func (h *holding) AppendEntries(id raft.ServerID, target raft.ServerAddress, req
 	err := h.Network.AppendEntries(id, target, request, response)
 	if first {
 		close(caught)
-		<-h.gate
+		<-h.release
 	}
 	return err
 }
@@ -67,9 +67,9 @@ func TestStoppedLeaderReadsNothingOld(t *testing.T) {
 		old.eventually("to lead", func() bool { return c.leader() == old })
 	}
 	old.put("key", "old")
-	caught, gate := make(chan struct{}), make(chan struct{})
+	caught, release := make(chan struct{}), make(chan struct{})
 	held.mu.Lock()
-	held.stops, held.caught, held.gate = true, caught, gate
+	held.stops, held.caught, held.release = true, caught, release
 	held.mu.Unlock()
 	stamp := old.proof.NextRound()
 	old.raft.VerifyLeader() // sends heartbeats
@@ -98,7 +98,7 @@ func TestStoppedLeaderReadsNothingOld(t *testing.T) {
 	}()
 	old.eventually("to ask", func() bool { return old.proof.Stamp() > stamp })
 	term, round := old.raft.CurrentTerm(), old.proof.Stamp()
-	close(gate)
+	close(release)
 	old.eventually("to see the answer", func() bool {
 		return old.proof.HeardOf(peers.ServerID(c.members[1].config.Identity.MemberID)) >= stamp ||
 			old.proof.HeardOf(peers.ServerID(c.members[2].config.Identity.MemberID)) >= stamp

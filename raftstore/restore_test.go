@@ -156,7 +156,7 @@ func TestInterruptedRestore(t *testing.T) {
 	path := c.leader().save(BackupNative)
 	dir := filepath.Join(t.TempDir(), "data")
 	// It was killed when all but the last step was done.
-	for _, left := range []string{filepath.Join(restoringDir, stateDir), stateDir, originFile} {
+	for _, left := range []string{filepath.Join(restoringDir, stateDir), stateDir, restoreNoteFile} {
 		if err := os.MkdirAll(filepath.Join(dir, left), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +177,7 @@ func TestInterruptedRestore(t *testing.T) {
 	if err != nil || len(r.Kvs) != 1 {
 		t.Error(r, err)
 	}
-	if left, err := loadOrigin(dir); left != nil || err != nil {
+	if left, err := loadRestoreNote(dir); left != nil || err != nil {
 		t.Errorf("the note is still there: %v, %v", left, err)
 	}
 }
@@ -185,7 +185,7 @@ func TestInterruptedRestore(t *testing.T) {
 // TestRestoredMemberRefusesOthersCluster: its data is not given up for a cluster that hasn't begun with it.
 func TestRestoredMemberRefusesOthersCluster(t *testing.T) {
 	dir := writeTree(t, map[string]string{stateDir + "/file": "data"})
-	o := &origin{ClusterID: 1}
+	o := &restoreNote{ClusterID: 1}
 	if err := o.giveUpFor(2, dir); !errors.Is(err, ErrOtherCluster) {
 		t.Errorf("another cluster: %v", err)
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
-// Status is how a member stands. Sizes are bytes.
+// Status is the state of a member. Sizes are bytes.
 type Status struct {
 	ID, ClusterID uint64
 	Name          string
@@ -40,7 +40,7 @@ type Status struct {
 	Store kv.Metrics
 }
 
-// Status tells how the member stands, without asking the others.
+// Status tells the state of the member, without asking the others.
 func (m *Member) Status() Status {
 	store := m.machine.store.Load().Metrics()
 	server, known := findServer(m.servers(), peers.ServerID(m.config.Identity.MemberID))

@@ -38,10 +38,10 @@ func (m *Member) MoveLeader(ctx context.Context, id uint64) error {
 }
 
 // transfer has another voter take the lead. A leader whose disk hangs can't bring its log to an end first, which Raft's way
-// of handing over begins with: it has the other one stand for election.
+// of handing over begins with: it has the other one start an election.
 func (m *Member) transfer(ctx context.Context, to raft.Server) error {
 	if m.stalls() {
-		return m.haveStand(to.ID, to.Address)
+		return m.startElectionAt(to.ID, to.Address)
 	}
 	m.handOverLeases(ctx)
 	done := make(chan error, 1)

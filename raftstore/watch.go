@@ -14,7 +14,7 @@ func (m *Member) NewWatchStream() *kv.WatchStream {
 }
 
 // ResumeWatchStream returns a stream with the watches of one that has ended with kv.ErrClosed, each where it was. It
-// waits for the state that takes the old one's place, and fails if this member is closed instead, or ctx ends.
+// waits for the state that replaces the old one, and fails if this member is closed instead, or ctx ends.
 func (m *Member) ResumeWatchStream(ctx context.Context, ended *kv.WatchStream) (*kv.WatchStream, error) {
 	for {
 		replaced := m.machine.replaced.Next()

@@ -112,7 +112,7 @@ func (p *Conns) connect(address raft.ServerAddress) (*grpc.ClientConn, error) {
 	)
 }
 
-// client returns a client over a connection that stands, so that a failure to connect is told from a
+// client returns a client over a connection that is ready, so that a failure to connect is told from a
 // connection that was lost in mid-request.
 func (p *Conns) client(ctx context.Context, id raft.ServerID) (peerpb.PeerClient, error) {
 	conn, err := p.conn(id)

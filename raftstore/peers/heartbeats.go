@@ -10,7 +10,7 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
-// Heartbeats is what stands between the connections, whose goroutines handle heartbeats so that no disk holds them up, and Raft.
+// Heartbeats is between the connections, whose goroutines handle heartbeats so that no disk holds them up, and Raft.
 //
 // Invariants:
 //  1. Beside Raft's own goroutine a heartbeat is handled only in the term that is stored, and no later one is stored while one

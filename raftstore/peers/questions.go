@@ -153,7 +153,7 @@ func (p *Conns) HashKV(ctx context.Context, id raft.ServerID, revision int64, in
 	return kv.Hash{Sum: response.Hash, Revision: response.Revision, CompactRevision: response.CompactRevision}, nil
 }
 
-// liveness returns a client over a connection that stands.
+// liveness returns a client over a connection that is ready.
 func (p *Conns) liveness(ctx context.Context, id raft.ServerID) (peerpb.LivenessClient, error) {
 	if _, err := p.client(ctx, id); err != nil { // waits for the connection
 		return nil, err

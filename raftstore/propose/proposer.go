@@ -236,7 +236,7 @@ func (p *Proposer) waitUntilIdle() bool {
 	}
 }
 
-// acquire waits for a free place in flight; false when the leader changed before there was one.
+// acquire waits for a free slot; false when the leader changed before there was one.
 func (p *Proposer) acquire(changed <-chan struct{}) bool {
 	select {
 	case p.slots <- struct{}{}:

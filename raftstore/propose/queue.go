@@ -23,7 +23,7 @@ type Proposal struct {
 	// Here is set on one that another member forwarded: it is proposed here, or answered failure.ErrNotLeading.
 	Here bool
 
-	sequence uint64 // its place in the queue
+	sequence uint64 // its position in the queue
 }
 
 func (p *Proposal) fail(err error) { p.Done(kv.Result{}, err) }
@@ -92,7 +92,7 @@ func (q *queue) hasRoom(proposals, bytes int) bool {
 	return len(q.waiting)+proposals <= q.maxLength && (len(q.waiting) == 0 || q.bytes+bytes <= q.maxBytes)
 }
 
-// putBack returns proposals that were taken but not proposed to their places.
+// putBack returns proposals that were taken but not proposed to their positions.
 func (q *queue) putBack(proposals []*Proposal) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

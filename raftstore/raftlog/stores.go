@@ -3,7 +3,7 @@
 // An entry goes through these, the first nearest to Raft:
 //
 //	WriteBehind   lets a leader go on before its own disk has an entry
-//	Options.Wrap  what the member has stand before its disk
+//	Options.Wrap  what the member puts before its disk
 //	logCache      keeps the newest entries in memory
 //	countingStore counts how much the log has grown
 //	wal.Log, or raft-boltdb: the disk
@@ -44,7 +44,7 @@ type Options struct {
 	// CacheBytes bounds the recent entries that are kept in memory, SegmentBytes is the size of a file of the log.
 	CacheBytes   int
 	SegmentBytes int64
-	// Wrap stands between what is queued for the disk and the disk; nil: nothing does.
+	// Wrap wraps the store that queued entries are written to; nil: nothing does.
 	Wrap   func(raft.LogStore) raft.LogStore
 	Logger *slog.Logger
 	// OnSync and OnWrite are told how long the disk took; see wal.Options.

@@ -171,7 +171,7 @@ func (s *sent) Close() error {
 	return errors.Join(s.Reader.Close(), os.RemoveAll(s.temp))
 }
 
-// Received stands for data that lies unpacked in a directory.
+// Received is data that lies unpacked in a directory.
 type Received struct{ Dir string }
 
 func (*Received) Read([]byte) (int, error) { return 0, io.EOF }

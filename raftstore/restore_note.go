@@ -22,31 +22,31 @@ const (
 )
 
 const (
-	originFile = "restored.json"
-	lockFile   = "LOCK"
-	stateDir   = "kv"
+	restoreNoteFile = "restored.json"
+	lockFile        = "LOCK"
+	stateDir        = "kv"
 )
 
-// origin is the note of a data directory that was restored and is no member's yet.
-type origin struct {
+// restoreNote is the note of a data directory that was restored and is no member's yet.
+type restoreNote struct {
 	// ClusterID is that of the cluster which begins with the state.
 	ClusterID uint64 `json:"clusterId,string"`
 }
 
-func (o origin) save(dataDir string) error {
-	content, err := json.Marshal(o)
+func (n restoreNote) save(dataDir string) error {
+	content, err := json.Marshal(n)
 	if err != nil {
 		return err
 	}
-	return durable.WriteFile(filepath.Join(dataDir, originFile), append(content, '\n'))
+	return durable.WriteFile(filepath.Join(dataDir, restoreNoteFile), append(content, '\n'))
 }
 
-// loadOrigin reads the note, nil where there is none.
-func loadOrigin(dataDir string) (*origin, error) {
+// loadRestoreNote reads the note, nil where there is none.
+func loadRestoreNote(dataDir string) (*restoreNote, error) {
 	if _, err := os.Stat(filepath.Join(dataDir, restoringDir)); err == nil {
 		return nil, fmt.Errorf("restoring a snapshot, or migrating an etcd, into %s was cut off: run it again", dataDir)
 	}
-	path := filepath.Join(dataDir, originFile)
+	path := filepath.Join(dataDir, restoreNoteFile)
 	content, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
@@ -54,16 +54,16 @@ func loadOrigin(dataDir string) (*origin, error) {
 	if err != nil {
 		return nil, err
 	}
-	o := &origin{}
-	if err := json.Unmarshal(content, o); err != nil || o.ClusterID == 0 {
+	n := &restoreNote{}
+	if err := json.Unmarshal(content, n); err != nil || n.ClusterID == 0 {
 		return nil, fmt.Errorf("%s is damaged: restore the snapshot again, into an empty directory", path)
 	}
-	return o, nil
+	return n, nil
 }
 
-// forgetOrigin drops the note, once the data directory is a member's.
-func forgetOrigin(dataDir string) error {
-	err := os.Remove(filepath.Join(dataDir, originFile))
+// dropRestoreNote drops the note, once the data directory is a member's.
+func dropRestoreNote(dataDir string) error {
+	err := os.Remove(filepath.Join(dataDir, restoreNoteFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -72,8 +72,8 @@ func forgetOrigin(dataDir string) error {
 
 // giveUpFor drops the restored state: the member gets the same one from the cluster's others. It is refused
 // where theirs is another.
-func (o *origin) giveUpFor(clusterID uint64, dataDir string) error {
-	if o.ClusterID != clusterID {
+func (n *restoreNote) giveUpFor(clusterID uint64, dataDir string) error {
+	if n.ClusterID != clusterID {
 		return fmt.Errorf("%w: %s was restored from a snapshot, and the cluster that answers has not begun with it: start the restored member first and let the others join it, or restore all members from the same file with the same --initial-cluster and --initial-cluster-token",
 			ErrOtherCluster, dataDir)
 	}
