@@ -4,10 +4,10 @@ import (
 	"context"
 	"net"
 	"slices"
-	"strings"
 	"sync/atomic"
 
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // admission admits machines that have proved a token: it is the join server's acceptor and token store.
@@ -91,18 +91,9 @@ func (m *Member) joinMembers() []pki.JoinMember {
 	var members []pki.JoinMember
 	for _, record := range m.MemberRecords() {
 		members = append(members, pki.JoinMember{
-			ID: record.ID, Name: record.Name, PeerAddress: hostPort(record.PeerURLs),
-			ClientAddress: hostPort(record.ClientURLs), APIAddress: hostPort(record.APIURLs),
+			ID: record.ID, Name: record.Name, PeerAddress: membership.HostPort(record.PeerURLs),
+			ClientAddress: membership.HostPort(record.ClientURLs), APIAddress: membership.HostPort(record.APIURLs),
 		})
 	}
 	return members
-}
-
-// hostPort is the reverse of urls.
-func hostPort(urls []string) string {
-	if len(urls) == 0 {
-		return ""
-	}
-	_, address, _ := strings.Cut(urls[0], "://")
-	return address
 }

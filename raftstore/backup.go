@@ -16,7 +16,7 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
 	"github.com/ctlplane/ctlplane/raftstore/archive"
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // BackupFormat is what a backup is written as.
@@ -155,7 +155,7 @@ func (m *Member) writeEtcd(ctx context.Context, dir, temp, path string) error {
 	return writeEtcd(ctx, dir, temp, path, m.disk.BackupRoom, func(c *etcdfile.Contents) {
 		members := c.Members[:0]
 		for _, member := range c.Members {
-			server, known := findServer(servers, peers.ServerID(member.ID))
+			server, known := membership.Find(servers, membership.ServerID(member.ID))
 			if known {
 				member.IsLearner = server.Suffrage != raft.Voter
 				members = append(members, member)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // BootstrapConfig is what a master is started with. Only DataDir is required. Addresses to listen on are
@@ -213,8 +214,8 @@ func (b *bootstrap) identify(name, known string) (Identity, error) {
 	if err != nil {
 		return here, err
 	}
-	if len(peerURLs) > 0 && (known == "" || known == hostPort(peerURLs)) {
-		here.PeerURLs, here.PeerAddress = peerURLs, hostPort(peerURLs)
+	if len(peerURLs) > 0 && (known == "" || known == membership.HostPort(peerURLs)) {
+		here.PeerURLs, here.PeerAddress = peerURLs, membership.HostPort(peerURLs)
 	}
 	if b.PeerListen == "" {
 		b.PeerListen = defaultListen(here.PeerAddress, known)
@@ -243,7 +244,7 @@ func (b *bootstrap) identify(name, known string) (Identity, error) {
 		return here, err
 	}
 	if len(clientURLs) > 0 {
-		here.ClientURLs, here.ClientAddress = clientURLs, hostPort(clientURLs)
+		here.ClientURLs, here.ClientAddress = clientURLs, membership.HostPort(clientURLs)
 	}
 	if here.APIAddress, err = advertised(b.APIListen, host); err != nil {
 		return here, err

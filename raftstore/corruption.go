@@ -11,7 +11,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // hashTimeout bounds one member's answer: it reads all its data for it.
@@ -36,7 +36,7 @@ func (m *Member) compareHashes(ctx context.Context) ([]memberHash, error) {
 	if err != nil {
 		return nil, err
 	}
-	self := peers.ServerID(m.config.Identity.MemberID)
+	self := membership.ServerID(m.config.Identity.MemberID)
 	answers := []memberHash{{self, own}}
 	var mu sync.Mutex
 	var asked sync.WaitGroup
@@ -73,7 +73,7 @@ func deviants(answers []memberHash, members int) (ids []raft.ServerID, known boo
 		return nil, true
 	}
 	for _, agreeing := range bySum {
-		if len(agreeing) >= majority(members) {
+		if len(agreeing) >= membership.Majority(members) {
 			known = true
 		} else {
 			ids = append(ids, agreeing...)
@@ -104,7 +104,7 @@ func (m *Member) raiseDeviants(ctx context.Context, answers []memberHash) (err e
 	for _, id := range ids {
 		m.logger.Error("a member's history differs from that of the majority: remove it, delete its data directory and add it again",
 			"member", m.nameOf(id), "id", id)
-		err = errors.Join(err, m.raiseCorrupt(ctx, peers.MemberID(id)))
+		err = errors.Join(err, m.raiseCorrupt(ctx, membership.MemberID(id)))
 	}
 	return err
 }

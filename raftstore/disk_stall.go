@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
@@ -87,7 +88,7 @@ func (m *Member) stalls() bool { return len(m.hanging()) > 0 }
 func (m *Member) yieldLead(first bool) {
 	applied := m.machine.store.Load().AppliedIndex()
 	onlyState := slices.Equal(m.hanging(), []string{disk.WorkState})
-	others := majority(m.voters()) // what it takes without this one,
+	others := membership.Majority(m.voters()) // what it takes without this one,
 	if onlyState {
 		others-- // which still votes and writes its log here
 	}

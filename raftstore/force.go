@@ -6,7 +6,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // forceNewCluster makes this member the only one of its group, learners left out as well: the way out when the
@@ -75,7 +75,7 @@ func (m *Member) noteAlone(index, term uint64) error {
 
 func (m *Member) self() raft.Server {
 	return raft.Server{
-		Suffrage: raft.Voter, ID: peers.ServerID(m.config.Identity.MemberID), Address: m.transport.LocalAddr(),
+		Suffrage: raft.Voter, ID: membership.ServerID(m.config.Identity.MemberID), Address: m.transport.LocalAddr(),
 	}
 }
 

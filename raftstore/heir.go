@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
@@ -30,7 +31,7 @@ func (m *Member) chooseHeir(ctx context.Context, number int, fit func(*peers.Hea
 	answers := make(chan answer, len(servers))
 	asked := 0
 	for _, server := range servers {
-		if server.Suffrage == raft.Voter && server.ID != peers.ServerID(m.config.Identity.MemberID) {
+		if server.Suffrage == raft.Voter && server.ID != membership.ServerID(m.config.Identity.MemberID) {
 			asked++
 			asking.Go(func() {
 				health, _ := m.peers.Health(ctx, server.ID)
@@ -64,7 +65,7 @@ func (m *Member) healthTimeout() time.Duration { return m.config.HeartbeatTimeou
 
 // works tells whether a member answers, and its disk works.
 func (m *Member) works(ctx context.Context, id raft.ServerID) bool {
-	if id == peers.ServerID(m.config.Identity.MemberID) {
+	if id == membership.ServerID(m.config.Identity.MemberID) {
 		return !m.stalls()
 	}
 	health, err := m.healthOf(ctx, id)

@@ -9,6 +9,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
@@ -159,8 +160,8 @@ func (m *Member) bytesOf(conn net.Conn, dialled raft.ServerAddress) peers.Bytes 
 		}
 	}
 	for _, record := range m.MemberRecords() {
-		if dialled != "" && hostPort(record.PeerURLs) == string(dialled) || name != "" && record.Name == name {
-			return m.instruments.peer(string(peers.ServerID(record.ID)))
+		if dialled != "" && membership.HostPort(record.PeerURLs) == string(dialled) || name != "" && record.Name == name {
+			return m.instruments.peer(string(membership.ServerID(record.ID)))
 		}
 	}
 	return m.instruments.peer(unknownPeer)

@@ -13,7 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 const (
@@ -60,7 +60,7 @@ func (m *Member) replaceLeader() {
 	if leader == "" || !votes || m.stalls() {
 		return
 	}
-	self := peers.ServerID(m.config.Identity.MemberID)
+	self := membership.ServerID(m.config.Identity.MemberID)
 	wait := time.Duration(rank) * standStagger
 	for attempt := 0; ; attempt++ {
 		changed, looked := m.changed.Next(), time.Now()
@@ -103,7 +103,7 @@ func (m *Member) campaignAlone() {
 
 // campaign begins an election now. When it can't, the heartbeat timeout does.
 func (m *Member) campaign() {
-	if err := m.startElectionAt(peers.ServerID(m.config.Identity.MemberID), m.transport.LocalAddr()); err != nil {
+	if err := m.startElectionAt(membership.ServerID(m.config.Identity.MemberID), m.transport.LocalAddr()); err != nil {
 		m.logger.Debug("the election waits for the heartbeat timeout", "error", err)
 	}
 }
@@ -123,7 +123,7 @@ func (m *Member) rank(leader raft.ServerID) (rank int, votes bool) {
 		}
 	}
 	slices.SortFunc(left, func(a, b raft.ServerID) int { return strings.Compare(string(a), string(b)) })
-	rank = slices.Index(left, peers.ServerID(m.config.Identity.MemberID))
+	rank = slices.Index(left, membership.ServerID(m.config.Identity.MemberID))
 	return rank, rank >= 0
 }
 
@@ -151,15 +151,15 @@ func (m *Member) othersAgree(leader raft.ServerID) (agreed, behind bool) {
 	defer cancel()
 	servers := m.servers()
 	answers := make(chan *peerpb.LeaderGoneResponse, len(servers))
-	request := &peerpb.LeaderGoneRequest{Leader: peers.MemberID(leader), Candidate: m.config.Identity.MemberID, LastIndex: m.raft.LastIndex()}
+	request := &peerpb.LeaderGoneRequest{Leader: membership.MemberID(leader), Candidate: m.config.Identity.MemberID, LastIndex: m.raft.LastIndex()}
 	asked := 0
 	for _, server := range servers {
-		if server.Suffrage == raft.Voter && server.ID != leader && server.ID != peers.ServerID(m.config.Identity.MemberID) {
+		if server.Suffrage == raft.Voter && server.ID != leader && server.ID != membership.ServerID(m.config.Identity.MemberID) {
 			asked++
 			asking.Go(func() { answers <- m.peers.LeaderGone(ctx, server.ID, request) })
 		}
 	}
-	missing := majority(m.voters()) - 1
+	missing := membership.Majority(m.voters()) - 1
 	for ; asked > 0 && missing > 0; asked-- {
 		answer := <-answers
 		if answer.GetAgreed() {
@@ -172,7 +172,7 @@ func (m *Member) othersAgree(leader raft.ServerID) (agreed, behind bool) {
 
 // agree answers a candidate that says that the leader's process has ended.
 func (m *Member) agree(r *peerpb.LeaderGoneRequest) *peerpb.LeaderGoneResponse {
-	leader := peers.ServerID(r.Leader)
+	leader := membership.ServerID(r.Leader)
 	_, known := m.raft.LeaderWithID()
 	if known != leader && known != "" || !m.gone(leader) {
 		return &peerpb.LeaderGoneResponse{}
@@ -180,7 +180,7 @@ func (m *Member) agree(r *peerpb.LeaderGoneRequest) *peerpb.LeaderGoneResponse {
 	if !m.stalls() && m.raft.LastIndex() > r.LastIndex {
 		return &peerpb.LeaderGoneResponse{Ahead: true}
 	}
-	return &peerpb.LeaderGoneResponse{Agreed: m.agreement.give(peers.ServerID(r.Candidate))}
+	return &peerpb.LeaderGoneResponse{Agreed: m.agreement.give(membership.ServerID(r.Candidate))}
 }
 
 // agreement is the candidate that a member has agreed with of late, maybe itself.

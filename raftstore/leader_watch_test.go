@@ -9,7 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // links are those between members that reject connections, as a firewall does.
@@ -151,7 +151,7 @@ func TestFollowerThatIsAheadReplacesTheLeader(t *testing.T) {
 	leader := c.leader()
 	var behind, ahead *testMember // the first to campaign, and the next
 	for _, m := range c.members {
-		if rank, _ := m.rank(peers.ServerID(leader.config.Identity.MemberID)); m != leader && rank == 0 {
+		if rank, _ := m.rank(membership.ServerID(leader.config.Identity.MemberID)); m != leader && rank == 0 {
 			behind = m
 		} else if m != leader {
 			ahead = m

@@ -3,7 +3,6 @@ package raftstore
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -12,6 +11,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
@@ -137,10 +137,10 @@ func (m *Member) observe() {
 // route tells where the leader is.
 func (m *Member) route() propose.Route {
 	if m.raft.State() == raft.Leader {
-		return propose.Route{Leader: peers.ServerID(m.config.Identity.MemberID), Term: m.raft.CurrentTerm(), Here: true}
+		return propose.Route{Leader: membership.ServerID(m.config.Identity.MemberID), Term: m.raft.CurrentTerm(), Here: true}
 	}
 	_, leader := m.raft.LeaderWithID()
-	if leader == peers.ServerID(m.config.Identity.MemberID) {
+	if leader == membership.ServerID(m.config.Identity.MemberID) {
 		leader = "" // it has just ceased to lead
 	}
 	return propose.Route{Leader: leader, Term: m.raft.CurrentTerm()}
@@ -155,31 +155,22 @@ func (m *Member) servers() []raft.Server {
 	return future.Configuration().Servers
 }
 
-func findServer(servers []raft.Server, id raft.ServerID) (raft.Server, bool) {
-	for _, server := range servers {
-		if server.ID == id {
-			return server, true
-		}
-	}
-	return raft.Server{}, false
-}
-
 func (m *Member) addressOf(id raft.ServerID) (raft.ServerAddress, bool) {
-	server, ok := findServer(m.servers(), id)
+	server, ok := membership.Find(m.servers(), id)
 	return server.Address, ok
 }
 
 // voterServers are the members that vote.
 func (m *Member) voterServers() []raft.Server {
-	return slices.DeleteFunc(slices.Clone(m.servers()), func(server raft.Server) bool { return server.Suffrage != raft.Voter })
+	return membership.Voters(m.servers())
 }
 
 // otherServers are the members without this one.
 func (m *Member) otherServers() []raft.Server {
-	self := peers.ServerID(m.config.Identity.MemberID)
-	return slices.DeleteFunc(slices.Clone(m.servers()), func(server raft.Server) bool { return server.ID == self })
+	return membership.Without(m.servers(), membership.ServerID(m.config.Identity.MemberID))
 }
 
+// voters is how many members vote.
 func (m *Member) voters() (n int) {
 	for _, server := range m.servers() {
 		if server.Suffrage == raft.Voter {
@@ -193,7 +184,7 @@ func (m *Member) voters() (n int) {
 func (m *Member) rules() kv.Rules {
 	var group []uint64
 	for _, server := range m.servers() {
-		group = append(group, peers.MemberID(server.ID))
+		group = append(group, membership.MemberID(server.ID))
 	}
 	return m.machine.store.Load().Rules(group)
 }
@@ -201,7 +192,7 @@ func (m *Member) rules() kv.Rules {
 // nameOf is a member's name, for people.
 func (m *Member) nameOf(id raft.ServerID) string {
 	for _, member := range m.machine.store.Load().Members() {
-		if peers.ServerID(member.ID) == id {
+		if membership.ServerID(member.ID) == id {
 			return member.Name
 		}
 	}

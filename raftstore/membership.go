@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +15,7 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
@@ -86,26 +84,26 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 	if err := m.writeRecord(ctx, kv.MemberAdd, identity.record()); err != nil {
 		return 0, err
 	}
-	future := m.raft.AddNonvoter(peers.ServerID(identity.MemberID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
+	future := m.raft.AddNonvoter(membership.ServerID(identity.MemberID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
 	if err := future.Error(); err != nil {
-		return 0, failure.Begun(raftError(err))
+		return 0, failure.Begun(failure.OfRaft(err))
 	}
-	m.logger.Info("a new member is in the group, and catches up", "name", member.Name, "id", peers.ServerID(identity.MemberID))
+	m.logger.Info("a new member is in the group, and catches up", "name", member.Name, "id", membership.ServerID(identity.MemberID))
 	return identity.MemberID, nil
 }
 
 // replaceGone removes members that the newcomer replaces, and refuses when they are alive.
 func (m *Member) replaceGone(ctx context.Context, newcomer NewMember) error {
 	for _, have := range m.machine.store.Load().Members() {
-		sameAddress := slices.Contains(hostPorts(have.PeerURLs), newcomer.PeerAddress)
+		sameAddress := slices.Contains(membership.HostPorts(have.PeerURLs), newcomer.PeerAddress)
 		if have.Name != newcomer.Name && !sameAddress {
 			continue
 		}
-		if have.ID == m.config.Identity.MemberID || m.alive(ctx, peers.ServerID(have.ID)) {
+		if have.ID == m.config.Identity.MemberID || m.alive(ctx, membership.ServerID(have.ID)) {
 			return pki.Refuse(pki.JoinRefused, "member %q at %s is in the cluster and running: choose another --name and --peer-addr, or remove that member first",
 				have.Name, strings.Join(have.PeerURLs, ","))
 		}
-		m.logger.Info("a machine joins in the place of a member that is gone", "name", have.Name, "old", peers.ServerID(have.ID))
+		m.logger.Info("a machine joins in the place of a member that is gone", "name", have.Name, "old", membership.ServerID(have.ID))
 		if err := m.removeLocked(ctx, have.ID); err != nil {
 			return err
 		}
@@ -131,7 +129,7 @@ func (m *Member) removeHere(ctx context.Context, id uint64) error {
 		return err
 	}
 	if record, ok := m.record(id); ok && !m.config.LooseReconfig && !m.isLearner(record) {
-		if voters, started := m.countStarted(m.MemberRecords(), id); started < majority(voters) {
+		if voters, started := m.countStarted(m.MemberRecords(), id); started < membership.Majority(voters) {
 			return ErrNotEnoughStarted
 		}
 	}
@@ -141,7 +139,7 @@ func (m *Member) removeHere(ctx context.Context, id uint64) error {
 // removeLocked removes a member; joining is held.
 func (m *Member) removeLocked(ctx context.Context, id uint64) error {
 	servers := m.servers()
-	server, inGroup := findServer(servers, peers.ServerID(id))
+	server, inGroup := membership.Find(servers, membership.ServerID(id))
 	if _, recorded := m.record(id); !recorded && !inGroup {
 		return kv.ErrMemberNotFound
 	}
@@ -150,7 +148,7 @@ func (m *Member) removeLocked(ctx context.Context, id uint64) error {
 			return ErrUnsafe
 		}
 		if err := m.raft.RemoveServer(server.ID, 0, changeTimeout).Error(); err != nil {
-			return raftError(err)
+			return failure.OfRaft(err)
 		}
 	}
 	if id == m.config.Identity.MemberID {
@@ -188,22 +186,13 @@ func (m *Member) safeWithout(ctx context.Context, servers []raft.Server, without
 
 // alive tells whether a member answers at its address.
 func (m *Member) alive(ctx context.Context, id raft.ServerID) bool {
-	if id == peers.ServerID(m.config.Identity.MemberID) {
+	if id == membership.ServerID(m.config.Identity.MemberID) {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
 	defer cancel()
 	_, err := m.peers.Progress(ctx, id)
 	return err == nil
-}
-
-// raftError tells which refusals of Raft mean that nothing was changed. Others may come after the change went into the log.
-func raftError(err error) error {
-	switch {
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
-		return failure.ErrNotLeading
-	}
-	return fmt.Errorf("%w (change the group's members: %w)", ErrOutcomeUnknown, err)
 }
 
 // newID draws an id for a cluster or a member. It is never zero, and fits a signed number.

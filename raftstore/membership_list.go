@@ -3,7 +3,6 @@ package raftstore
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -11,7 +10,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // recordPause is between two attempts to write this member's own record.
@@ -31,7 +30,7 @@ func (m *Member) MembersHere() []*pb.Member {
 	var members []*pb.Member
 	for _, record := range m.MemberRecords() {
 		learner := record.IsLearner
-		if server, inGroup := findServer(servers, peers.ServerID(record.ID)); inGroup {
+		if server, inGroup := membership.Find(servers, membership.ServerID(record.ID)); inGroup {
 			learner = server.Suffrage != raft.Voter
 		} else if record.Name != "" {
 			continue // being added, or being removed
@@ -51,7 +50,7 @@ func (m *Member) IsLearner() bool {
 		return m.isLearner(record)
 	}
 	// So far behind that it does not know yet what it was added as, or not a member any more.
-	server, inGroup := findServer(m.servers(), peers.ServerID(id))
+	server, inGroup := membership.Find(m.servers(), membership.ServerID(id))
 	return !inGroup || server.Suffrage != raft.Voter
 }
 
@@ -84,11 +83,11 @@ func (m *Member) keepRecord(ctx context.Context) {
 		if ok { // what others decide about this member
 			want.IsLearner = have.IsLearner
 			// How the address is spelled is this member's own affair.
-			if len(have.PeerURLs) > 0 && hostPort(have.PeerURLs) != hostPort(want.PeerURLs) {
+			if len(have.PeerURLs) > 0 && membership.HostPort(have.PeerURLs) != membership.HostPort(want.PeerURLs) {
 				want.PeerURLs = have.PeerURLs
 			}
 		}
-		if ok && sameRecord(have, want) {
+		if ok && membership.SameRecord(have, want) {
 			return
 		}
 		command := kv.Command{Member: &kv.MemberUpdate{Operation: kv.MemberSet, Member: want}}
@@ -114,11 +113,6 @@ func (m *Member) pauseRecord(ctx context.Context) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-func sameRecord(a, b kv.Member) bool {
-	return a.Name == b.Name && a.IsLearner == b.IsLearner && a.Rules == b.Rules && slices.Equal(a.PeerURLs, b.PeerURLs) &&
-		slices.Equal(a.ClientURLs, b.ClientURLs) && slices.Equal(a.APIURLs, b.APIURLs)
 }
 
 func (m *Member) writeRecord(ctx context.Context, operation kv.MemberOperation, record kv.Member) error {

@@ -7,7 +7,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
@@ -38,12 +38,12 @@ func (m *Member) promoteHere(ctx context.Context, id uint64) error {
 	if !m.isLearner(record) {
 		return ErrNotLearner
 	}
-	server, inGroup := findServer(m.servers(), peers.ServerID(id))
+	server, inGroup := membership.Find(m.servers(), membership.ServerID(id))
 	if !inGroup || record.Name == "" || !m.ready(ctx, server.ID) || !m.works(ctx, server.ID) {
 		return ErrLearnerNotReady
 	}
 	voters, started := m.countStarted(m.MemberRecords(), 0)
-	if !m.config.LooseReconfig && started+1 < majority(voters+1) {
+	if !m.config.LooseReconfig && started+1 < membership.Majority(voters+1) {
 		return ErrNotEnoughStarted
 	}
 	// The record goes first: cut off after it, the leader gives the vote by itself.
@@ -52,7 +52,7 @@ func (m *Member) promoteHere(ctx context.Context, id uint64) error {
 		return err
 	}
 	if err := m.raft.AddVoter(server.ID, server.Address, 0, changeTimeout).Error(); err != nil {
-		return failure.Begun(raftError(err))
+		return failure.Begun(failure.OfRaft(err))
 	}
 	m.instruments.promoted()
 	m.logger.Info("a learner was promoted, and votes", "name", record.Name, "id", server.ID)
@@ -93,7 +93,7 @@ func (m *Member) promoteNewcomers(ctx context.Context) {
 		if server.Suffrage == raft.Voter {
 			continue
 		}
-		record, ok := m.record(peers.MemberID(server.ID))
+		record, ok := m.record(membership.MemberID(server.ID))
 		if !ok || record.IsLearner || record.Name == "" || !m.caughtUp(ctx, server.ID) || !m.works(ctx, server.ID) {
 			continue
 		}
@@ -109,7 +109,7 @@ func (m *Member) promoteNewcomers(ctx context.Context) {
 func (m *Member) dropRecords(ctx context.Context) {
 	servers := m.servers()
 	for _, record := range m.MemberRecords() {
-		if _, ok := findServer(servers, peers.ServerID(record.ID)); ok || len(servers) == 0 || record.Name == "" {
+		if _, ok := membership.Find(servers, membership.ServerID(record.ID)); ok || len(servers) == 0 || record.Name == "" {
 			continue
 		}
 		if err := m.writeRecord(ctx, kv.MemberRemove, kv.Member{ID: record.ID}); err != nil {

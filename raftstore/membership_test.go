@@ -11,6 +11,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
@@ -72,7 +73,7 @@ func TestMemberThatIsBeingRemovedGoesOn(t *testing.T) {
 	// What a leader leaves behind that is lost before anybody else has the change.
 	without := raft.Configuration{}
 	for _, server := range leader.servers() {
-		if server.ID != peers.ServerID(kept.config.Identity.MemberID) {
+		if server.ID != membership.ServerID(kept.config.Identity.MemberID) {
 			without.Servers = append(without.Servers, server)
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/api/v3/version"
 
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // collector shows a member's figures under the names that etcd's have, so that dashboards made for etcd
@@ -120,7 +120,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, server := range c.member.servers() {
 		out <- prometheus.MustNewConstMetric(peersDesc, prometheus.GaugeValue, 1,
-			strconv.FormatUint(status.ID, 16), strconv.FormatUint(peers.MemberID(server.ID), 16))
+			strconv.FormatUint(status.ID, 16), strconv.FormatUint(membership.MemberID(server.ID), 16))
 	}
 	out <- prometheus.MustNewConstMetric(featureDesc, prometheus.GaugeValue, truth(c.member.config.InitialCorruptCheck),
 		"InitialCorruptCheck", "ALPHA")

@@ -17,6 +17,7 @@ import (
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/entry"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
@@ -187,7 +188,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	if m.config.wrapNetwork != nil {
 		network = m.config.wrapNetwork(network)
 	}
-	m.proof = readindex.NewProof(m.life, peers.ServerID(m.config.Identity.MemberID), m.voterServers, m.beat)
+	m.proof = readindex.NewProof(m.life, membership.ServerID(m.config.Identity.MemberID), m.voterServers, m.beat)
 	m.commits = peers.NewCommits(m.life, m.tellCommit)
 	m.transport = peers.NewTransport(peers.TransportOptions{
 		Network: network, Log: m.stores.Log, Lead: m.proof, Commits: m.commits, Heartbeats: m.heartbeats,
@@ -292,7 +293,7 @@ func (m *Member) createGroup(config *raft.Config) error {
 
 func (m *Member) raftConfig(logger hclog.Logger) *raft.Config {
 	config := raft.DefaultConfig()
-	config.LocalID = peers.ServerID(m.config.Identity.MemberID)
+	config.LocalID = membership.ServerID(m.config.Identity.MemberID)
 	config.Logger = logger
 	config.HeartbeatTimeout = m.config.HeartbeatTimeout
 	config.ElectionTimeout = m.config.HeartbeatTimeout

@@ -13,7 +13,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/raftlog/logtest"
 )
 
@@ -133,7 +133,9 @@ func TestChangeThatIsHalfMadeIsUnknown(t *testing.T) {
 	address := freeAddress(t)
 	id := c.leader().reserve(address, true)
 	m := c.startReserved(id, address)
-	m.eventually("to be ready", func() bool { return c.leader().ready(testContext(t), peers.ServerID(id)) && m.listed(id).Name != "" })
+	m.eventually("to be ready", func() bool {
+		return c.leader().ready(testContext(t), membership.ServerID(id)) && m.listed(id).Name != ""
+	})
 	change("promoting", refuse, func(leader *testMember) error { return leader.PromoteMember(testContext(t), id) })
 	restart()
 	m.eventually("to vote all the same", func() bool { return !m.Status().IsLearner })

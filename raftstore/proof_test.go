@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/raft"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
@@ -100,8 +101,8 @@ func TestStoppedLeaderReadsNothingOld(t *testing.T) {
 	term, round := old.raft.CurrentTerm(), old.proof.Stamp()
 	close(release)
 	old.eventually("to see the answer", func() bool {
-		return old.proof.HeardOf(peers.ServerID(c.members[1].config.Identity.MemberID)) >= stamp ||
-			old.proof.HeardOf(peers.ServerID(c.members[2].config.Identity.MemberID)) >= stamp
+		return old.proof.HeardOf(membership.ServerID(c.members[1].config.Identity.MemberID)) >= stamp ||
+			old.proof.HeardOf(membership.ServerID(c.members[2].config.Identity.MemberID)) >= stamp
 	})
 	if old.proof.ProvedIn(term, round) {
 		t.Error("an answer to a request from before proves that it leads")

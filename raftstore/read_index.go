@@ -9,7 +9,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
@@ -93,8 +93,8 @@ func (m *Member) provenIndex(ctx context.Context) (uint64, error) {
 // question is the second vote: neither of them has, after the readers came, elected anybody else. Otherwise, false.
 func (m *Member) witnessedIndex(by, term uint64) (uint64, bool) {
 	voters := m.voterServers()
-	_, askerVotes := findServer(voters, peers.ServerID(by))
-	_, votes := findServer(voters, peers.ServerID(m.config.Identity.MemberID))
+	_, askerVotes := membership.Find(voters, membership.ServerID(by))
+	_, votes := membership.Find(voters, membership.ServerID(m.config.Identity.MemberID))
 	if !askerVotes || !votes || len(voters) > 3 || m.machine.term.Load() != term {
 		return 0, false
 	}
@@ -115,7 +115,7 @@ func (m *Member) beat(to raft.Server, term uint64) error {
 
 // request is a request to append no entries, from this member as the leader of a term.
 func (m *Member) request(term uint64) *raft.AppendEntriesRequest {
-	self := peers.ServerID(m.config.Identity.MemberID)
+	self := membership.ServerID(m.config.Identity.MemberID)
 	return &raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{
 			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(self), Addr: m.transport.EncodePeer(self, m.transport.LocalAddr()),

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 const (
@@ -56,7 +56,7 @@ func (m *Member) wasRemoved() bool {
 // missing tells whether the group, as far as this member's log knows it, has members and this is none of them.
 func (m *Member) missing() bool {
 	servers := m.servers()
-	_, member := findServer(servers, peers.ServerID(m.config.Identity.MemberID))
+	_, member := membership.Find(servers, membership.ServerID(m.config.Identity.MemberID))
 	return len(servers) > 0 && !member
 }
 
@@ -71,7 +71,7 @@ func (m *Member) othersRemovedIt() bool {
 	answers := make(chan bool, len(servers))
 	asked := 0
 	for _, server := range servers {
-		if server.ID != peers.ServerID(m.config.Identity.MemberID) {
+		if server.ID != membership.ServerID(m.config.Identity.MemberID) {
 			asked++
 			asking.Go(func() { answers <- m.peers.Removed(ctx, server.ID, self) })
 		}
@@ -87,7 +87,7 @@ func (m *Member) othersRemovedIt() bool {
 // endRemoved ends the member for good.
 func (m *Member) endRemoved() {
 	m.logger.Error("this member was removed from the cluster, and ends; to join again as a new member, delete its data directory and start it",
-		"id", peers.ServerID(m.config.Identity.MemberID), "data-dir", m.config.DataDir)
+		"id", membership.ServerID(m.config.Identity.MemberID), "data-dir", m.config.DataDir)
 	select {
 	case <-time.After(removalGrace):
 	case <-m.life.Done():

@@ -6,7 +6,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // Status is the state of a member. Sizes are bytes.
@@ -43,11 +43,11 @@ type Status struct {
 // Status tells the state of the member, without asking the others.
 func (m *Member) Status() Status {
 	store := m.machine.store.Load().Metrics()
-	server, known := findServer(m.servers(), peers.ServerID(m.config.Identity.MemberID))
+	server, known := membership.Find(m.servers(), membership.ServerID(m.config.Identity.MemberID))
 	commands := m.proposer.Stats()
 	s := Status{
 		ID: m.config.Identity.MemberID, ClusterID: m.config.Identity.ClusterID, Name: m.config.Identity.Name,
-		Leader:       peers.MemberID(m.route().Leader),
+		Leader:       membership.MemberID(m.route().Leader),
 		Term:         m.raft.CurrentTerm(),
 		CommitIndex:  m.raft.CommitIndex(),
 		AppliedIndex: store.AppliedIndex,

@@ -6,18 +6,18 @@ import (
 
 	"github.com/hashicorp/raft"
 
-	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // MoveLeader hands leadership to the member with this id and returns once it has it. ctx bounds the wait. Only the leader
 // can do that. Errors: ErrNotLeader, ErrBadTransferee, ErrTransfereeHangs, ErrTransferTimeout.
 func (m *Member) MoveLeader(ctx context.Context, id uint64) error {
-	target := peers.ServerID(id)
+	target := membership.ServerID(id)
 	now := m.route()
 	if !now.Here {
 		return ErrNotLeader
 	}
-	server, ok := findServer(m.servers(), target)
+	server, ok := membership.Find(m.servers(), target)
 	if !ok || server.Suffrage != raft.Voter {
 		return ErrBadTransferee
 	}

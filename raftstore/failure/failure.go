@@ -7,6 +7,8 @@ package failure
 import (
 	"errors"
 	"fmt"
+
+	"github.com/hashicorp/raft"
 )
 
 var (
@@ -52,6 +54,15 @@ var (
 // membershipErrors keep their identity on the way between members.
 var membershipErrors = []error{
 	ErrPeerURLExists, ErrBadPeerURLs, ErrNotEnoughStarted, ErrNotLearner, ErrLearnerNotReady, ErrTooManyLearners,
+}
+
+// OfRaft tells which refusals of Raft mean that nothing was changed. Others may come after the change went into the log.
+func OfRaft(err error) error {
+	switch {
+	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
+		return ErrNotLeading
+	}
+	return fmt.Errorf("%w (change the group's members: %w)", ErrOutcomeUnknown, err)
 }
 
 // Begun is the error of a change whose first step was made when a later one failed: whatever that says of itself, something was

@@ -12,6 +12,7 @@ import (
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
@@ -53,7 +54,7 @@ func (p *Conns) Progress(ctx context.Context, id raft.ServerID) (*peerpb.Progres
 	if err != nil {
 		return nil, err
 	}
-	if ServerID(response.Id) != id {
+	if membership.ServerID(response.Id) != id {
 		return nil, fmt.Errorf("another member, %x, answers in the place of %s", response.Id, id)
 	}
 	return response, nil
@@ -144,7 +145,7 @@ func (p *Conns) HashKV(ctx context.Context, id raft.ServerID, revision int64, in
 	if err != nil {
 		return kv.Hash{}, failure.FromStatus(err)
 	}
-	if ServerID(response.Id) != id {
+	if membership.ServerID(response.Id) != id {
 		return kv.Hash{}, failure.ErrUnreachable // another member has its address
 	}
 	if response.Error != 0 {
@@ -179,7 +180,7 @@ func (p *Conns) Health(ctx context.Context, id raft.ServerID) (*Health, error) {
 		}
 		return &Health{Id: progress.Id, LastIndex: progress.LastIndex, AppliedIndex: progress.AppliedIndex}, nil
 	}
-	if err == nil && ServerID(response.Id) != id {
+	if err == nil && membership.ServerID(response.Id) != id {
 		return nil, fmt.Errorf("another member, %x, answers in the place of %s", response.Id, id)
 	}
 	return response, err
