@@ -31,7 +31,7 @@ func (m *Member) LeaseKeepAlive(ctx context.Context, id int64) (ttl int64, err e
 		if now.Here {
 			ttl, err = m.renewHere(ctx, id)
 		} else {
-			ttl, err = m.renewals.renew(ctx, now, id)
+			ttl, err = m.renewals.Renew(ctx, now, id)
 		}
 		return err
 	})

@@ -11,6 +11,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/keepalive"
 	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/notify"
 	"github.com/ctlplane/ctlplane/raftstore/peers"
@@ -54,7 +55,7 @@ type Member struct {
 	leadership leadership
 	agreement  agreement                 // with who campaigns since the leader's process has ended
 	lessor     atomic.Pointer[kv.Lessor] // nil unless this member leads
-	renewals   *renewals                 // at the leader, when another member is it
+	renewals   *keepalive.Renewals       // at the leader, when another member is it
 	disk       *disk.Disk
 	reclaimed  reclaimed
 	votes      disk.Work                // the term and the vote

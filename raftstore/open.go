@@ -17,6 +17,7 @@ import (
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/entry"
+	"github.com/ctlplane/ctlplane/raftstore/keepalive"
 	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
@@ -328,10 +329,10 @@ func (m *Member) run() {
 	m.wg.Go(m.observe)
 	m.wg.Go(m.lead)
 	m.wg.Go(m.watchLeader)
-	m.renewals = newRenewals(m.life, m.peers.Renew)
+	m.renewals = keepalive.NewRenewals(m.life, m.peers.Renew)
 	m.wg.Go(func() {
 		<-m.life.Done()
-		m.renewals.wait()
+		m.renewals.Wait()
 	})
 	m.wg.Go(m.keepLogShort)
 	m.wg.Go(m.watchDisk)

@@ -1,16 +1,16 @@
-package raftstore
+// Package keepalive takes the renewals of leases that a member is asked for to the leader, who alone counts their time.
+//
+// Renewals are safe for concurrent use. Their goroutines end with the life that they were given, and Wait waits for them.
+package keepalive
 
 import (
 	"context"
 	"errors"
-	"io"
 	"sync"
 
 	"github.com/hashicorp/raft"
-	"google.golang.org/grpc"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
-	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
 	"github.com/ctlplane/ctlplane/raftstore/peers"
@@ -20,9 +20,9 @@ import (
 // maxRenewals bounds the leases of one message between members.
 const maxRenewals = 4096
 
-// renewals has leases renewed at the leader for the clients of this member, all of them over one stream. What
+// Renewals has leases renewed at the leader for the clients of this member, all of them over one stream. What
 // comes while a message is on its way goes into the next one.
-type renewals struct {
+type Renewals struct {
 	life context.Context
 	dial func(context.Context, raft.ServerID) (peers.RenewalStream, error)
 
@@ -58,20 +58,21 @@ type renewed struct {
 	err error
 }
 
-func newRenewals(life context.Context, dial func(context.Context, raft.ServerID) (peers.RenewalStream, error)) *renewals {
-	return &renewals{life: life, dial: dial}
+// NewRenewals has streams to leaders opened by dial.
+func NewRenewals(life context.Context, dial func(context.Context, raft.ServerID) (peers.RenewalStream, error)) *Renewals {
+	return &Renewals{life: life, dial: dial}
 }
 
-// wait waits for the goroutines, after life has ended.
-func (r *renewals) wait() {
+// Wait waits for the goroutines, after life has ended.
+func (r *Renewals) Wait() {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
 	r.running.Wait()
 }
 
-// renew renews a lease at the leader. An error after which it may be asked again is failure.ErrNotLeading.
-func (r *renewals) renew(ctx context.Context, leader propose.Route, id int64) (int64, error) {
+// Renew renews a lease at the leader. An error after which it may be asked again is failure.ErrNotLeading.
+func (r *Renewals) Renew(ctx context.Context, leader propose.Route, id int64) (int64, error) {
 	answer := make(chan renewed, 1)
 	if !r.to(leader).add(id, answer) {
 		return 0, failure.ErrNotLeading
@@ -85,7 +86,7 @@ func (r *renewals) renew(ctx context.Context, leader propose.Route, id int64) (i
 }
 
 // to returns the stream to a leader, begun when there is none.
-func (r *renewals) to(leader propose.Route) *renewing {
+func (r *Renewals) to(leader propose.Route) *renewing {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.stream != nil && r.stream.route == leader && !r.stream.hasEnded() {
@@ -229,84 +230,8 @@ func (s *renewing) end() {
 	s.waiting = nil
 }
 
-// leaseServer answers other members' renewals. The port let in nobody else.
-type leaseServer struct {
-	peerpb.UnimplementedLeasesServer
-	member *Member
-}
-
-// renewersPerStream bounds the renewals of one member that wait: for a checkpoint, or for a lease's end.
-const renewersPerStream = 1024
-
-// Renew implements peerpb.LeasesServer. The leases of a message share the proof that this member leads.
-func (s *leaseServer) Renew(stream grpc.BidiStreamingServer[peerpb.RenewRequest, peerpb.RenewResponse]) error {
-	ctx := stream.Context()
-	var sending sync.Mutex
-	send := func(renewals ...*peerpb.Renewal) {
-		sending.Lock()
-		defer sending.Unlock()
-		// A failure to send ends the stream, which Recv sees too.
-		_ = stream.Send(&peerpb.RenewResponse{Renewals: renewals})
-	}
-	var waiting sync.WaitGroup
-	defer waiting.Wait() // the stream ends with this call
-	slots := make(chan struct{}, renewersPerStream)
-	for {
-		request, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		done, slow := s.member.renewGroup(ctx, request.Ids)
-		if len(done) > 0 {
-			send(done...)
-		}
-		for _, id := range slow {
-			select {
-			case slots <- struct{}{}:
-			case <-ctx.Done():
-				return ctx.Err()
-			}
-			waiting.Go(func() {
-				defer func() { <-slots }()
-				ttl, err := s.member.renewHere(ctx, id)
-				send(encodeRenewal(id, ttl, err))
-			})
-		}
-	}
-}
-
-// renewGroup renews those of a follower's leases that need not wait for anything, and returns the others.
-func (m *Member) renewGroup(ctx context.Context, ids []int64) (done []*peerpb.Renewal, slow []int64) {
-	if broken.Is(broken.KeepaliveWithoutProof) {
-		return nil, ids
-	}
-	_, err := m.leaderRounds.Join(ctx)
-	for _, id := range ids {
-		if err != nil {
-			done = append(done, encodeRenewal(id, 0, err))
-			continue
-		}
-		ttl, renewal := m.renewProved(atOnce, id)
-		if renewal == nil {
-			done = append(done, encodeRenewal(id, ttl, nil))
-		} else {
-			slow = append(slow, id)
-		}
-	}
-	return done, slow
-}
-
-// atOnce is the context of a question that may not wait.
-var atOnce = func() context.Context {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
-	return ctx
-}()
-
-func encodeRenewal(id, ttl int64, err error) *peerpb.Renewal {
+// Encode is what the leader answers of a renewal; the stream that gets it reads it.
+func Encode(id, ttl int64, err error) *peerpb.Renewal {
 	r := &peerpb.Renewal{Id: id, Ttl: ttl}
 	switch {
 	case errors.Is(err, kv.ErrLeaseNotFound):
