@@ -12,6 +12,21 @@
 // Any member serves reads from its own state, once that has reached an index which the leader, having
 // proved that it is the leader, named (package readindex). Waiting readers share one round.
 //
+// # The rooms
+//
+// What needs no Member has a package of its own below this one, and none of them imports this one:
+//
+//	raftlog      the log on disk, its cache, and what a leader writes behind; wal is the log's own format
+//	snapshots    Raft's snapshots; archive is the form that they, and backups, travel in
+//	peers        the port, Raft's stream and transport, and what members ask each other
+//	propose      groups of commands, proposed here or forwarded; entry is what an entry looks like
+//	readindex    rounds of readers, and the proof that this member leads
+//	keepalive    renewals of leases, taken to the leader
+//	membership   ids, majorities, records and URLs of members
+//	disk         room, the reserve, and whether the disk works
+//	failure      the errors of requests, and their way between members
+//	notify       the signal that wakes who waits
+//
 // # What lies where
 //
 //	<data-dir>/member.json    who this member is, and of which cluster
