@@ -32,8 +32,8 @@ const (
 // archiveVersion is that of the files in a native backup.
 const archiveVersion = "1"
 
-// Backup is what users call a snapshot: a copy of a member's state of one moment, to be read once. A SHA-256 of all that is read belongs
-// behind it; to make it is the reader's, who sends it.
+// Backup is what users call a snapshot: a copy of a member's state of one moment, to be read once. A SHA-256 of
+// all that is read belongs behind it; to make it is the reader's, who sends it.
 type Backup struct {
 	io.Reader
 	// Size is how many bytes there are to read.
