@@ -16,7 +16,7 @@ import (
 func TestUsersComeWithASnapshot(t *testing.T) {
 	c := newTestCluster(t, 3, smallLogs)
 	follower := c.follower()
-	last := follower.machine.store.Load().AppliedIndex()
+	last := follower.machine.Store().AppliedIndex()
 	heal := follower.partition()
 	leader := c.leader()
 	for _, change := range []proto.Message{

@@ -82,7 +82,7 @@ func (m *Member) makeBackup(ctx context.Context, format BackupFormat) (_ *Backup
 		}
 	}()
 	dir := filepath.Join(temp, "data")
-	if err := m.machine.checkpoint(dir); err != nil {
+	if err := m.machine.Checkpoint(dir); err != nil {
 		return nil, err
 	}
 	switch format {

@@ -31,7 +31,7 @@ func (m *Member) compareHashes(ctx context.Context) ([]memberHash, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, hashTimeout)
 	defer cancel()
-	index := m.machine.store.Load().AppliedIndex()
+	index := m.machine.Store().AppliedIndex()
 	own, err := m.hashHistory(ctx, 0)
 	if err != nil {
 		return nil, err
@@ -148,7 +148,7 @@ func (m *Member) watchCompactions(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if m.machine.store.Load().CompactRevision() <= checked {
+		if m.machine.Store().CompactRevision() <= checked {
 			continue
 		}
 		answers, err := m.compareHashes(ctx)
@@ -191,7 +191,7 @@ func (m *Member) checkOwnHistory(ctx context.Context) {
 		if !known {
 			remedy = "no majority has the same history: restore the cluster from a snapshot"
 		}
-		m.machine.fail(fmt.Errorf("%w: %s", ErrCorrupt, remedy))
+		m.machine.Fail(fmt.Errorf("%w: %s", ErrCorrupt, remedy))
 		return
 	}
 	m.logger.Info("the history is that of the other members", "compared", len(answers)-1)

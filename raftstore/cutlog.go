@@ -32,7 +32,7 @@ func (m *Member) cutGrownLog() error {
 	if newest != nil {
 		cut = newest.Index
 	}
-	entries := m.machine.store.Load().AppliedIndex() - cut
+	entries := m.machine.Store().AppliedIndex() - cut
 	bytes := m.stores.Grown.Load()
 	if int64(entries) <= 0 || (entries < m.config.SnapshotEntries && bytes < m.config.SnapshotBytes) {
 		return nil

@@ -18,7 +18,7 @@ func (m *Member) watchStalls() {
 		disk.NewStallWatch(disk.WorkLog, &m.stores.Log.Calls, disk.StallLooks),
 		disk.NewStallWatch(disk.WorkLog, &m.stores.Log.Entries, disk.StallLooks),
 		disk.NewStallWatch(disk.WorkVote, &m.votes, disk.StallLooks),
-		disk.NewStallWatch(disk.WorkState, &m.machine.work, disk.StateStallLooks).PausedWhile(m.disk.Waiting), // for room
+		disk.NewStallWatch(disk.WorkState, m.machine.Work(), disk.StateStallLooks).PausedWhile(m.disk.Waiting), // for room
 	}
 	ticker := time.NewTicker(m.config.HeartbeatTimeout / disk.StallLooks) // a disk takes real time, whatever clock the leases have
 	defer ticker.Stop()
@@ -86,7 +86,7 @@ func (m *Member) stalls() bool { return len(m.hanging()) > 0 }
 // yieldLead has another voter elected whose disk works. It asks nothing of Raft here, whose loop may be waiting for the
 // disk, and which hands over only after it has written its log.
 func (m *Member) yieldLead(first bool) {
-	applied := m.machine.store.Load().AppliedIndex()
+	applied := m.machine.Store().AppliedIndex()
 	onlyState := slices.Equal(m.hanging(), []string{disk.WorkState})
 	others := membership.Majority(m.voters()) // what it takes without this one,
 	if onlyState {

@@ -113,8 +113,7 @@ func TestLeaderWhoseStateHangsHandsOver(t *testing.T) {
 		}
 		return entry.Append(entry.New(len(command)+6), command)
 	}
-	leader.machine.mu.Lock() // which whatever is applied has to take
-	work := sync.OnceFunc(leader.machine.mu.Unlock)
+	work := sync.OnceFunc(leader.machine.Hold())
 	defer work()
 	leader.raft.Apply(encoded("key"), 0)
 	next := leader.anotherLeads()

@@ -35,7 +35,7 @@ func (m *Member) checkDisk() {
 		return
 	}
 	marks, id := m.disk.Marks, m.config.Identity.MemberID
-	alarmed := slices.Contains(m.machine.store.Load().Alarmed(kv.AlarmDisk), id)
+	alarmed := slices.Contains(m.machine.Store().Alarmed(kv.AlarmDisk), id)
 	switch {
 	case space.Free < marks.Low:
 		if !alarmed {
@@ -80,7 +80,7 @@ type reclaimed struct {
 // reclaim takes out of the database what is superfluous since it was last done, beside everything else, if what
 // is left certainly has room while that is written. Otherwise it is left to the database's own pace.
 func (m *Member) reclaim(space disk.Space) {
-	store, last := m.machine.store.Load(), &m.reclaimed
+	store, last := m.machine.Store(), &m.reclaimed
 	live, compacted := store.LiveBytes(), store.Metrics().CompactedRevision
 	something := live < last.live || compacted > last.compacted || last.again.Load()
 	if live > space.Free || !something || !last.running.CompareAndSwap(false, true) {
@@ -102,10 +102,10 @@ func (m *Member) leaveLead() {
 	if !m.route().Here {
 		return
 	}
-	full := m.machine.store.Load().Alarmed(kv.AlarmDisk)
+	full := m.machine.Store().Alarmed(kv.AlarmDisk)
 	ctx, cancel := context.WithTimeout(m.life, m.config.RequestTimeout)
 	defer cancel()
-	for _, member := range m.machine.store.Load().Members() {
+	for _, member := range m.machine.Store().Members() {
 		if member.IsLearner || slices.Contains(full, member.ID) {
 			continue
 		}

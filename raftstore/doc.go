@@ -17,6 +17,7 @@
 // What needs no Member has a package of its own below this one, and none of them imports this one:
 //
 //	raftlog      the log on disk, its cache, and what a leader writes behind; wal is the log's own format
+//	statemachine what applies the log to kv's store, and takes over another's state
 //	snapshots    Raft's snapshots; archive is the form that they, and backups, travel in
 //	peers        the port, Raft's stream and transport, and what members ask each other
 //	propose      groups of commands, proposed here or forwarded; entry is what an entry looks like

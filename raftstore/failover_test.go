@@ -86,7 +86,7 @@ func TestFollowerRestartsFromTheTailOfTheLog(t *testing.T) {
 	follower.stop()
 	c.leader().put("last", "after")
 	follower.start()
-	if applied := follower.machine.store.Load().AppliedIndex(); applied < before.Index {
+	if applied := follower.machine.Store().AppliedIndex(); applied < before.Index {
 		t.Errorf("state at %d after the restart, the log begins after %d", applied, before.Index)
 	}
 	follower.wantValue("last", "after")
@@ -110,7 +110,7 @@ func TestFollowerCatchesUpBySnapshot(t *testing.T) {
 	if _, err := stream.Watch(kv.WatchRequest{Key: []byte("key"), RangeEnd: []byte("kez")}); err != nil {
 		t.Fatal(err)
 	}
-	last := follower.machine.store.Load().AppliedIndex()
+	last := follower.machine.Store().AppliedIndex()
 	heal := follower.partition()
 	leader := c.leader()
 	for i := 0; ; i++ {

@@ -25,7 +25,7 @@ func (m *Member) forceNewCluster() error {
 	if last == 0 && newest == nil {
 		return errors.New("there is no cluster in the data directory that could be made a new one of: start without --force-new-cluster")
 	}
-	index, term := m.machine.store.Load().AppliedIndex(), m.machine.store.Load().AppliedTerm()
+	index, term := m.machine.Store().AppliedIndex(), m.machine.Store().AppliedTerm()
 	if err := m.applyRest(index, last); err != nil {
 		return err
 	}
@@ -38,7 +38,7 @@ func (m *Member) forceNewCluster() error {
 			index, term = last, entry.Term
 		}
 	}
-	if err := m.machine.store.Load().Flush(); err != nil {
+	if err := m.machine.Store().Flush(); err != nil {
 		return err
 	}
 	if err := m.noteAlone(index, term); err != nil {
@@ -56,7 +56,7 @@ func (m *Member) applyRest(applied, last uint64) error {
 			return fmt.Errorf("entry %d of the log: %w", index, err)
 		}
 		m.machine.Apply(entry)
-		if err := m.machine.err(); err != nil {
+		if err := m.machine.Err(); err != nil {
 			return err
 		}
 	}

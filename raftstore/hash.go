@@ -26,7 +26,7 @@ func (m *Member) hashHistory(ctx context.Context, revision int64) (kv.Hash, erro
 
 func (m *Member) hashKV(sum func(*kv.Store) (kv.Hash, error)) (hash kv.Hash, err error) {
 	begun := time.Now()
-	err = m.machine.withStore(func(store *kv.Store) (err error) {
+	err = m.machine.WithStore(func(store *kv.Store) (err error) {
 		hash, err = sum(store)
 		return err
 	})
@@ -40,7 +40,7 @@ func (m *Member) Hash(ctx context.Context) (hash kv.Hash, err error) {
 		return hash, err
 	}
 	begun := time.Now()
-	err = m.machine.withStore(func(store *kv.Store) (err error) {
+	err = m.machine.WithStore(func(store *kv.Store) (err error) {
 		hash, err = store.Hash(ctx)
 		return err
 	})
@@ -50,7 +50,7 @@ func (m *Member) Hash(ctx context.Context) (hash kv.Hash, err error) {
 
 // Defragment rewrites this member's database, in the background of everything else, and returns when that is done.
 func (m *Member) Defragment(ctx context.Context) error {
-	return m.machine.withStore(func(store *kv.Store) error { return m.defragment(ctx, store) })
+	return m.machine.WithStore(func(store *kv.Store) error { return m.defragment(ctx, store) })
 }
 
 func (m *Member) defragment(ctx context.Context, store *kv.Store) error {
@@ -62,7 +62,7 @@ func (m *Member) defragment(ctx context.Context, store *kv.Store) error {
 
 // HashKV implements peerpb.PeerServer.
 func (s *peerServer) HashKV(ctx context.Context, r *peerpb.HashKVRequest) (*peerpb.HashKVResponse, error) {
-	if err := s.member.machine.waitApplied(ctx, r.AppliedIndex); err != nil {
+	if err := s.member.machine.WaitApplied(ctx, r.AppliedIndex); err != nil {
 		return nil, failure.ToStatus(err)
 	}
 	response := &peerpb.HashKVResponse{Id: s.member.config.Identity.MemberID}

@@ -89,7 +89,7 @@ func (m *Member) ownHealth(ctx context.Context) *peers.Health {
 	return &peers.Health{
 		Id:           m.config.Identity.MemberID,
 		LastIndex:    m.raft.LastIndex(),
-		AppliedIndex: m.machine.store.Load().AppliedIndex(),
+		AppliedIndex: m.machine.Store().AppliedIndex(),
 		Hanging:      hanging,
 	}
 }

@@ -103,7 +103,7 @@ func (m *Member) term(ctx context.Context) {
 		return // no longer the leader; the channel will say so
 	}
 	m.changed.Notify()
-	lessor := kv.NewLessor(m.machine.store.Load(), m.config.Clock, m.recordCheckpoints)
+	lessor := kv.NewLessor(m.machine.Store(), m.config.Clock, m.recordCheckpoints)
 	defer lessor.Close()
 	lessor.Promote(m.config.HeartbeatTimeout)
 	m.lessor.Store(lessor)

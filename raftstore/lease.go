@@ -50,9 +50,9 @@ func (m *Member) renewHere(ctx context.Context, id int64) (int64, error) {
 		return 0, err
 	}
 	ttl, err := m.renewProved(ctx, id)
-	if errors.Is(err, kv.ErrLeaseNotFound) && m.machine.store.Load().AppliedIndex() < index {
+	if errors.Is(err, kv.ErrLeaseNotFound) && m.machine.Store().AppliedIndex() < index {
 		// It may be granted by what is not applied yet. All others need not wait.
-		if err := m.machine.waitApplied(ctx, index); err != nil {
+		if err := m.machine.WaitApplied(ctx, index); err != nil {
 			return 0, err
 		}
 		ttl, err = m.renewProved(ctx, id)
@@ -130,7 +130,7 @@ func (m *Member) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 		if err := m.LinearizableRead(ctx); err != nil {
 			return nil, err
 		}
-		if err := m.machine.withStore(func(store *kv.Store) (err error) {
+		if err := m.machine.WithStore(func(store *kv.Store) (err error) {
 			response.Keys, err = store.LeaseKeys(r.ID)
 			return err
 		}); err != nil {
@@ -146,14 +146,14 @@ func (m *Member) remainingHere(ctx context.Context, id int64) (ttl, granted int6
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := m.machine.waitApplied(ctx, index); err != nil {
+	if err := m.machine.WaitApplied(ctx, index); err != nil {
 		return 0, 0, err
 	}
 	lessor := m.lessor.Load()
 	if lessor == nil {
 		return 0, 0, failure.ErrNotLeading
 	}
-	granted, ok := m.machine.store.Load().LeaseTTL(id)
+	granted, ok := m.machine.Store().LeaseTTL(id)
 	remaining, counted := lessor.Remaining(id)
 	if !ok || !counted {
 		return -1, 0, nil

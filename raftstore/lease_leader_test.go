@@ -80,7 +80,7 @@ func TestLeaseTimeSurvivesLeaderChange(t *testing.T) {
 		leader, follower := c.leader(), c.follower()
 		id := follower.grant(1000)
 		clock.Step(300 * time.Second)
-		follower.eventually("to know what is left", func() bool { return follower.machine.store.Load().LeaseRemaining(id) == 700 })
+		follower.eventually("to know what is left", func() bool { return follower.machine.Store().LeaseRemaining(id) == 700 })
 		clock.Step(50 * time.Second)
 		if err := leader.raft.LeadershipTransfer().Error(); err != nil {
 			t.Fatal(err)
@@ -97,7 +97,7 @@ func TestDeposedLeaderRenewsNothing(t *testing.T) {
 	leader := c.leader()
 	id := leader.grant(60)
 	// It has not noticed yet: its lessor counts on.
-	lessor := kv.NewLessor(leader.machine.store.Load(), clock, func([]kv.Checkpoint) {})
+	lessor := kv.NewLessor(leader.machine.Store(), clock, func([]kv.Checkpoint) {})
 	defer lessor.Close()
 	if err := leader.raft.LeadershipTransfer().Error(); err != nil {
 		t.Fatal(err)

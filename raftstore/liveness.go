@@ -25,6 +25,6 @@ func (s *livenessServer) Health(ctx context.Context, _ *peerpb.HealthRequest) (*
 // Removed implements peerpb.LivenessServer.
 func (s *livenessServer) Removed(_ context.Context, r *peerpb.RemovedRequest) (*peerpb.RemovedResponse, error) {
 	m := s.member
-	removed := r.ClusterId == m.config.Identity.ClusterID && m.machine.store.Load().MemberRemoved(r.Id)
+	removed := r.ClusterId == m.config.Identity.ClusterID && m.machine.Store().MemberRemoved(r.Id)
 	return &peerpb.RemovedResponse{Removed: removed}, nil
 }

@@ -24,7 +24,7 @@ func (m *Member) openLogDir() (string, error) {
 // checkLog refuses a member whose state is here and whose log is not, because it lies elsewhere or was lost: without
 // its log it does not know what it has promised to others, and could take back a vote or an acknowledged write.
 func (m *Member) checkLog() error {
-	if m.machine.store.Load().AppliedIndex() == 0 {
+	if m.machine.Store().AppliedIndex() == 0 {
 		return nil
 	}
 	term, err := raftlog.CurrentTerm(m.stable)

@@ -19,6 +19,7 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 	"github.com/ctlplane/ctlplane/raftstore/readindex"
 	"github.com/ctlplane/ctlplane/raftstore/snapshots"
+	"github.com/ctlplane/ctlplane/raftstore/statemachine"
 )
 
 // Member is one server of a Raft group. All its methods may be called by any goroutine; those that take a
@@ -33,7 +34,7 @@ type Member struct {
 	stores     *raftlog.Stores
 	stable     raft.StableStore // of stores, as Raft uses it
 	snapshots  *snapshots.Store
-	machine    *stateMachine
+	machine    *statemachine.Machine
 	listener   *peers.Listener
 	stream     *peers.Stream
 	transport  *peers.Transport
@@ -111,10 +112,10 @@ func (m *Member) handOver(ctx context.Context) {
 
 // Failed is closed when the member can't go on, because its disk failed, its log is damaged, or it was removed from the
 // group. Err tells why. It still answers reads that ask for no consistency; its process should end.
-func (m *Member) Failed() <-chan struct{} { return m.machine.life.Done() }
+func (m *Member) Failed() <-chan struct{} { return m.machine.Done() }
 
 // Err is why the member failed, ErrRemoved where it was removed, ErrClosed after Close, and nil before.
-func (m *Member) Err() error { return m.machine.err() }
+func (m *Member) Err() error { return m.machine.Err() }
 
 // Identity is who this member is.
 func (m *Member) Identity() Identity { return m.config.Identity }
@@ -187,12 +188,12 @@ func (m *Member) rules() kv.Rules {
 	for _, server := range m.servers() {
 		group = append(group, membership.MemberID(server.ID))
 	}
-	return m.machine.store.Load().Rules(group)
+	return m.machine.Store().Rules(group)
 }
 
 // nameOf is a member's name, for people.
 func (m *Member) nameOf(id raft.ServerID) string {
-	for _, member := range m.machine.store.Load().Members() {
+	for _, member := range m.machine.Store().Members() {
 		if membership.ServerID(member.ID) == id {
 			return member.Name
 		}

@@ -94,7 +94,7 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 
 // replaceGone removes members that the newcomer replaces, and refuses when they are alive.
 func (m *Member) replaceGone(ctx context.Context, newcomer NewMember) error {
-	for _, have := range m.machine.store.Load().Members() {
+	for _, have := range m.machine.Store().Members() {
 		sameAddress := slices.Contains(membership.HostPorts(have.PeerURLs), newcomer.PeerAddress)
 		if have.Name != newcomer.Name && !sameAddress {
 			continue

@@ -55,7 +55,7 @@ func (m *Member) IsLearner() bool {
 }
 
 // MemberRecords are the members' replicated records as this member has them, with their API addresses.
-func (m *Member) MemberRecords() []kv.Member { return m.machine.store.Load().Members() }
+func (m *Member) MemberRecords() []kv.Member { return m.machine.Store().Members() }
 
 func (m *Member) record(id uint64) (kv.Member, bool) {
 	for _, record := range m.MemberRecords() {
@@ -78,7 +78,7 @@ func (m *Member) keepRecord(ctx context.Context) {
 			continue
 		}
 		want := m.config.Identity.record()
-		want.Rules = m.machine.store.Load().KnownRules()
+		want.Rules = m.machine.Store().KnownRules()
 		have, ok := m.record(want.ID)
 		if ok { // what others decide about this member
 			want.IsLearner = have.IsLearner

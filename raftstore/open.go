@@ -24,6 +24,7 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 	"github.com/ctlplane/ctlplane/raftstore/readindex"
 	"github.com/ctlplane/ctlplane/raftstore/snapshots"
+	"github.com/ctlplane/ctlplane/raftstore/statemachine"
 	"github.com/ctlplane/ctlplane/supervise"
 )
 
@@ -109,7 +110,7 @@ func (m *Member) openDisk() (err error) {
 func (m *Member) openState() error {
 	// The snapshot store asks for checkpoints only once Raft runs, when there is a machine.
 	saved, err := snapshots.Open(m.config.DataDir, snapshots.Options{
-		Checkpoint: func(dir string) error { return m.machine.checkpoint(dir) },
+		Checkpoint: func(dir string) error { return m.machine.Checkpoint(dir) },
 		OnSaved:    m.instruments.saved,
 	})
 	if err != nil {
@@ -121,14 +122,16 @@ func (m *Member) openState() error {
 	options.Logger, options.UnsafeNoSync = m.logger, m.config.UnsafeNoSync
 	options.OnLeaseGrant, options.OnCompacted = m.instruments.leaseGranted, m.instruments.compacted
 	m.disk.Bound(&options)
-	if m.machine, err = openStateMachine(options, saved, m.logger); err != nil {
+	m.machine, err = statemachine.Open(statemachine.Options{
+		Store: options, Snapshots: saved, Logger: m.logger,
+		SlowApply: m.config.SlowApply, Now: m.config.Clock.Now,
+		OnApply: m.instruments.applied, OnApplied: func() { m.commits.Advanced() }, OnReplace: m.instruments.replacingState,
+	})
+	if err != nil {
 		return err
 	}
-	m.machine.instruments = m.instruments
-	m.machine.slow = slowApplies{limit: m.config.SlowApply, logger: m.logger, now: m.config.Clock.Now}
-	m.machine.applied = func() { m.commits.Advanced() }
-	m.onUnwind(m.machine.close)
-	return m.disk.Opened(m.machine.store.Load())
+	m.onUnwind(m.machine.Close)
+	return m.disk.Opened(m.machine.Store())
 }
 
 func (m *Member) openLog() error {
@@ -250,7 +253,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 		m.commits.Wait()
 		return err
 	})
-	if m.machine.store.Load().MemberRemoved(m.config.Identity.MemberID) {
+	if m.machine.Store().MemberRemoved(m.config.Identity.MemberID) {
 		return ErrRemoved
 	}
 	return nil
@@ -279,7 +282,7 @@ func (m *Member) createGroup(config *raft.Config) error {
 	if err != nil {
 		return err
 	}
-	if (m.machine.store.Load().AppliedIndex() > 0) != (from != nil) {
+	if (m.machine.Store().AppliedIndex() > 0) != (from != nil) {
 		return fmt.Errorf("the data directory is damaged: %s has a state and no Raft log, or was restored and has none; delete it and join again, as a new member", m.config.DataDir)
 	}
 	alone := raft.Configuration{Servers: []raft.Server{m.self()}}

@@ -107,7 +107,7 @@ func (s *peerServer) Progress(context.Context, *peerpb.ProgressRequest) (*peerpb
 	return &peerpb.ProgressResponse{
 		Id:           s.member.config.Identity.MemberID,
 		LastIndex:    s.member.raft.LastIndex(),
-		AppliedIndex: s.member.machine.store.Load().AppliedIndex(),
+		AppliedIndex: s.member.machine.Store().AppliedIndex(),
 	}, nil
 }
 

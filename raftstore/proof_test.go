@@ -133,7 +133,7 @@ func TestFollowersQuestionIsAVote(t *testing.T) {
 		{"a stranger's", id + 1, term, false},
 	} {
 		index, ok := leader.witnessedIndex(test.id, test.term)
-		if ok != test.want || ok && index < leader.machine.store.Load().AppliedIndex() {
+		if ok != test.want || ok && index < leader.machine.Store().AppliedIndex() {
 			t.Errorf("%s: %v, index %d", test.name, ok, index)
 		}
 	}

@@ -20,7 +20,7 @@ func (m *Member) admit(command *kv.Command, size int) error {
 	if !m.leads() {
 		return nil
 	}
-	store := m.machine.store.Load()
+	store := m.machine.Store()
 	if err := store.Refused(command); err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func (m *Member) watchQuota(ctx context.Context) {
 
 // checkQuota acts on how much is stored. over says that a command was turned away, which alone would not fit.
 func (m *Member) checkQuota(over bool) {
-	store := m.machine.store.Load()
+	store := m.machine.Store()
 	stored, quota := store.StoredBytes(), m.config.QuotaBytes
 	alarmed := store.Alarmed(kv.AlarmQuota)
 	switch {

@@ -24,7 +24,7 @@ func (m *Member) LinearizableRead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.machine.waitApplied(ctx, index)
+	return m.machine.WaitApplied(ctx, index)
 }
 
 // readIndex asks whoever leads, for as long as a command would wait for a leader.
@@ -95,7 +95,7 @@ func (m *Member) witnessedIndex(by, term uint64) (uint64, bool) {
 	voters := m.voterServers()
 	_, askerVotes := membership.Find(voters, membership.ServerID(by))
 	_, votes := membership.Find(voters, membership.ServerID(m.config.Identity.MemberID))
-	if !askerVotes || !votes || len(voters) > 3 || m.machine.term.Load() != term {
+	if !askerVotes || !votes || len(voters) > 3 || m.machine.Term() != term {
 		return 0, false
 	}
 	index := m.raft.CommitIndex()
@@ -134,7 +134,7 @@ func (m *Member) waitForFirstEntry(ctx context.Context) (term uint64, err error)
 		if m.raft.State() != raft.Leader {
 			return 0, failure.ErrNotLeading
 		}
-		if m.machine.term.Load() == term {
+		if m.machine.Term() == term {
 			return term, nil
 		}
 		select {

@@ -47,7 +47,7 @@ func (m *Member) watchRemoval() {
 
 // wasRemoved tells whether this member was certainly removed.
 func (m *Member) wasRemoved() bool {
-	if m.machine.store.Load().MemberRemoved(m.config.Identity.MemberID) {
+	if m.machine.Store().MemberRemoved(m.config.Identity.MemberID) {
 		return true
 	}
 	return (m.missing() || m.route().Leader == "") && m.othersRemovedIt()
@@ -92,5 +92,5 @@ func (m *Member) endRemoved() {
 	case <-time.After(removalGrace):
 	case <-m.life.Done():
 	}
-	m.machine.end(ErrRemoved)
+	m.machine.End(ErrRemoved)
 }

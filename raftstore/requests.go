@@ -50,7 +50,7 @@ func (m *Member) ProposeAsync(ctx context.Context, command kv.Command, done func
 func (m *Member) submit(ctx context.Context, command kv.Command, here bool, done func(kv.Result, error)) {
 	if command.LeaseGrant != nil && command.LeaseGrant.ID == 0 {
 		command.LeaseGrant = proto.CloneOf(command.LeaseGrant)
-		command.LeaseGrant.ID = m.machine.store.Load().ChooseLeaseID()
+		command.LeaseGrant.ID = m.machine.Store().ChooseLeaseID()
 	}
 	if err := command.Validate(); err != nil {
 		done(resultOf(err))
@@ -115,7 +115,7 @@ func (m *Member) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, er
 	}
 	begun := m.config.Clock.Now()
 	response, err := m.readTxn(ctx, r)
-	m.machine.slow.read("read-only txn ", begun, pb.NewLoggableTxnRequest(r), response, err)
+	m.machine.LogSlowRead("read-only txn ", begun, pb.NewLoggableTxnRequest(r), response, err)
 	return response, err
 }
 
@@ -142,14 +142,14 @@ func (m *Member) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Comp
 	if err != nil || !r.Physical {
 		return response, err
 	}
-	return response, m.machine.withStore(func(store *kv.Store) error { return store.WaitCompacted(ctx, r.Revision) })
+	return response, m.machine.WithStore(func(store *kv.Store) error { return store.WaitCompacted(ctx, r.Revision) })
 }
 
 // Range reads keys: linearizably, or if the request is serializable, from this member's state as it is.
 func (m *Member) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	begun := m.config.Clock.Now()
 	response, err := m.readRange(ctx, r)
-	m.machine.slow.read("read-only range ", begun, r, response, err)
+	m.machine.LogSlowRead("read-only range ", begun, r, response, err)
 	return response, err
 }
 
@@ -175,7 +175,7 @@ func read[R proto.Message](ctx context.Context, m *Member, ask func(*kv.Store) (
 	if err := m.show(ctx); err != nil {
 		return response, err
 	}
-	err = m.machine.withStore(func(store *kv.Store) (err error) {
+	err = m.machine.WithStore(func(store *kv.Store) (err error) {
 		response, err = ask(store)
 		return err
 	})

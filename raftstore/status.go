@@ -42,7 +42,7 @@ type Status struct {
 
 // Status tells the state of the member, without asking the others.
 func (m *Member) Status() Status {
-	store := m.machine.store.Load().Metrics()
+	store := m.machine.Store().Metrics()
 	server, known := membership.Find(m.servers(), membership.ServerID(m.config.Identity.MemberID))
 	commands := m.proposer.Stats()
 	s := Status{
@@ -59,7 +59,7 @@ func (m *Member) Status() Status {
 		LeaderChanges: m.leaderChanges.Load(),
 		Store:         store,
 	}
-	s.Alarms, s.Quota = m.machine.store.Load().Alarms(), max(m.config.QuotaBytes, 0)
+	s.Alarms, s.Quota = m.machine.Store().Alarms(), max(m.config.QuotaBytes, 0)
 	s.Disk, s.DiskLow, s.DiskReserved = m.disk.Status()
 	return s
 }

@@ -8,9 +8,9 @@ func TestFollowersLearnWhatIsCommitted(t *testing.T) {
 	leader := c.leader()
 	for _, m := range c.members {
 		m.put("key", "value of "+m.config.Identity.Name)
-		index := leader.machine.store.Load().AppliedIndex()
+		index := leader.machine.Store().AppliedIndex()
 		for _, other := range c.members {
-			other.eventually("to apply what is committed", func() bool { return other.machine.store.Load().AppliedIndex() >= index })
+			other.eventually("to apply what is committed", func() bool { return other.machine.Store().AppliedIndex() >= index })
 		}
 	}
 	for _, server := range leader.otherServers() {

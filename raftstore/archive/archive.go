@@ -92,6 +92,7 @@ func NewReader(dir string, backup *Contents) (*Reader, error) {
 // Size is how many bytes the archive has in all.
 func (r *Reader) Size() int64 { return r.size }
 
+// Read implements io.Reader.
 func (r *Reader) Read(p []byte) (int, error) {
 	for {
 		n, err := r.current.Read(p)

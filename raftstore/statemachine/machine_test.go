@@ -1,7 +1,8 @@
-package raftstore
+package statemachine
 
 import (
 	"io"
+	"log/slog"
 	"path/filepath"
 	"testing"
 
@@ -17,7 +18,7 @@ import (
 // that has replaced the state.
 func TestReceivedSnapshotSurvivesACrash(t *testing.T) {
 	ahead := openTestStore(t, filepath.Join(t.TempDir(), "kv"))
-	if _, err := ahead.Apply([]kv.Entry{{Index: 7, Term: 1, Commands: []kv.Command{putCommand("key", "value")}}}); err != nil {
+	if _, err := ahead.Apply([]kv.Entry{{Index: 7, Term: 1, Commands: []kv.Command{{Put: &pb.PutRequest{Key: []byte("key"), Value: []byte("value")}}}}}); err != nil {
 		t.Fatal(err)
 	}
 	checkpoint := filepath.Join(t.TempDir(), "checkpoint")
@@ -52,15 +53,15 @@ func TestReceivedSnapshotSurvivesACrash(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		machine, err := openStateMachine(kv.Options{Dir: filepath.Join(dir, "kv")}, saved, testLogger(t, "m1"))
+		machine, err := Open(Options{Store: kv.Options{Dir: filepath.Join(dir, "kv")}, Snapshots: saved, Logger: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := machine.store.Load().Range(t.Context(), &pb.RangeRequest{Key: []byte("key")})
+		r, err := machine.Store().Range(t.Context(), &pb.RangeRequest{Key: []byte("key")})
 		if err != nil || len(r.Kvs) != 1 {
 			t.Errorf("%v, %v", r, err)
 		}
-		if err := machine.close(); err != nil {
+		if err := machine.Close(); err != nil {
 			t.Error(err)
 		}
 	}
@@ -80,7 +81,7 @@ func TestStateBehindItsSnapshotIsRefused(t *testing.T) {
 	if err := sink.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openStateMachine(kv.Options{Dir: filepath.Join(dir, "kv")}, saved, testLogger(t, "m1")); err == nil {
+	if _, err := Open(Options{Store: kv.Options{Dir: filepath.Join(dir, "kv")}, Snapshots: saved, Logger: slog.New(slog.DiscardHandler)}); err == nil {
 		t.Error("opened")
 	}
 }
