@@ -6,18 +6,7 @@ import (
 	"testing"
 
 	"github.com/ctlplane/ctlplane/kv"
-	"github.com/ctlplane/ctlplane/raftstore/entry"
 )
-
-// decodeEntry reads the commands of an entry, and the rules by which they are checked.
-func decodeEntry(data []byte) ([]kv.Command, kv.Rules, error) {
-	rules, rest, err := entry.Split(data)
-	if err != nil {
-		return nil, 0, err
-	}
-	commands, err := entry.Decode(rest)
-	return commands, rules, err
-}
 
 // TestRulesOfMixedReleases: the leader's entries carry rules once all members know them; a member that doesn't know those in
 // use ends, and says why.
