@@ -2,9 +2,6 @@ package raftstore
 
 import (
 	"context"
-	"errors"
-	"io"
-	"sync"
 
 	"google.golang.org/grpc"
 
@@ -12,11 +9,7 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
-	"github.com/ctlplane/ctlplane/supervise"
 )
-
-// groupsInFlight bounds the groups of one follower that are being worked on.
-const groupsInFlight = 16
 
 // peerServer answers other members. The port let in nobody else.
 type peerServer struct {
@@ -26,59 +19,10 @@ type peerServer struct {
 
 // Forward implements peerpb.PeerServer.
 func (s *peerServer) Forward(stream grpc.BidiStreamingServer[peerpb.ForwardRequest, peerpb.ForwardResponse]) error {
-	var sending sync.Mutex
-	var groups sync.WaitGroup
-	defer groups.Wait() // the stream ends with this call
-	// Each message is sent for itself: those of other groups don't wait for the last of a large answer.
-	send := func(message *peerpb.ForwardResponse) error {
-		sending.Lock()
-		defer sending.Unlock()
-		return stream.Send(message)
-	}
-	slots := make(chan struct{}, groupsInFlight)
-	for {
-		request, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		slots <- struct{}{}
-		outcomes := s.member.proposeGroup(stream.Context(), request)
-		groups.Go(func() {
-			defer func() { <-slots }()
-			if supervise.Call("peer", s.member.config.Logger, func() error {
-				return propose.SendOutcomes(request, outcomes(), send)
-			}) != nil {
-				// Nobody shall wait for the rest. A failure to send ends the stream, which Recv sees too.
-				_ = send(&peerpb.ForwardResponse{Id: request.Id})
-			}
-		})
-	}
-}
-
-// proposeGroup queues a follower's commands. outcomes waits until all have theirs.
-func (m *Member) proposeGroup(ctx context.Context, request *peerpb.ForwardRequest) (outcomes func() []propose.Outcome) {
-	of := make([]propose.Outcome, len(request.Commands))
-	var left sync.WaitGroup
-	left.Add(len(request.Commands))
-	for i, encoded := range request.Commands {
-		done := func(result kv.Result, err error) {
-			of[i] = propose.Outcome{Result: result, Err: err}
-			left.Done()
-		}
-		command, err := kv.DecodeCommand(encoded)
-		if err != nil {
-			done(resultOf(err))
-			continue
-		}
+	m := s.member
+	return propose.Serve(stream, m.config.Logger, func(ctx context.Context, command kv.Command, encoded []byte, done func(kv.Result, error)) {
 		m.enqueue(ctx, command, encoded, true, done)
-	}
-	return func() []propose.Outcome {
-		left.Wait()
-		return of
-	}
+	})
 }
 
 // ReadIndex implements peerpb.PeerServer.

@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -53,12 +52,12 @@ func (m *Member) submit(ctx context.Context, command kv.Command, here bool, done
 		command.LeaseGrant.ID = m.machine.Store().ChooseLeaseID()
 	}
 	if err := command.Validate(); err != nil {
-		done(resultOf(err))
+		done(propose.ResultOf(err))
 		return
 	}
 	encoded, err := command.Append(nil)
 	if err != nil {
-		done(resultOf(err))
+		done(propose.ResultOf(err))
 		return
 	}
 	m.enqueue(ctx, command, encoded, here, done)
@@ -70,22 +69,13 @@ func (m *Member) enqueue(ctx context.Context, command kv.Command, encoded []byte
 		return
 	}
 	if err := m.admit(&command, len(encoded)); err != nil {
-		done(resultOf(err))
+		done(propose.ResultOf(err))
 		return
 	}
 	m.proposer.Propose(&propose.Proposal{
 		Context: ctx, Command: command, Encoded: encoded, Here: here, Done: done,
 		Expires: m.config.Clock.Now().Add(m.config.RequestTimeout),
 	})
-}
-
-// resultOf puts a command's own error into its result, as if it had been applied.
-func resultOf(err error) (kv.Result, error) {
-	var code kv.ErrorCode
-	if errors.As(err, &code) {
-		return kv.Result{Err: err}, nil
-	}
-	return kv.Result{}, err
 }
 
 // apply proposes a command and returns its response.

@@ -17,15 +17,15 @@ import (
 // large: it goes in parts, so that neither member holds more than one message of it beside the response itself.
 const answerPart = 1 << 20
 
-// Outcome is what became of a command.
-type Outcome struct {
-	Result kv.Result
-	Err    error
+// outcome is what became of a command.
+type outcome struct {
+	result kv.Result
+	err    error
 }
 
-// SendOutcomes answers a follower's group of commands, in as many messages as it takes. Each outcome is dropped as soon as it is
+// sendOutcomes answers a follower's group of commands, in as many messages as it takes. Each outcome is dropped as soon as it is
 // encoded.
-func SendOutcomes(request *peerpb.ForwardRequest, outcomes []Outcome, send func(*peerpb.ForwardResponse) error) error {
+func sendOutcomes(request *peerpb.ForwardRequest, outcomes []outcome, send func(*peerpb.ForwardResponse) error) error {
 	limit := answerPart
 	if !request.InParts {
 		limit = math.MaxInt // the sender is of a release that takes one message
@@ -33,8 +33,8 @@ func SendOutcomes(request *peerpb.ForwardRequest, outcomes []Outcome, send func(
 	message := &peerpb.ForwardResponse{Id: request.Id}
 	used := 0
 	for i := range outcomes {
-		result := encodeResult(outcomes[i].Result, outcomes[i].Err)
-		outcomes[i] = Outcome{}
+		result := encodeResult(outcomes[i].result, outcomes[i].err)
+		outcomes[i] = outcome{}
 		message.Results = append(message.Results, result)
 		for used+len(result.Response) > limit {
 			room := limit - used

@@ -14,7 +14,7 @@ import (
 )
 
 // groupOf makes commands whose answers have so many bytes each, and gives the errors and sizes that they were answered with.
-func groupOf(t *testing.T, sizes []int) (group *groupAnswer, outcomes []Outcome, answers []string) {
+func groupOf(t *testing.T, sizes []int) (group *groupAnswer, outcomes []outcome, answers []string) {
 	t.Helper()
 	group, answers = &groupAnswer{answered: func(uint64, int64) {}}, make([]string, len(sizes))
 	for i, size := range sizes {
@@ -28,15 +28,15 @@ func groupOf(t *testing.T, sizes []int) (group *groupAnswer, outcomes []Outcome,
 			}
 		}})
 		answer := &pb.PutResponse{PrevKv: &mvccpb.KeyValue{Value: make([]byte, size)}}
-		outcomes = append(outcomes, Outcome{Result: kv.Result{Response: answer}})
+		outcomes = append(outcomes, outcome{result: kv.Result{Response: answer}})
 	}
 	return group, outcomes, answers
 }
 
 // partsOf is the answer to a group as it goes from member to member.
-func partsOf(t *testing.T, inParts bool, outcomes []Outcome) (parts []*peerpb.ForwardResponse) {
+func partsOf(t *testing.T, inParts bool, outcomes []outcome) (parts []*peerpb.ForwardResponse) {
 	t.Helper()
-	err := SendOutcomes(&peerpb.ForwardRequest{Id: 7, InParts: inParts}, outcomes, func(part *peerpb.ForwardResponse) error {
+	err := sendOutcomes(&peerpb.ForwardRequest{Id: 7, InParts: inParts}, outcomes, func(part *peerpb.ForwardResponse) error {
 		size := 0
 		for _, result := range part.Results {
 			size += len(result.Response)
@@ -121,7 +121,7 @@ func TestRefusalsKeepTheirMeaning(t *testing.T) {
 	} {
 		var got error
 		group := &groupAnswer{answered: func(uint64, int64) {}, proposals: []*Proposal{{Done: func(_ kv.Result, err error) { got = err }}}}
-		group.take(partsOf(t, true, []Outcome{{Err: test.at}})[0])
+		group.take(partsOf(t, true, []outcome{{err: test.at}})[0])
 		if again := group.end(); (len(again) == 1) != test.repeat || !errors.Is(got, test.want) {
 			t.Errorf("%v: %d to repeat, %v", test.at, len(again), got)
 		}
