@@ -136,7 +136,7 @@ func (s *Store) List() ([]*raft.SnapshotMeta, error) {
 }
 
 // Open implements raft.SnapshotStore. The reader of a received snapshot is only good for restoring it
-// (see fsm.Restore); any other's is a checkpoint of the live state, removed when it is closed.
+// (see statemachine.Machine.Restore); any other's is a checkpoint of the live state, removed when it is closed.
 func (s *Store) Open(id string) (*raft.SnapshotMeta, io.ReadCloser, error) {
 	meta, err := s.meta(id)
 	if err != nil {
