@@ -7,6 +7,7 @@ package durable
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 )
@@ -87,4 +88,14 @@ func Replace(path string, content []byte) error {
 		return fmt.Errorf("write %s: %w", path, err)
 	}
 	return Rename(file.Name(), path)
+}
+
+// SyncTree makes the names of all that is beneath a directory durable.
+func SyncTree(dir string) error {
+	return filepath.WalkDir(dir, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || !entry.IsDir() {
+			return err
+		}
+		return SyncDir(path)
+	})
 }

@@ -41,7 +41,7 @@ func (b *bootstrap) clientURLs(peerHost string) ([]string, error) {
 	return b.callable(b.ClientURLs, host), nil
 }
 
-// callable has host stand in for the hosts that mean all addresses of a machine: nobody can call those.
+// callable takes host for the hosts that mean all addresses of a machine: nobody can call those.
 func (b *bootstrap) callable(urls []string, host string) []string {
 	var callable []string
 	for _, text := range urls {

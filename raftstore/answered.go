@@ -28,17 +28,17 @@ func (a *answered) note(index uint64, revision int64) {
 
 // Revision is the revision of this member's state, or the latest that it has answered if that is not applied here yet.
 func (m *Member) Revision() int64 {
-	return max(m.machine.store.Load().Revision(), m.answered.revision.Load())
+	return max(m.machine.Store().Revision(), m.answered.revision.Load())
 }
 
 // show returns once this member's own state has everything that it has answered. It takes as long as a write waits for a
 // leader, at most: a member that is cut off from the others right after it has answered fails with ErrBehind.
 func (m *Member) show(ctx context.Context) error {
 	index := m.answered.index.Load()
-	if m.machine.store.Load().AppliedIndex() >= index {
+	if m.machine.Store().AppliedIndex() >= index {
 		return nil
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, m.config.RequestTimeout, fmt.Errorf("%w (entry %d)", ErrBehind, index))
 	defer cancel()
-	return m.machine.waitApplied(ctx, index)
+	return m.machine.WaitApplied(ctx, index)
 }

@@ -24,7 +24,7 @@ func TestMemberShowsWhatItHasAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if have := follower.machine.store.Load().Revision(); have >= put.Header.Revision {
+	if have := follower.machine.Store().Revision(); have >= put.Header.Revision {
 		t.Fatalf("the follower has applied revision %d already", have)
 	}
 	if now := follower.Header().Revision; now < put.Header.Revision {

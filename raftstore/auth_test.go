@@ -16,7 +16,7 @@ import (
 func TestUsersComeWithASnapshot(t *testing.T) {
 	c := newTestCluster(t, 3, smallLogs)
 	follower := c.follower()
-	last := follower.machine.store.Load().AppliedIndex()
+	last := follower.machine.Store().AppliedIndex()
 	heal := follower.partition()
 	leader := c.leader()
 	for _, change := range []proto.Message{
@@ -31,7 +31,7 @@ func TestUsersComeWithASnapshot(t *testing.T) {
 	}
 	for i := 0; ; i++ {
 		leader.put(fmt.Sprint("key", i), "value")
-		if first, _ := leader.stores.log.FirstIndex(); first > last+64 {
+		if first, _ := leader.stores.Log.FirstIndex(); first > last+64 {
 			break
 		}
 	}
@@ -41,7 +41,7 @@ func TestUsersComeWithASnapshot(t *testing.T) {
 	heal()
 	leader.put("last", "value")
 	follower.wantValue("last", "value")
-	if newest, err := follower.snapshots.newest(); err != nil || newest == nil {
+	if newest, err := follower.snapshots.Newest(); err != nil || newest == nil {
 		t.Fatal("the follower did not get a snapshot", err)
 	}
 	if a := follower.Auth(); !a.Enabled() || a.Revision() != leader.Auth().Revision() || a.User("root") == nil {

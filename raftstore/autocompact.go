@@ -133,7 +133,7 @@ func (m *Member) autoCompact(ctx context.Context) {
 			return
 		}
 		revision := plan.due(clock.Now(), m.Revision())
-		if revision == 0 || !m.route().here {
+		if revision == 0 || !m.route().Here {
 			continue
 		}
 		_, err := m.Compact(ctx, &pb.CompactionRequest{Revision: revision})

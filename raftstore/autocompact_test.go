@@ -67,7 +67,7 @@ func TestLeaderCompactsByItself(t *testing.T) {
 	}
 	m.eventually("to compact", func() bool {
 		clock.Step(revisionPause)
-		return m.machine.store.Load().CompactRevision() == m.Revision()-3
+		return m.machine.Store().CompactRevision() == m.Revision()-3
 	})
 }
 

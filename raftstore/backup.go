@@ -15,6 +15,8 @@ import (
 	"github.com/ctlplane/ctlplane/api/snapshot"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/raftstore/archive"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // BackupFormat is what a backup is written as.
@@ -30,14 +32,8 @@ const (
 // archiveVersion is that of the files in a native backup.
 const archiveVersion = "1"
 
-// archiveContents is what a native backup says of itself.
-type archiveContents struct {
-	Version string `json:"version"`
-	kv.Summary
-}
-
-// Backup is a copy of a member's state of one moment, to be read once. A SHA-256 of all that is read belongs
-// behind it; to make it is the reader's, who sends it.
+// Backup is what users call a snapshot: a copy of a member's state of one moment, to be read once. A SHA-256 of
+// all that is read belongs behind it; to make it is the reader's, who sends it.
 type Backup struct {
 	io.Reader
 	// Size is how many bytes there are to read.
@@ -75,7 +71,7 @@ func (m *Member) Backup(ctx context.Context, format BackupFormat) (*Backup, erro
 }
 
 func (m *Member) makeBackup(ctx context.Context, format BackupFormat) (_ *Backup, err error) {
-	temp, err := os.MkdirTemp(m.snapshots.dir, "backup-*"+snapshotTemp)
+	temp, err := m.snapshots.MakeTemp("backup")
 	if err != nil {
 		return nil, backupError(err)
 	}
@@ -85,8 +81,8 @@ func (m *Member) makeBackup(ctx context.Context, format BackupFormat) (_ *Backup
 			err = errors.Join(backupError(err), remove())
 		}
 	}()
-	dir := filepath.Join(temp, snapshotData)
-	if err := m.machine.checkpoint(dir); err != nil {
+	dir := filepath.Join(temp, "data")
+	if err := m.machine.Checkpoint(dir); err != nil {
 		return nil, err
 	}
 	switch format {
@@ -117,12 +113,12 @@ func nativeBackup(dir string, remove func() error) (*Backup, error) {
 	if err != nil {
 		return nil, err
 	}
-	archive, err := newBackupArchive(dir, &archiveContents{Version: archiveVersion, Summary: summary})
+	content, err := archive.NewReader(dir, &archive.Contents{Version: archiveVersion, Summary: summary})
 	if err != nil {
 		return nil, err
 	}
-	return &Backup{Reader: archive, Size: archive.Size(), Version: archiveVersion, close: func() error {
-		return errors.Join(archive.Close(), remove())
+	return &Backup{Reader: content, Size: content.Size(), Version: archiveVersion, close: func() error {
+		return errors.Join(content.Close(), remove())
 	}}, nil
 }
 
@@ -156,10 +152,10 @@ func summarize(dir string) (kv.Summary, error) {
 // writeEtcd writes the copy in dir as an etcd database, with the group's members as they are now.
 func (m *Member) writeEtcd(ctx context.Context, dir, temp, path string) error {
 	servers := m.servers()
-	return writeEtcd(ctx, dir, temp, path, m.disk, func(c *etcdfile.Contents) {
+	return writeEtcd(ctx, dir, temp, path, m.disk.BackupRoom, func(c *etcdfile.Contents) {
 		members := c.Members[:0]
 		for _, member := range c.Members {
-			server, known := findServer(servers, serverID(member.ID))
+			server, known := membership.Find(servers, membership.ServerID(member.ID))
 			if known {
 				member.IsLearner = server.Suffrage != raft.Voter
 				members = append(members, member)
@@ -169,16 +165,16 @@ func (m *Member) writeEtcd(ctx context.Context, dir, temp, path string) error {
 	})
 }
 
-// writeEtcd writes the copy in dir as an etcd database. Of a disk that a member works on, enough is left.
-func writeEtcd(ctx context.Context, dir, temp, path string, disk *disk, adjust func(*etcdfile.Contents)) (err error) {
+// writeEtcd writes the copy in dir as an etcd database. Of a disk that a member works on, roomFor leaves enough.
+func writeEtcd(ctx context.Context, dir, temp, path string, roomFor func(atLeast int64) (kv.Room, error), adjust func(*etcdfile.Contents)) (err error) {
 	backup, err := kv.OpenBackup(backupOptions(dir))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, backup.Close()) }()
 	var room kv.Room
-	if disk != nil { // no such database is smaller than what lives in it
-		if room, err = disk.backupRoom(backup.Summary().LiveBytes); err != nil {
+	if roomFor != nil { // no such database is smaller than what lives in it
+		if room, err = roomFor(backup.Summary().LiveBytes); err != nil {
 			return err
 		}
 	}

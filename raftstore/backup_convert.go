@@ -11,9 +11,10 @@ import (
 
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/raftstore/archive"
 )
 
-// ConvertBackup writes a snapshot in our own format anew as one in etcd's, with its checksum. It takes room for
+// ConvertBackup writes a backup in our own format anew as one in etcd's, with its checksum. It takes room for
 // both beside the new file, which is there as a whole or not at all.
 func ConvertBackup(ctx context.Context, from, to string, progress Progress) (err error) {
 	if _, err := os.Lstat(to); err == nil {
@@ -30,13 +31,13 @@ func ConvertBackup(ctx context.Context, from, to string, progress Progress) (err
 	if err := file.verify(ctx, false, progress); err != nil {
 		return err
 	}
-	temp, err := os.MkdirTemp(filepath.Dir(to), "."+filepath.Base(to)+".*"+snapshotTemp)
+	temp, err := os.MkdirTemp(filepath.Dir(to), "."+filepath.Base(to)+".*.tmp")
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }()
-	dir, path := filepath.Join(temp, snapshotData), filepath.Join(temp, "db")
-	if err := unpackArchive(contextReader{ctx, io.NewSectionReader(file, 0, file.size)}, dir); err != nil {
+	dir, path := filepath.Join(temp, "data"), filepath.Join(temp, "db")
+	if err := archive.Unpack(contextReader{ctx, io.NewSectionReader(file, 0, file.size)}, dir); err != nil {
 		return fmt.Errorf("%w: %w", ErrNotBackup, err)
 	}
 	if err := writeEtcd(ctx, dir, filepath.Join(temp, "sorting"), path, nil, func(*etcdfile.Contents) {}); err != nil {

@@ -1,7 +1,6 @@
 package raftstore
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -12,12 +11,13 @@ import (
 	"github.com/ctlplane/ctlplane/api/snapshot"
 	"github.com/ctlplane/ctlplane/kv/bboltfile"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/raftstore/archive"
 )
 
-// ErrNotBackup is wrapped by the errors of a file that is no snapshot, or not a whole one.
+// ErrNotBackup is wrapped by the errors of a file that is no backup, or not a whole one.
 var ErrNotBackup = errors.New("not a snapshot")
 
-// BackupStatus is what can be told about a snapshot file.
+// BackupStatus is what can be told about a backup file.
 type BackupStatus struct {
 	Format BackupFormat `json:"format"`
 	// Hash tells contents apart: as etcdutl has it for etcd's format, the CRC-32C of the archive for our own.
@@ -37,7 +37,7 @@ func (p Progress) tell(done, total int64) {
 	}
 }
 
-// backupFile is a snapshot file that is being read.
+// backupFile is a backup file that is being read.
 type backupFile struct {
 	*os.File
 	format BackupFormat
@@ -64,11 +64,11 @@ func openBackupFile(path string) (_ *backupFile, err error) {
 		return nil, fmt.Errorf("%w: %s is not a file", ErrNotBackup, path)
 	}
 	f := &backupFile{File: file, format: BackupEtcd, size: info.Size()}
-	magic := make([]byte, len(archiveMagic))
-	if _, err := file.ReadAt(magic, 0); err != nil && err != io.EOF {
+	native, err := archive.Is(file)
+	if err != nil {
 		return nil, err
 	}
-	if bytes.Equal(magic, []byte(archiveMagic)) {
+	if native {
 		f.format, f.summed = BackupNative, true
 	} else {
 		f.summed = etcdfile.HasChecksum(f.size)
@@ -108,7 +108,7 @@ func notBackup(err error) error {
 	return err
 }
 
-// InspectBackup reads a whole snapshot file of either format, checks its checksums and tells about it. With
+// InspectBackup reads a whole backup file of either format, checks its checksums and tells about it. With
 // skipHash an etcd database without a checksum is accepted.
 func InspectBackup(ctx context.Context, path string, skipHash bool, progress Progress) (_ BackupStatus, err error) {
 	f, err := openBackupFile(path)
@@ -133,7 +133,7 @@ func InspectBackup(ctx context.Context, path string, skipHash bool, progress Pro
 }
 
 func (f *backupFile) inspectNative() (BackupStatus, error) {
-	header, err := readArchiveHeader(io.NewSectionReader(f, 0, f.size))
+	header, err := archive.ReadHeader(io.NewSectionReader(f, 0, f.size))
 	if err != nil {
 		return BackupStatus{}, fmt.Errorf("%w: %w", ErrNotBackup, err)
 	}

@@ -8,17 +8,19 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 )
 
 // TestBackupLeavesRoom: a backup in etcd's format that would take the space which the member needs fails, before it
 // begins if that is known by then; nothing is left of it, and values are taken all the time.
 func TestBackupLeavesRoom(t *testing.T) {
 	const total = 64 << 20
-	high := newWatermarks(total).high
+	high := disk.NewWatermarks(total).High
 	var free, written atomic.Int64 // without what the backup has written, and the most of that
 	free.Store(total)
 	c := newTestCluster(t, 1, func(config *Config) {
-		config.DiskSpace = func(string) (DiskSpace, error) {
+		config.DiskSpace = func(string) (disk.Space, error) {
 			files, err := filepath.Glob(filepath.Join(config.DataDir, "snapshots", "backup-*", "db"))
 			size := int64(0)
 			for _, file := range files {
@@ -27,7 +29,7 @@ func TestBackupLeavesRoom(t *testing.T) {
 				}
 			}
 			written.Store(max(written.Load(), size))
-			return DiskSpace{Free: free.Load() - size, Total: total}, err
+			return disk.Space{Free: free.Load() - size, Total: total}, err
 		}
 	})
 	m := c.leader()
@@ -35,10 +37,10 @@ func TestBackupLeavesRoom(t *testing.T) {
 	refused := func() {
 		t.Helper()
 		backup, err := m.Backup(testContext(t), BackupEtcd)
-		if !errors.Is(err, ErrNoRoom) {
+		if !errors.Is(err, disk.ErrNoRoom) {
 			t.Fatalf("a backup without room: %v, %v", backup, err)
 		}
-		if left, err := filepath.Glob(filepath.Join(m.config.DataDir, "snapshots", "*"+snapshotTemp)); err != nil || len(left) > 0 {
+		if left, err := filepath.Glob(filepath.Join(m.config.DataDir, "snapshots", "*.tmp")); err != nil || len(left) > 0 {
 			t.Errorf("left behind: %v, %v", left, err)
 		}
 		m.put("after", "v")

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // BootstrapConfig is what a master is started with. Only DataDir is required. Addresses to listen on are
@@ -43,7 +44,7 @@ type BootstrapConfig struct {
 	SharePort      bool
 	// PeerURLs and ClientURLs are where this machine is reached, if not where it listens: the first of each
 	// counts, the others are told to who asks. A member that was known by others keeps what they know of it. An
-	// address of this machine stands in for a host that means all of them (0.0.0.0), with a warning.
+	// address of this machine is taken for a host that means all of them (0.0.0.0), with a warning.
 	PeerURLs, ClientURLs []string
 	// ClientInsecure says that the client port is in plain text, for those who are told where it is.
 	ClientInsecure bool
@@ -115,8 +116,8 @@ type bootstrap struct {
 	lock  *os.File
 	pki   string
 	token pki.Token
-	// origin is not nil for a directory that was restored from a snapshot and is no member's yet.
-	origin *origin
+	// restored is not nil for a directory that was restored from a backup and is no member's yet.
+	restored *restoreNote
 }
 
 // restart starts the member that the data directory is of.
@@ -135,7 +136,7 @@ func (b *bootstrap) restart(identity Identity) (*Cluster, error) {
 	if b.token != (pki.Token{}) && b.token.ID() == "" && b.token != secret && !b.OpenToken {
 		return nil, fmt.Errorf("%w: the token is not its cluster's", ErrOtherCluster)
 	}
-	here, err := b.place(identity.Name, identity.PeerAddress)
+	here, err := b.identify(identity.Name, identity.PeerAddress)
 	if err != nil {
 		return nil, err
 	}
@@ -153,10 +154,10 @@ func (b *bootstrap) restart(identity Identity) (*Cluster, error) {
 // begin decides how a fresh data directory begins.
 func (b *bootstrap) begin(ctx context.Context) (*Cluster, error) {
 	var err error
-	if b.origin, err = loadOrigin(b.DataDir); err != nil {
+	if b.restored, err = loadRestoreNote(b.DataDir); err != nil {
 		return nil, err
 	}
-	here, err := b.place(b.Name, "")
+	here, err := b.identify(b.Name, "")
 	if err != nil {
 		return nil, err
 	}
@@ -195,8 +196,8 @@ func (b *bootstrap) begin(ctx context.Context) (*Cluster, error) {
 	return cluster, err
 }
 
-// place works out this machine's name and addresses. known is its peer address, where that is settled.
-func (b *bootstrap) place(name, known string) (Identity, error) {
+// identify works out this machine's name and addresses. known is its peer address, where that is settled.
+func (b *bootstrap) identify(name, known string) (Identity, error) {
 	here := Identity{ClientInsecure: b.ClientInsecure}
 	if len(b.Peers) > 0 {
 		self, err := findSelf(b.Peers, name, b.PeerListen)
@@ -213,8 +214,8 @@ func (b *bootstrap) place(name, known string) (Identity, error) {
 	if err != nil {
 		return here, err
 	}
-	if len(peerURLs) > 0 && (known == "" || known == hostPort(peerURLs)) {
-		here.PeerURLs, here.PeerAddress = peerURLs, hostPort(peerURLs)
+	if len(peerURLs) > 0 && (known == "" || known == membership.HostPort(peerURLs)) {
+		here.PeerURLs, here.PeerAddress = peerURLs, membership.HostPort(peerURLs)
 	}
 	if b.PeerListen == "" {
 		b.PeerListen = defaultListen(here.PeerAddress, known)
@@ -243,7 +244,7 @@ func (b *bootstrap) place(name, known string) (Identity, error) {
 		return here, err
 	}
 	if len(clientURLs) > 0 {
-		here.ClientURLs, here.ClientAddress = clientURLs, hostPort(clientURLs)
+		here.ClientURLs, here.ClientAddress = clientURLs, membership.HostPort(clientURLs)
 	}
 	if here.APIAddress, err = advertised(b.APIListen, host); err != nil {
 		return here, err
@@ -295,8 +296,8 @@ func (b *bootstrap) create(here Identity) (*Cluster, error) {
 		return nil, err
 	}
 	here.ClusterID, here.MemberID, here.Creator = newID(), newID(), true
-	if b.origin != nil {
-		here.ClusterID = b.origin.ClusterID
+	if b.restored != nil {
+		here.ClusterID = b.restored.ClusterID
 	}
 	if err := b.keep(ca, b.token); err != nil {
 		return nil, err
@@ -363,8 +364,8 @@ func (b *bootstrap) open(cluster *Cluster, identity Identity) (*Cluster, error) 
 	if err != nil {
 		return nil, err
 	}
-	door := &door{clusterID: identity.ClusterID, open: b.OpenToken}
-	cluster.JoinServer = pki.NewJoinServer(cluster.CA, cluster.Secret, door, door, b.Logger, b.Now)
+	admitted := &admission{clusterID: identity.ClusterID, open: b.OpenToken}
+	cluster.JoinServer = pki.NewJoinServer(cluster.CA, cluster.Secret, admitted, admitted, b.Logger, b.Now)
 
 	config := b.Member
 	config.Identity, config.DataDir, config.Listener = identity, b.DataDir, listener
@@ -378,6 +379,6 @@ func (b *bootstrap) open(cluster *Cluster, identity Identity) (*Cluster, error) 
 		return nil, err
 	}
 	context.AfterFunc(cluster.Member.life, end)
-	door.member.Store(cluster.Member)
+	admitted.member.Store(cluster.Member)
 	return cluster, nil
 }

@@ -132,8 +132,8 @@ func (b *bootstrap) dialJoin(ctx context.Context, address string) (*tls.Conn, er
 
 // joined stores what the cluster granted, the identity last: without it the next start joins again.
 func (b *bootstrap) joined(here Identity, joined *pki.Joined) (*Cluster, error) {
-	if b.origin != nil {
-		if err := b.origin.giveUpFor(joined.Answer.ClusterID, b.DataDir); err != nil {
+	if b.restored != nil {
+		if err := b.restored.giveUpFor(joined.Answer.ClusterID, b.DataDir); err != nil {
 			return nil, err
 		}
 	}

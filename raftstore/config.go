@@ -15,16 +15,19 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
 // The log stores to choose from.
 const (
-	LogStoreWAL    = "wal"    // raftstore/wal: one sync a commit
-	LogStoreBoltDB = "boltdb" // raft-boltdb: two
+	LogStoreWAL    = raftlog.WAL
+	LogStoreBoltDB = raftlog.BoltDB
 )
 
 // Config says who a member is and how it works. Identity, directory, listener and certificates are
-// required; the zero value of anything else stands for a default.
+// required; the zero value of anything else means a default.
 type Config struct {
 	// Identity is who this member is. It must be what the data directory says, if that has been used.
 	Identity Identity
@@ -50,7 +53,7 @@ type Config struct {
 	Logger       *slog.Logger
 	Clock        clock.WithTicker
 
-	// HeartbeatTimeout is how long a follower waits for a leader that has gone silent before it stands for
+	// HeartbeatTimeout is how long a follower waits for a leader that has gone silent before it starts an
 	// election, at least; at most twice as long. It does not wait for one whose process has ended.
 	HeartbeatTimeout time.Duration
 	// HeartbeatInterval is how far apart a leader's heartbeats are, at most; 0: a tenth to a fifth of HeartbeatTimeout.
@@ -83,7 +86,7 @@ type Config struct {
 	// LooseReconfig makes changes of the members that endanger the majority, which are refused otherwise.
 	LooseReconfig bool
 	// DiskSpace tells the free space of a directory; nil asks the system.
-	DiskSpace func(dir string) (DiskSpace, error)
+	DiskSpace func(dir string) (disk.Space, error)
 	// AutoCompaction forgets history by itself.
 	AutoCompaction AutoCompaction
 	// CorruptCheckInterval is how often the leader compares the members' histories; 0: never.
@@ -102,10 +105,10 @@ type Config struct {
 	// lost for good. It is for one start.
 	ForceNewCluster bool
 
-	// wrapLog stands between Raft and its log on disk, so that tests can make the disk slow or full.
+	// wrapLog wraps Raft's log on disk, so that tests can make the disk slow or full.
 	wrapLog func(raft.LogStore) raft.LogStore
-	// wrapNetwork stands between Raft and the others, so that tests can hold back what comes from them.
-	wrapNetwork func(network) network
+	// wrapNetwork wraps Raft's network, so that tests can hold back what comes from them.
+	wrapNetwork func(peers.Network) peers.Network
 	// dialControl comes before every connection of Raft's to another member, and every look at its port, so that tests
 	// can have links reject them.
 	dialControl func(network, address string, _ syscall.RawConn) error
@@ -129,7 +132,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.MaxLearners, 1)
 	setDefault(&c.SlowApply, 100*time.Millisecond)
 	if c.DiskSpace == nil {
-		c.DiskSpace = statfs
+		c.DiskSpace = disk.SpaceOf
 	}
 	if c.PeerSecurity == nil && c.Source != nil && c.CA != nil {
 		c.PeerSecurity = c.CA.Peers(c.Source)

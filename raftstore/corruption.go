@@ -11,6 +11,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // hashTimeout bounds one member's answer: it reads all its data for it.
@@ -30,12 +31,12 @@ func (m *Member) compareHashes(ctx context.Context) ([]memberHash, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, hashTimeout)
 	defer cancel()
-	index := m.machine.store.Load().AppliedIndex()
+	index := m.machine.Store().AppliedIndex()
 	own, err := m.hashHistory(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
-	self := serverID(m.config.Identity.MemberID)
+	self := membership.ServerID(m.config.Identity.MemberID)
 	answers := []memberHash{{self, own}}
 	var mu sync.Mutex
 	var asked sync.WaitGroup
@@ -44,7 +45,7 @@ func (m *Member) compareHashes(ctx context.Context) ([]memberHash, error) {
 			continue
 		}
 		asked.Go(func() {
-			hash, err := m.peers.hashKV(ctx, server.ID, own.Revision, index)
+			hash, err := m.peers.HashKV(ctx, server.ID, own.Revision, index)
 			switch {
 			case err != nil:
 				m.logger.Info("a member's history was not compared", "member", m.nameOf(server.ID), "error", err)
@@ -72,7 +73,7 @@ func deviants(answers []memberHash, members int) (ids []raft.ServerID, known boo
 		return nil, true
 	}
 	for _, agreeing := range bySum {
-		if len(agreeing) >= majority(members) {
+		if len(agreeing) >= membership.Majority(members) {
 			known = true
 		} else {
 			ids = append(ids, agreeing...)
@@ -82,7 +83,7 @@ func deviants(answers []memberHash, members int) (ids []raft.ServerID, known boo
 }
 
 // checkCorruption compares the members' histories, on the leader, and raises an alarm against those that differ, or
-// against member 0, which stands for all, if nobody can tell which do.
+// against member 0, which means all, if nobody can tell which do.
 func (m *Member) checkCorruption(ctx context.Context) error {
 	answers, err := m.compareHashes(ctx)
 	if err != nil {
@@ -103,7 +104,7 @@ func (m *Member) raiseDeviants(ctx context.Context, answers []memberHash) (err e
 	for _, id := range ids {
 		m.logger.Error("a member's history differs from that of the majority: remove it, delete its data directory and add it again",
 			"member", m.nameOf(id), "id", id)
-		err = errors.Join(err, m.raiseCorrupt(ctx, memberID(id)))
+		err = errors.Join(err, m.raiseCorrupt(ctx, membership.MemberID(id)))
 	}
 	return err
 }
@@ -147,7 +148,7 @@ func (m *Member) watchCompactions(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		if m.machine.store.Load().CompactRevision() <= checked {
+		if m.machine.Store().CompactRevision() <= checked {
 			continue
 		}
 		answers, err := m.compareHashes(ctx)
@@ -190,7 +191,7 @@ func (m *Member) checkOwnHistory(ctx context.Context) {
 		if !known {
 			remedy = "no majority has the same history: restore the cluster from a snapshot"
 		}
-		m.machine.fail(fmt.Errorf("%w: %s", ErrCorrupt, remedy))
+		m.machine.Fail(fmt.Errorf("%w: %s", ErrCorrupt, remedy))
 		return
 	}
 	m.logger.Info("the history is that of the other members", "compared", len(answers)-1)

@@ -16,7 +16,7 @@ import (
 func (m *testMember) corrupt() {
 	t := m.cluster.t
 	t.Helper()
-	m.eventually("to have all", func() bool { return m.machine.store.Load().AppliedIndex() == m.cluster.leader().raft.LastIndex() })
+	m.eventually("to have all", func() bool { return m.machine.Store().AppliedIndex() == m.cluster.leader().raft.LastIndex() })
 	m.stop()
 	store, err := kv.Open(kv.Options{Dir: filepath.Join(m.config.DataDir, "kv")})
 	if err != nil {

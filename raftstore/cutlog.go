@@ -6,9 +6,9 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// cutLog keeps the Raft log short: once it has grown by enough entries or bytes since the last time, the
+// keepLogShort cuts the Raft log: once it has grown by enough entries or bytes since the last time, the
 // state is made durable and the log's old end is cut off.
-func (m *Member) cutLog() {
+func (m *Member) keepLogShort() {
 	ticker := m.config.Clock.NewTicker(m.config.SnapshotInterval)
 	defer ticker.Stop()
 	for {
@@ -17,14 +17,14 @@ func (m *Member) cutLog() {
 		case <-m.life.Done():
 			return
 		}
-		if err := m.cutLogOnce(); err != nil {
+		if err := m.cutGrownLog(); err != nil {
 			m.logger.Warn("the Raft log was not cut; trying again", "error", err)
 		}
 	}
 }
 
-func (m *Member) cutLogOnce() error {
-	newest, err := m.snapshots.newest()
+func (m *Member) cutGrownLog() error {
+	newest, err := m.snapshots.Newest()
 	if err != nil {
 		return err
 	}
@@ -32,18 +32,18 @@ func (m *Member) cutLogOnce() error {
 	if newest != nil {
 		cut = newest.Index
 	}
-	entries := m.machine.store.Load().AppliedIndex() - cut
-	bytes := m.stores.grown.Load()
+	entries := m.machine.Store().AppliedIndex() - cut
+	bytes := m.stores.Grown.Load()
 	if int64(entries) <= 0 || (entries < m.config.SnapshotEntries && bytes < m.config.SnapshotBytes) {
 		return nil
 	}
-	return m.Snapshot()
+	return m.CutLog()
 }
 
-// Snapshot makes the state durable now and cuts the log, but for a tail that spares followers which are a
+// CutLog makes the state durable now and cuts the log, but for a tail that spares followers which are a
 // little behind a snapshot: half of what the log grows between two cuts.
-func (m *Member) Snapshot() error {
-	grown := m.stores.grown.Load()
+func (m *Member) CutLog() error {
+	grown := m.stores.Grown.Load()
 	settings := m.raft.ReloadableConfig()
 	settings.TrailingLogs = m.trailing(grown)
 	if err := m.raft.ReloadConfig(settings); err != nil {
@@ -56,7 +56,7 @@ func (m *Member) Snapshot() error {
 	if err != nil {
 		return err
 	}
-	m.stores.grown.Add(-grown)
+	m.stores.Grown.Add(-grown)
 	return nil
 }
 
@@ -66,28 +66,14 @@ const shortTail = 64
 // trailing turns the tail's bytes into entries, which is what Raft counts, by their size of late.
 func (m *Member) trailing(grown int64) uint64 {
 	entries := m.config.SnapshotEntries / 2
-	last, _ := m.stores.log.LastIndex()
-	first, _ := m.stores.log.FirstIndex()
+	last, _ := m.stores.Log.LastIndex()
+	first, _ := m.stores.Log.FirstIndex()
 	if last > first && grown > 0 {
 		size := max(uint64(grown)/(last-first), 1)
 		entries = min(entries, uint64(m.config.SnapshotBytes/2)/size)
 	}
-	if m.disk.short() {
+	if m.disk.Short() {
 		entries = min(entries, shortTail)
 	}
 	return entries
-}
-
-// dropLogBefore empties a log that ends before a snapshot. Raft clears the log after it has installed a
-// snapshot; a crash in between leaves one that the entries after the snapshot can't be appended to.
-func dropLogBefore(log raft.LogStore, snapshot uint64) error {
-	first, err := log.FirstIndex()
-	if err != nil {
-		return err
-	}
-	last, err := log.LastIndex()
-	if err != nil || last == 0 || last >= snapshot {
-		return err
-	}
-	return log.DeleteRange(first, last)
 }

@@ -10,34 +10,37 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/entry"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog/logtest"
 )
 
-// gatedDisks are members' disks that can be made to hang.
-type gatedDisks struct {
+// hangingDisks are members' disks that can be made to hang.
+type hangingDisks struct {
 	mu    sync.Mutex
-	disks map[string]*gatedLog
+	disks map[string]*logtest.Hanging
 }
 
-func (g *gatedDisks) of(config *Config) {
+func (g *hangingDisks) of(config *Config) {
 	name := config.Identity.Name
 	config.wrapLog = func(store raft.LogStore) raft.LogStore {
 		g.mu.Lock()
 		defer g.mu.Unlock()
 		if g.disks == nil {
-			g.disks = map[string]*gatedLog{}
+			g.disks = map[string]*logtest.Hanging{}
 		}
-		g.disks[name] = newGatedLog(store)
+		g.disks[name] = logtest.NewHanging(store)
 		return g.disks[name]
 	}
 }
 
 // hang has a member's disk hang until the test ends, or until work is called.
-func (g *gatedDisks) hang(t *testing.T, m *testMember) (work func()) {
+func (g *hangingDisks) hang(t *testing.T, m *testMember) (work func()) {
 	g.mu.Lock()
 	disk := g.disks[m.config.Identity.Name]
 	g.mu.Unlock()
-	disk.set(true, nil)
-	work = func() { disk.set(false, nil) }
+	disk.Set(true, nil)
+	work = func() { disk.Set(false, nil) }
 	t.Cleanup(work) // before the cluster is closed
 	return work
 }
@@ -49,7 +52,7 @@ func (m *testMember) anotherLeads() *testMember {
 	var next *testMember
 	eventually(t, "another leader", func() bool {
 		for _, other := range m.cluster.members {
-			if other != m && other.Member != nil && other.route().here {
+			if other != m && other.Member != nil && other.route().Here {
 				next = other
 			}
 		}
@@ -60,7 +63,7 @@ func (m *testMember) anotherLeads() *testMember {
 
 // TestLeaderWhoseDiskHangsHandsOver: its heartbeats went on, so that it led for ever and nothing was ever committed.
 func TestLeaderWhoseDiskHangsHandsOver(t *testing.T) {
-	var disks gatedDisks
+	var disks hangingDisks
 	c := newTestCluster(t, 3, disks.of)
 	leader := c.leader()
 	leader.put("key", "before")
@@ -72,7 +75,7 @@ func TestLeaderWhoseDiskHangsHandsOver(t *testing.T) {
 	}()
 	next := leader.anotherLeads()
 	next.putAtLast("key", "after")
-	eventually(t, "the one that led to know it", func() bool { return !leader.route().here })
+	eventually(t, "the one that led to know it", func() bool { return !leader.route().Here })
 	wantMetrics(t, leader.metrics(), map[string]float64{
 		"ctlplane_store_disk_stalled": 1, "ctlplane_store_disk_stalls_total": 1, "ctlplane_store_disk_stall_handovers_total": 1,
 	})
@@ -88,7 +91,7 @@ func TestLeaderWhoseDiskHangsHandsOver(t *testing.T) {
 // TestLeaderStuckInItsDiskIsReplaced: Raft's own loop waits for the disk where a change of the members is written, and takes
 // no order to hand over.
 func TestLeaderStuckInItsDiskIsReplaced(t *testing.T) {
-	var disks gatedDisks
+	var disks hangingDisks
 	c := newTestCluster(t, 3, disks.of)
 	leader := c.leader()
 	work := disks.hang(t, leader)
@@ -103,17 +106,16 @@ func TestLeaderStuckInItsDiskIsReplaced(t *testing.T) {
 func TestLeaderWhoseStateHangsHandsOver(t *testing.T) {
 	c := newTestCluster(t, 3, nil)
 	leader := c.leader()
-	entry := func(key string) []byte {
-		encoded, err := (&kv.Command{Put: &pb.PutRequest{Key: []byte(key)}}).Append(nil)
+	encoded := func(key string) []byte {
+		command, err := (&kv.Command{Put: &pb.PutRequest{Key: []byte(key)}}).Append(nil)
 		if err != nil {
 			t.Fatal(err)
 		}
-		return appendEntry(newEntry(len(encoded)+6), encoded)
+		return entry.Append(entry.New(len(command)+6), command)
 	}
-	leader.machine.mu.Lock() // which whatever is applied has to take
-	work := sync.OnceFunc(leader.machine.mu.Unlock)
+	work := sync.OnceFunc(leader.machine.Hold())
 	defer work()
-	leader.raft.Apply(entry("key"), 0)
+	leader.raft.Apply(encoded("key"), 0)
 	next := leader.anotherLeads()
 	next.putAtLast("key", "after")
 	work()
@@ -122,7 +124,7 @@ func TestLeaderWhoseStateHangsHandsOver(t *testing.T) {
 
 // TestFollowerWhoseDiskHangsHoldsNobodyUp: and it is not trusted with the lead, or with a majority.
 func TestFollowerWhoseDiskHangsHoldsNobodyUp(t *testing.T) {
-	var disks gatedDisks
+	var disks hangingDisks
 	c := newTestCluster(t, 3, disks.of)
 	leader, stuck := c.leader(), c.follower()
 	var other *testMember
@@ -143,7 +145,7 @@ func TestFollowerWhoseDiskHangsHoldsNobodyUp(t *testing.T) {
 	}
 	term := leader.Status().Term
 	leader.handOver(testContext(t)) // as at its end, but that it goes on: it is needed for the majority
-	leader.eventually("to lead no more", func() bool { return !leader.route().here })
+	leader.eventually("to lead no more", func() bool { return !leader.route().Here })
 	if next := stuck.anotherLeads(); next != other || next.Status().Term != term+1 {
 		t.Errorf("%s leads in term %d, want %s in term %d", next.config.Identity.Name, next.Status().Term, other.config.Identity.Name, term+1)
 	}
@@ -155,10 +157,10 @@ func TestFollowerWhoseDiskHangsHoldsNobodyUp(t *testing.T) {
 func TestIdleDiskThatHangsIsFound(t *testing.T) {
 	c := newTestCluster(t, 3, nil)
 	leader, stuck := c.leader(), c.follower()
-	gate := make(chan struct{})
-	work := sync.OnceFunc(func() { close(gate) })
+	release := make(chan struct{})
+	work := sync.OnceFunc(func() { close(release) })
 	defer work()
-	stuck.diskProof.stable = hangingStable{stuck.diskProof.stable, gate}
+	stuck.probe = disk.NewProbe(hangingStable{stuck.stable, release})
 	if err := leader.MoveLeader(testContext(t), stuck.config.Identity.MemberID); !errors.Is(err, ErrTransfereeHangs) {
 		t.Errorf("the lead was moved to it: %v", err)
 	}
@@ -168,48 +170,20 @@ func TestIdleDiskThatHangsIsFound(t *testing.T) {
 	}
 }
 
-// hangingStable takes no writes until its gate is opened.
+// hangingStable takes no writes until release is closed.
 type hangingStable struct {
 	raft.StableStore
-	gate chan struct{}
+	release chan struct{}
 }
 
 func (s hangingStable) SetUint64(key []byte, value uint64) error {
-	<-s.gate
+	<-s.release
 	return s.StableStore.SetUint64(key, value)
-}
-
-func TestStallIsWorkThatDoesNotEnd(t *testing.T) {
-	var work diskWork
-	watch := &stallWatch{kind: workLog, work: &work, begun: make([]uint64, stallLooks)}
-	looks := func(n int, want bool) {
-		t.Helper()
-		for i := range n {
-			if got := watch.look(); got != want {
-				t.Fatalf("look %d: stalls %v, want %v", i, got, want)
-			}
-		}
-	}
-	looks(2*stallLooks, false)
-	work.begin(2)
-	looks(stallLooks, false) // not for an election timeout yet
-	looks(3, true)
-	work.end(1)
-	looks(3, true)
-	work.end(1)
-	looks(1, false)
-	for range 5 * stallLooks { // always busy, and never for long
-		work.begin(1)
-		looks(1, false)
-		work.begin(1)
-		looks(1, false)
-		work.end(2)
-	}
 }
 
 // TestLeadStaysWhereNobodyCouldTakeIt: an election that can't be won helps nobody.
 func TestLeadStaysWhereNobodyCouldTakeIt(t *testing.T) {
-	var disks gatedDisks
+	var disks hangingDisks
 	c := newTestCluster(t, 2, disks.of)
 	leader := c.leader()
 	term := leader.Status().Term

@@ -3,20 +3,22 @@ package raftstore
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 )
 
 // watchDisk raises an alarm when the disk is nearly full, before it is full, and takes it back when there is
 // room again. What can be done for room it does.
 func (m *Member) watchDisk() {
-	ticker := m.config.Clock.NewTicker(diskPeriod)
+	ticker := m.config.Clock.NewTicker(disk.Period)
 	defer ticker.Stop()
 	for {
 		select {
-		case <-m.disk.struck:
+		case <-m.disk.Full():
 		case <-ticker.C():
 		case <-m.life.Done():
 			return
@@ -27,40 +29,40 @@ func (m *Member) watchDisk() {
 
 // checkDisk acts on how much is free. Everything it does is done again as long as it is needed.
 func (m *Member) checkDisk() {
-	space, err := m.disk.look()
+	space, err := m.disk.Look()
 	if err != nil {
 		m.logger.Warn("the disk can't be watched", "error", err)
 		return
 	}
-	marks, id := m.disk.marks, m.config.Identity.MemberID
-	alarmed := slices.Contains(m.machine.store.Load().Alarmed(kv.AlarmDisk), id)
+	marks, id := m.disk.Marks, m.config.Identity.MemberID
+	alarmed := slices.Contains(m.machine.Store().Alarmed(kv.AlarmDisk), id)
 	switch {
-	case space.Free < marks.low:
+	case space.Free < marks.Low:
 		if !alarmed {
 			m.logger.Error("the disk is nearly full; values are refused once that holds for so many members that the others are no majority",
-				"directory", m.config.DataDir, "free", space.Free, "needed", marks.low, "size", space.Total)
+				"directory", m.config.DataDir, "free", space.Free, "needed", marks.Low, "size", space.Total)
 			m.setAlarm(pb.AlarmRequest_ACTIVATE, kv.AlarmDisk, id)
 		}
 		m.freeDisk(space)
-	case space.Free > marks.high || !alarmed:
-		m.disk.makeReserve(space)
-		if alarmed && m.disk.reserve.held() {
+	case space.Free > marks.High || !alarmed:
+		m.disk.MakeReserve(space)
+		if alarmed && m.disk.Reserved() {
 			m.logger.Info("the disk has room again", "directory", m.config.DataDir, "free", space.Free, "size", space.Total)
 			m.setAlarm(pb.AlarmRequest_DEACTIVATE, kv.AlarmDisk, id)
 		}
-		m.disk.room.notify()
+		m.disk.RoomAgain()
 	default:
 		m.freeDisk(space)
-		m.disk.room.notify()
+		m.disk.RoomAgain()
 	}
 }
 
 // freeDisk does what can be done on a disk that is nearly full: the Raft log is cut, what compactions and
 // deletions have left is taken out of the database, and the lead goes to a member that has room.
-func (m *Member) freeDisk(space DiskSpace) {
-	if err := m.Snapshot(); err != nil {
-		if isFull(err) {
-			m.disk.full()
+func (m *Member) freeDisk(space disk.Space) {
+	if err := m.CutLog(); err != nil {
+		if disk.IsFull(err) {
+			m.disk.GiveUpReserve()
 		}
 		m.logger.Debug("the Raft log was not cut", "error", err)
 	}
@@ -68,21 +70,28 @@ func (m *Member) freeDisk(space DiskSpace) {
 	m.leaveLead()
 }
 
+// reclaimed is what there was in the state when its space was reclaimed last.
+type reclaimed struct {
+	live, compacted int64 // of watchDisk's goroutine
+	running         atomic.Bool
+	again           atomic.Bool // it was not done to the end
+}
+
 // reclaim takes out of the database what is superfluous since it was last done, beside everything else, if what
 // is left certainly has room while that is written. Otherwise it is left to the database's own pace.
-func (m *Member) reclaim(space DiskSpace) {
-	store, last := m.machine.store.Load(), &m.disk.reclaimed
+func (m *Member) reclaim(space disk.Space) {
+	store, last := m.machine.Store(), &m.reclaimed
 	live, compacted := store.LiveBytes(), store.Metrics().CompactedRevision
-	something := live < last.live || compacted > last.compacted || m.disk.reclaimAgain.Load()
-	if live > space.Free || !something || !m.disk.reclaiming.CompareAndSwap(false, true) {
+	something := live < last.live || compacted > last.compacted || last.again.Load()
+	if live > space.Free || !something || !last.running.CompareAndSwap(false, true) {
 		return
 	}
-	m.disk.reclaimAgain.Store(false)
+	last.again.Store(false)
 	last.live, last.compacted = live, compacted
 	m.wg.Go(func() {
-		defer m.disk.reclaiming.Store(false)
+		defer last.running.Store(false)
 		if err := m.defragment(m.life, store); err != nil {
-			m.disk.reclaimAgain.Store(true)
+			last.again.Store(true)
 			m.logger.Debug("the database's space was not reclaimed; trying again", "error", err)
 		}
 	})
@@ -90,13 +99,13 @@ func (m *Member) reclaim(space DiskSpace) {
 
 // leaveLead moves the lead to a voter whose disk has room, if there is one.
 func (m *Member) leaveLead() {
-	if !m.route().here {
+	if !m.route().Here {
 		return
 	}
-	full := m.machine.store.Load().Alarmed(kv.AlarmDisk)
+	full := m.machine.Store().Alarmed(kv.AlarmDisk)
 	ctx, cancel := context.WithTimeout(m.life, m.config.RequestTimeout)
 	defer cancel()
-	for _, member := range m.machine.store.Load().Members() {
+	for _, member := range m.machine.Store().Members() {
 		if member.IsLearner || slices.Contains(full, member.ID) {
 			continue
 		}

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 )
 
 // smallDisk mounts a file system of so many bytes and has the cluster's members live on it.
@@ -40,7 +41,7 @@ func takeSpace(t *testing.T, mount string, left int64) {
 	}
 	defer f.Close()
 	for block := make([]byte, 64<<10); len(block) > 0; {
-		space, err := statfs(mount)
+		space, err := disk.SpaceOf(mount)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -219,7 +220,7 @@ func TestCloseOnFullDisk(t *testing.T) {
 	takeSpace(t, mount, 0)
 	w.writeUntil(t, c.leader(), "before", isNoSpace)
 	for _, m := range c.members {
-		m.disk.reserve.release()
+		m.disk.GiveUpReserve()
 	}
 	giveSpace(t, mount)
 	takeSpace(t, mount, 0)

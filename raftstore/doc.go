@@ -3,14 +3,30 @@
 // # How a write goes
 //
 // A Member gathers the commands that wait while the last entries are in flight, packs them into one Raft
-// entry, and hands each its own result (proposer.go). On a follower the same gathering ends in one
-// message to the leader (forward.go). The Raft log is the write-ahead log: it is synced before a write is
+// entry, and hands each its own result (package propose). On a follower the same gathering ends in one
+// message to the leader. The Raft log is the write-ahead log: it is synced before a write is
 // acknowledged, the state machine is not.
 //
 // # How a read goes
 //
 // Any member serves reads from its own state, once that has reached an index which the leader, having
-// proved that it is the leader, named (read_index.go). Waiting readers share one round.
+// proved that it is the leader, named (package readindex). Waiting readers share one round.
+//
+// # The rooms
+//
+// What needs no Member has a package of its own below this one, and none of them imports this one:
+//
+//	raftlog      the log on disk, its cache, and what a leader writes behind; wal is the log's own format
+//	statemachine what applies the log to kv's store, and takes over another's state
+//	snapshots    Raft's snapshots; archive is the form that they, and backups, travel in
+//	peers        the port, Raft's stream and transport, and what members ask each other
+//	propose      groups of commands, proposed here or forwarded; entry is what an entry looks like
+//	readindex    rounds of readers, and the proof that this member leads
+//	keepalive    renewals of leases, taken to the leader
+//	membership   ids, majorities, records and URLs of members
+//	disk         room, the reserve, and whether the disk works
+//	failure      the errors of requests, and their way between members
+//	notify       the signal that wakes who waits
 //
 // # What lies where
 //
@@ -24,5 +40,5 @@
 // # Who talks to whom
 //
 // One port serves Raft, gRPC and the join handshake, told apart by TLS's protocol negotiation
-// (listener.go). All but the last need a certificate of the group's own authority for O=ctlplane:peers.
+// (package peers). All but the last need a certificate of the group's own authority for O=ctlplane:peers.
 package raftstore

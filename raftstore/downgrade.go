@@ -49,7 +49,7 @@ func (m *Member) Downgrade(ctx context.Context, r *pb.DowngradeRequest) (*pb.Dow
 
 // DowngradeInfo tells whether a downgrade was announced, and to what.
 func (m *Member) DowngradeInfo() *pb.DowngradeInfo {
-	target := m.machine.store.Load().DowngradeTarget()
+	target := m.machine.Store().DowngradeTarget()
 	return &pb.DowngradeInfo{Enabled: target != "", TargetVersion: target}
 }
 

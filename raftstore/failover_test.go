@@ -22,8 +22,8 @@ import (
 func (m *testMember) cut() {
 	m.listener.Close()
 	m.server.Stop()
-	m.peers.close()
-	m.stream.closeConns()
+	m.peers.Close()
+	m.stream.CloseConns()
 }
 
 // putAtLast puts until it is acknowledged. While leaders change the outcome may be unknown, but never a
@@ -75,10 +75,10 @@ func TestFollowerRestartsFromTheTailOfTheLog(t *testing.T) {
 	for i := range 100 {
 		follower.put(fmt.Sprint("key", i), "value")
 	}
-	if err := follower.Snapshot(); err != nil {
+	if err := follower.CutLog(); err != nil {
 		t.Fatal(err)
 	}
-	before, err := follower.snapshots.newest()
+	before, err := follower.snapshots.Newest()
 	if err != nil || before == nil {
 		t.Fatal("no snapshot", err)
 	}
@@ -86,11 +86,11 @@ func TestFollowerRestartsFromTheTailOfTheLog(t *testing.T) {
 	follower.stop()
 	c.leader().put("last", "after")
 	follower.start()
-	if applied := follower.machine.store.Load().AppliedIndex(); applied < before.Index {
+	if applied := follower.machine.Store().AppliedIndex(); applied < before.Index {
 		t.Errorf("state at %d after the restart, the log begins after %d", applied, before.Index)
 	}
 	follower.wantValue("last", "after")
-	after, err := follower.snapshots.newest()
+	after, err := follower.snapshots.Newest()
 	if err != nil || after.ID != before.ID {
 		t.Errorf("restarted from snapshot %v, want the log's tail alone (%v)", after, err)
 	}
@@ -110,14 +110,14 @@ func TestFollowerCatchesUpBySnapshot(t *testing.T) {
 	if _, err := stream.Watch(kv.WatchRequest{Key: []byte("key"), RangeEnd: []byte("kez")}); err != nil {
 		t.Fatal(err)
 	}
-	last := follower.machine.store.Load().AppliedIndex()
+	last := follower.machine.Store().AppliedIndex()
 	heal := follower.partition()
 	leader := c.leader()
 	for i := 0; ; i++ {
 		leader.put(fmt.Sprint("key", i), "value")
 		// What the follower needs is no longer in the log, nor are the entries after those that the leader
 		// may have prepared to send.
-		if first, _ := leader.stores.log.FirstIndex(); first > last+64 {
+		if first, _ := leader.stores.Log.FirstIndex(); first > last+64 {
 			break
 		}
 	}
@@ -132,7 +132,7 @@ func TestFollowerCatchesUpBySnapshot(t *testing.T) {
 			break
 		}
 	}
-	if newest, err := follower.snapshots.newest(); err != nil || newest == nil {
+	if newest, err := follower.snapshots.Newest(); err != nil || newest == nil {
 		t.Error("the follower did not get a snapshot", err)
 	}
 	leader.eventually("to remove what it has sent", func() bool {
@@ -147,12 +147,8 @@ func TestFollowerCatchesUpBySnapshot(t *testing.T) {
 
 // partition keeps a member's Raft messages from passing, in either direction, until heal.
 func (m *testMember) partition() (heal func()) {
-	m.stream.closeConns()
-	return func() {
-		m.stream.mu.Lock()
-		defer m.stream.mu.Unlock()
-		m.stream.closed = false
-	}
+	m.stream.CloseConns()
+	return m.stream.Reopen
 }
 
 func TestWipedFollowerComesBackAsANewMember(t *testing.T) {

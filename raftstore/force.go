@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // forceNewCluster makes this member the only one of its group, learners left out as well: the way out when the
@@ -12,31 +14,31 @@ import (
 //
 // The others must never be started again with their old directories: they would go on as the old cluster.
 func (m *Member) forceNewCluster() error {
-	last, err := m.stores.log.LastIndex()
+	last, err := m.stores.Log.LastIndex()
 	if err != nil {
 		return err
 	}
-	newest, err := m.snapshots.newest()
+	newest, err := m.snapshots.Newest()
 	if err != nil {
 		return err
 	}
 	if last == 0 && newest == nil {
 		return errors.New("there is no cluster in the data directory that could be made a new one of: start without --force-new-cluster")
 	}
-	index, term := m.machine.store.Load().AppliedIndex(), m.machine.store.Load().AppliedTerm()
+	index, term := m.machine.Store().AppliedIndex(), m.machine.Store().AppliedTerm()
 	if err := m.applyRest(index, last); err != nil {
 		return err
 	}
 	if last > 0 {
 		var entry raft.Log
-		if err := m.stores.log.GetLog(last, &entry); err != nil {
+		if err := m.stores.Log.GetLog(last, &entry); err != nil {
 			return err
 		}
 		if last >= index {
 			index, term = last, entry.Term
 		}
 	}
-	if err := m.machine.store.Load().Flush(); err != nil {
+	if err := m.machine.Store().Flush(); err != nil {
 		return err
 	}
 	if err := m.noteAlone(index, term); err != nil {
@@ -50,11 +52,11 @@ func (m *Member) forceNewCluster() error {
 func (m *Member) applyRest(applied, last uint64) error {
 	for index := applied + 1; index <= last; index++ {
 		entry := &raft.Log{}
-		if err := m.stores.log.GetLog(index, entry); err != nil {
+		if err := m.stores.Log.GetLog(index, entry); err != nil {
 			return fmt.Errorf("entry %d of the log: %w", index, err)
 		}
 		m.machine.Apply(entry)
-		if err := m.machine.err(); err != nil {
+		if err := m.machine.Err(); err != nil {
 			return err
 		}
 	}
@@ -73,7 +75,7 @@ func (m *Member) noteAlone(index, term uint64) error {
 
 func (m *Member) self() raft.Server {
 	return raft.Server{
-		Suffrage: raft.Voter, ID: serverID(m.config.Identity.MemberID), Address: m.transport.LocalAddr(),
+		Suffrage: raft.Voter, ID: membership.ServerID(m.config.Identity.MemberID), Address: m.transport.LocalAddr(),
 	}
 }
 
@@ -82,9 +84,9 @@ func (m *Member) dropLog(last uint64) error {
 	if last == 0 {
 		return nil
 	}
-	first, err := m.stores.log.FirstIndex()
+	first, err := m.stores.Log.FirstIndex()
 	if err != nil {
 		return err
 	}
-	return m.stores.log.DeleteRange(first, last)
+	return m.stores.Log.DeleteRange(first, last)
 }

@@ -83,12 +83,12 @@ func TestLargeCommandPassesBetweenMembers(t *testing.T) {
 	follower := c.follower()
 	follower.Member.config.MaxCommandBytes = 2 * size
 	follower.put("key", "value")
-	stream := follower.proposer.forwarding
+	streams := follower.proposer.Stats().Streams
 	if _, err := follower.Put(testContext(t), &pb.PutRequest{Key: []byte("key"), Value: make([]byte, size)}); !errors.Is(err, ErrTooLarge) {
 		t.Errorf("larger than the leader takes: %v", err)
 	}
 	follower.put("key", "value")
-	if follower.proposer.forwarding != stream {
+	if follower.proposer.Stats().Streams != streams {
 		t.Error("the stream to the leader broke")
 	}
 }

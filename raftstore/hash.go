@@ -5,10 +5,9 @@ import (
 	"errors"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 // HashKV is the checksum of what can be read on this member at a revision; 0: the present one. Errors are those of
@@ -27,7 +26,7 @@ func (m *Member) hashHistory(ctx context.Context, revision int64) (kv.Hash, erro
 
 func (m *Member) hashKV(sum func(*kv.Store) (kv.Hash, error)) (hash kv.Hash, err error) {
 	begun := time.Now()
-	err = m.machine.withStore(func(store *kv.Store) (err error) {
+	err = m.machine.WithStore(func(store *kv.Store) (err error) {
 		hash, err = sum(store)
 		return err
 	})
@@ -41,7 +40,7 @@ func (m *Member) Hash(ctx context.Context) (hash kv.Hash, err error) {
 		return hash, err
 	}
 	begun := time.Now()
-	err = m.machine.withStore(func(store *kv.Store) (err error) {
+	err = m.machine.WithStore(func(store *kv.Store) (err error) {
 		hash, err = store.Hash(ctx)
 		return err
 	})
@@ -51,7 +50,7 @@ func (m *Member) Hash(ctx context.Context) (hash kv.Hash, err error) {
 
 // Defragment rewrites this member's database, in the background of everything else, and returns when that is done.
 func (m *Member) Defragment(ctx context.Context) error {
-	return m.machine.withStore(func(store *kv.Store) error { return m.defragment(ctx, store) })
+	return m.machine.WithStore(func(store *kv.Store) error { return m.defragment(ctx, store) })
 }
 
 func (m *Member) defragment(ctx context.Context, store *kv.Store) error {
@@ -63,8 +62,8 @@ func (m *Member) defragment(ctx context.Context, store *kv.Store) error {
 
 // HashKV implements peerpb.PeerServer.
 func (s *peerServer) HashKV(ctx context.Context, r *peerpb.HashKVRequest) (*peerpb.HashKVResponse, error) {
-	if err := s.member.machine.waitApplied(ctx, r.AppliedIndex); err != nil {
-		return nil, toStatus(err)
+	if err := s.member.machine.WaitApplied(ctx, r.AppliedIndex); err != nil {
+		return nil, failure.ToStatus(err)
 	}
 	response := &peerpb.HashKVResponse{Id: s.member.config.Identity.MemberID}
 	hash, err := s.member.hashHistory(ctx, r.Revision)
@@ -73,27 +72,8 @@ func (s *peerServer) HashKV(ctx context.Context, r *peerpb.HashKVRequest) (*peer
 	case errors.As(err, &code):
 		response.Error = uint32(code)
 	case err != nil:
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	response.Hash, response.Revision, response.CompactRevision = hash.Sum, hash.Revision, hash.CompactRevision
 	return response, nil
-}
-
-// hashKV asks another member, which answers once it has applied the entry at index.
-func (p *peerConns) hashKV(ctx context.Context, id raft.ServerID, revision int64, index uint64) (kv.Hash, error) {
-	client, err := p.client(ctx, id)
-	if err != nil {
-		return kv.Hash{}, err
-	}
-	response, err := client.HashKV(ctx, &peerpb.HashKVRequest{Revision: revision, AppliedIndex: index})
-	if err != nil {
-		return kv.Hash{}, fromStatus(err)
-	}
-	if serverID(response.Id) != id {
-		return kv.Hash{}, errUnreachable // another member has its address
-	}
-	if response.Error != 0 {
-		return kv.Hash{}, kv.ErrorCode(response.Error)
-	}
-	return kv.Hash{Sum: response.Hash, Revision: response.Revision, CompactRevision: response.CompactRevision}, nil
 }

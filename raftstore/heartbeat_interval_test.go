@@ -6,6 +6,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // TestHeartbeatIntervalIsKept has heartbeats sent more often than Raft would by itself.
@@ -17,7 +19,7 @@ func TestHeartbeatIntervalIsKept(t *testing.T) {
 	leader, follower := c.leader(), c.follower()
 	sent := func() uint64 {
 		var metric dto.Metric
-		if err := leader.instruments.roundTrip.WithLabelValues(string(serverID(follower.Identity().MemberID))).(prometheus.Metric).Write(&metric); err != nil {
+		if err := leader.instruments.roundTrip.WithLabelValues(string(membership.ServerID(follower.Identity().MemberID))).(prometheus.Metric).Write(&metric); err != nil {
 			t.Fatal(err)
 		}
 		return metric.GetHistogram().GetSampleCount()

@@ -2,30 +2,26 @@ package raftstore
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
-	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 // heirPatience is how long a leader that hands over waits for better heirs after the first that will do.
 const heirPatience = 200 * time.Millisecond
 
-// health is what a member answers about its disk, and how far it has come.
-type health = peerpb.HealthResponse
-
 // chooseHeir finds the voter to hand the lead to: of those whose disk works and who are fit, the one that has the most of the
 // log, which the others will vote for. There has to be a number of them. Who doesn't answer is not waited for once there is.
-func (m *Member) chooseHeir(ctx context.Context, number int, fit func(*health) bool) (raft.Server, bool) {
+func (m *Member) chooseHeir(ctx context.Context, number int, fit func(*peers.Health) bool) (raft.Server, bool) {
 	type answer struct {
 		raft.Server
-		*health
+		*peers.Health
 	}
 	var asking sync.WaitGroup
 	defer asking.Wait()
@@ -35,10 +31,10 @@ func (m *Member) chooseHeir(ctx context.Context, number int, fit func(*health) b
 	answers := make(chan answer, len(servers))
 	asked := 0
 	for _, server := range servers {
-		if server.Suffrage == raft.Voter && server.ID != serverID(m.config.Identity.MemberID) {
+		if server.Suffrage == raft.Voter && server.ID != membership.ServerID(m.config.Identity.MemberID) {
 			asked++
 			asking.Go(func() {
-				health, _ := m.peers.health(ctx, server.ID)
+				health, _ := m.peers.Health(ctx, server.ID)
 				answers <- answer{server, health}
 			})
 		}
@@ -48,10 +44,10 @@ func (m *Member) chooseHeir(ctx context.Context, number int, fit func(*health) b
 	for ; asked > 0; asked-- {
 		select {
 		case a := <-answers:
-			if a.health == nil || len(a.Hanging) > 0 || !fit(a.health) {
+			if a.Health == nil || len(a.Hanging) > 0 || !fit(a.Health) {
 				continue
 			}
-			if best.health == nil || a.LastIndex > best.LastIndex {
+			if best.Health == nil || a.LastIndex > best.LastIndex {
 				best = a
 			}
 			if number--; number == 0 {
@@ -69,50 +65,31 @@ func (m *Member) healthTimeout() time.Duration { return m.config.HeartbeatTimeou
 
 // works tells whether a member answers, and its disk works.
 func (m *Member) works(ctx context.Context, id raft.ServerID) bool {
-	if id == serverID(m.config.Identity.MemberID) {
+	if id == membership.ServerID(m.config.Identity.MemberID) {
 		return !m.stalls()
 	}
 	health, err := m.healthOf(ctx, id)
 	return err == nil && len(health.Hanging) == 0
 }
 
-func (m *Member) healthOf(ctx context.Context, id raft.ServerID) (*health, error) {
+func (m *Member) healthOf(ctx context.Context, id raft.ServerID) (*peers.Health, error) {
 	ctx, cancel := context.WithTimeout(ctx, m.healthTimeout())
 	defer cancel()
-	return m.peers.health(ctx, id)
+	return m.peers.Health(ctx, id)
 }
 
 // ownHealth is what this member answers.
-func (m *Member) ownHealth(ctx context.Context) *health {
+func (m *Member) ownHealth(ctx context.Context) *peers.Health {
 	ctx, cancel := context.WithTimeout(ctx, m.config.HeartbeatTimeout)
 	defer cancel()
 	hanging := m.hanging()
-	if !slices.Contains(hanging, workVote) && m.diskProof.works(ctx) != nil {
-		hanging = append(slices.Clone(hanging), workVote)
+	if !slices.Contains(hanging, disk.WorkVote) && m.probe.Works(ctx) != nil {
+		hanging = append(slices.Clone(hanging), disk.WorkVote)
 	}
-	return &health{
+	return &peers.Health{
 		Id:           m.config.Identity.MemberID,
 		LastIndex:    m.raft.LastIndex(),
-		AppliedIndex: m.machine.store.Load().AppliedIndex(),
+		AppliedIndex: m.machine.Store().AppliedIndex(),
 		Hanging:      hanging,
 	}
-}
-
-func (p *peerConns) health(ctx context.Context, id raft.ServerID) (*health, error) {
-	client, err := p.liveness(ctx, id)
-	if err != nil {
-		return nil, err
-	}
-	response, err := client.Health(ctx, &peerpb.HealthRequest{})
-	if status.Code(err) == codes.Unimplemented { // an earlier version, which knows nothing of its disk
-		progress, err := p.progress(ctx, id)
-		if err != nil {
-			return nil, err
-		}
-		return &health{Id: progress.Id, LastIndex: progress.LastIndex, AppliedIndex: progress.AppliedIndex}, nil
-	}
-	if err == nil && serverID(response.Id) != id {
-		return nil, fmt.Errorf("another member, %x, answers in the place of %s", response.Id, id)
-	}
-	return response, err
 }

@@ -8,13 +8,11 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
-	"strconv"
 	"syscall"
-
-	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 const identityFile = "member.json"
@@ -82,7 +80,7 @@ func (i Identity) claim(dataDir string) error {
 func (i Identity) record() kv.Member {
 	record := kv.Member{
 		ID: i.MemberID, Name: i.Name,
-		PeerURLs: urls("https", i.PeerAddress), ClientURLs: urls(i.clientScheme(), i.ClientAddress), APIURLs: urls("https", i.APIAddress),
+		PeerURLs: membership.URLs("https", i.PeerAddress), ClientURLs: membership.URLs(i.clientScheme(), i.ClientAddress), APIURLs: membership.URLs("https", i.APIAddress),
 	}
 	if len(i.PeerURLs) > 0 {
 		record.PeerURLs = i.PeerURLs
@@ -98,26 +96,6 @@ func (i Identity) clientScheme() string {
 		return "http"
 	}
 	return "https"
-}
-
-func urls(scheme, address string) []string {
-	if address == "" {
-		return nil
-	}
-	return []string{scheme + "://" + address}
-}
-
-// serverID is a member's id as Raft has it.
-func serverID(id uint64) raft.ServerID {
-	return raft.ServerID(strconv.FormatUint(id, 16))
-}
-
-func memberID(id raft.ServerID) uint64 {
-	n, err := strconv.ParseUint(string(id), 16, 64)
-	if err != nil {
-		return 0 // no id of ours
-	}
-	return n
 }
 
 // lockDir keeps other processes out of the data directory until the file is closed.

@@ -7,6 +7,10 @@ import (
 
 	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 // What counts as slow, as in etcd.
@@ -67,7 +71,7 @@ func newInstruments() *instruments {
 		}, []string{"work"}),
 		yields: counter("ctlplane_store_disk_stall_handovers_total", "How often this member gave up the lead for it."),
 	}
-	for _, kind := range []string{workLog, workVote, workState} {
+	for _, kind := range []string{disk.WorkLog, disk.WorkVote, disk.WorkState} {
 		i.hanging.WithLabelValues(kind)
 		i.stalls.WithLabelValues(kind)
 	}
@@ -136,26 +140,11 @@ func (i *instruments) leasesExpired(n int) {
 }
 
 // peer counts the bytes of a connection with one member.
-func (i *instruments) peer(id string) peerBytes {
+func (i *instruments) peer(id string) peers.Bytes {
 	if i == nil {
-		return peerBytes{}
+		return peers.Bytes{}
 	}
-	return peerBytes{sent: i.sent.WithLabelValues(id), received: i.received.WithLabelValues(id)}
-}
-
-// peerBytes are the counters of one connection; the zero value counts nothing.
-type peerBytes struct{ sent, received prometheus.Counter }
-
-func (p peerBytes) read(n int) {
-	if p.received != nil {
-		p.received.Add(float64(n))
-	}
-}
-
-func (p peerBytes) wrote(n int) {
-	if p.sent != nil {
-		p.sent.Add(float64(n))
-	}
+	return peers.Bytes{Sent: i.sent.WithLabelValues(id), Received: i.received.WithLabelValues(id)}
 }
 
 // unknownPeer is the label of who is not among the members yet.
@@ -163,7 +152,7 @@ const unknownPeer = "unknown"
 
 // bytesOf are the counters of a connection of Raft's with another member, who is known by the address that was dialled, or by the
 // name in the certificate where it called.
-func (m *Member) bytesOf(conn net.Conn, dialled raft.ServerAddress) peerBytes {
+func (m *Member) bytesOf(conn net.Conn, dialled raft.ServerAddress) peers.Bytes {
 	name := ""
 	if secured, ok := conn.(*tls.Conn); ok && dialled == "" {
 		if chain := secured.ConnectionState().PeerCertificates; len(chain) > 0 {
@@ -171,8 +160,8 @@ func (m *Member) bytesOf(conn net.Conn, dialled raft.ServerAddress) peerBytes {
 		}
 	}
 	for _, record := range m.MemberRecords() {
-		if dialled != "" && hostPort(record.PeerURLs) == string(dialled) || name != "" && record.Name == name {
-			return m.instruments.peer(string(serverID(record.ID)))
+		if dialled != "" && membership.HostPort(record.PeerURLs) == string(dialled) || name != "" && record.Name == name {
+			return m.instruments.peer(string(membership.ServerID(record.ID)))
 		}
 	}
 	return m.instruments.peer(unknownPeer)

@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/entry"
 	"github.com/ctlplane/ctlplane/supervise"
 )
 
@@ -98,11 +99,11 @@ func (m *Member) startLeading() (stop func()) {
 func (m *Member) term(ctx context.Context) {
 	// An entry of this term: once it is applied so is everything before it. Raft begins a term with an
 	// entry of its own, but the state machine doesn't see that one.
-	if err := m.raft.Apply(newEntry(1), 0).Error(); err != nil {
+	if err := m.raft.Apply(entry.New(1), 0).Error(); err != nil {
 		return // no longer the leader; the channel will say so
 	}
-	m.changed.notify()
-	lessor := kv.NewLessor(m.machine.store.Load(), m.config.Clock, m.recordCheckpoints)
+	m.changed.Notify()
+	lessor := kv.NewLessor(m.machine.Store(), m.config.Clock, m.recordCheckpoints)
 	defer lessor.Close()
 	lessor.Promote(m.config.HeartbeatTimeout)
 	m.lessor.Store(lessor)
@@ -114,9 +115,9 @@ func (m *Member) term(ctx context.Context) {
 	if m.config.HeartbeatInterval > 0 {
 		parts.Go(func() { m.upkeep(ctx, m.sendHeartbeats) })
 	}
-	parts.Go(func() { m.upkeep(ctx, m.tellCommits) })
+	parts.Go(func() { m.upkeep(ctx, func(ctx context.Context) { m.commits.Run(ctx, m.otherServers) }) })
 	parts.Go(func() { m.upkeep(ctx, func(ctx context.Context) { m.expireLeases(ctx, lessor) }) })
-	parts.Go(func() { m.upkeep(ctx, m.tendMembers) })
+	parts.Go(func() { m.upkeep(ctx, m.reconcileMembers) })
 	parts.Go(func() { m.upkeep(ctx, m.watchCorruption) })
 	parts.Go(func() { m.upkeep(ctx, m.watchCompactions) })
 	parts.Go(func() { m.upkeep(ctx, m.watchQuota) })

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 const (
@@ -27,7 +28,7 @@ const (
 	agreementLife = time.Second
 )
 
-// watchLeader stands for election as soon as the leader's process has certainly ended, instead of waiting for its
+// watchLeader starts an election as soon as the leader's process has certainly ended, instead of waiting for its
 // heartbeats to be missed: a connection of Raft's broke, and nothing listens at the leader's address any more. A machine
 // or network that is lost shows neither, and takes a heartbeat timeout.
 //
@@ -40,10 +41,10 @@ const (
 //  4. Safety does not rest on any of it. It only asks Raft to begin an election, in the way that a leader does which hands
 //     over; a log that is behind still loses it.
 func (m *Member) watchLeader() {
-	m.standAlone()
+	m.campaignAlone()
 	for {
 		select {
-		case <-m.stream.broken:
+		case <-m.stream.BrokenConn():
 		case <-m.life.Done():
 			return
 		}
@@ -59,10 +60,10 @@ func (m *Member) replaceLeader() {
 	if leader == "" || !votes || m.stalls() {
 		return
 	}
-	self := serverID(m.config.Identity.MemberID)
+	self := membership.ServerID(m.config.Identity.MemberID)
 	wait := time.Duration(rank) * standStagger
 	for attempt := 0; ; attempt++ {
-		changed, looked := m.changed.next(), time.Now()
+		changed, looked := m.changed.Next(), time.Now()
 		if _, now := m.raft.LeaderWithID(); now != leader {
 			return
 		}
@@ -83,7 +84,7 @@ func (m *Member) replaceLeader() {
 		agreed, behind := m.othersAgree(leader)
 		if agreed {
 			m.logger.Info("the leader's process has ended, a majority agrees; standing for election", "leader", m.nameOf(leader))
-			m.stand()
+			m.campaign()
 			return
 		}
 		if behind {
@@ -93,27 +94,27 @@ func (m *Member) replaceLeader() {
 	}
 }
 
-// standAlone begins the election that the only voter of a group wins, with nobody to wait for.
-func (m *Member) standAlone() {
+// campaignAlone begins the election that the only voter of a group wins, with nobody to wait for.
+func (m *Member) campaignAlone() {
 	if rank, votes := m.rank(""); rank == 0 && votes && m.voters() == 1 {
-		m.stand()
+		m.campaign()
 	}
 }
 
-// stand begins an election now. When it can't, the heartbeat timeout does.
-func (m *Member) stand() {
-	if err := m.haveStand(serverID(m.config.Identity.MemberID), m.transport.LocalAddr()); err != nil {
+// campaign begins an election now. When it can't, the heartbeat timeout does.
+func (m *Member) campaign() {
+	if err := m.startElectionAt(membership.ServerID(m.config.Identity.MemberID), m.transport.LocalAddr()); err != nil {
 		m.logger.Debug("the election waits for the heartbeat timeout", "error", err)
 	}
 }
 
-// haveStand has a voter stand for election now, and the others vote although they have a leader.
-func (m *Member) haveStand(id raft.ServerID, address raft.ServerAddress) error {
+// startElectionAt has a voter start an election now, and the others vote although they have a leader.
+func (m *Member) startElectionAt(id raft.ServerID, address raft.ServerAddress) error {
 	return m.transport.TimeoutNow(id, address,
 		&raft.TimeoutNowRequest{RPCHeader: raft.RPCHeader{ProtocolVersion: raft.ProtocolVersionMax}}, &raft.TimeoutNowResponse{})
 }
 
-// rank is this member's place among the voters that are left without a leader, the same order on each.
+// rank is this member's position among the voters that are left without a leader, the same order on each.
 func (m *Member) rank(leader raft.ServerID) (rank int, votes bool) {
 	var left []raft.ServerID
 	for _, server := range m.servers() {
@@ -122,7 +123,7 @@ func (m *Member) rank(leader raft.ServerID) (rank int, votes bool) {
 		}
 	}
 	slices.SortFunc(left, func(a, b raft.ServerID) int { return strings.Compare(string(a), string(b)) })
-	rank = slices.Index(left, serverID(m.config.Identity.MemberID))
+	rank = slices.Index(left, membership.ServerID(m.config.Identity.MemberID))
 	return rank, rank >= 0
 }
 
@@ -150,15 +151,15 @@ func (m *Member) othersAgree(leader raft.ServerID) (agreed, behind bool) {
 	defer cancel()
 	servers := m.servers()
 	answers := make(chan *peerpb.LeaderGoneResponse, len(servers))
-	request := &peerpb.LeaderGoneRequest{Leader: memberID(leader), Candidate: m.config.Identity.MemberID, LastIndex: m.raft.LastIndex()}
+	request := &peerpb.LeaderGoneRequest{Leader: membership.MemberID(leader), Candidate: m.config.Identity.MemberID, LastIndex: m.raft.LastIndex()}
 	asked := 0
 	for _, server := range servers {
-		if server.Suffrage == raft.Voter && server.ID != leader && server.ID != serverID(m.config.Identity.MemberID) {
+		if server.Suffrage == raft.Voter && server.ID != leader && server.ID != membership.ServerID(m.config.Identity.MemberID) {
 			asked++
-			asking.Go(func() { answers <- m.peers.leaderGone(ctx, server.ID, request) })
+			asking.Go(func() { answers <- m.peers.LeaderGone(ctx, server.ID, request) })
 		}
 	}
-	missing := majority(m.voters()) - 1
+	missing := membership.Majority(m.voters()) - 1
 	for ; asked > 0 && missing > 0; asked-- {
 		answer := <-answers
 		if answer.GetAgreed() {
@@ -171,7 +172,7 @@ func (m *Member) othersAgree(leader raft.ServerID) (agreed, behind bool) {
 
 // agree answers a candidate that says that the leader's process has ended.
 func (m *Member) agree(r *peerpb.LeaderGoneRequest) *peerpb.LeaderGoneResponse {
-	leader := serverID(r.Leader)
+	leader := membership.ServerID(r.Leader)
 	_, known := m.raft.LeaderWithID()
 	if known != leader && known != "" || !m.gone(leader) {
 		return &peerpb.LeaderGoneResponse{}
@@ -179,20 +180,7 @@ func (m *Member) agree(r *peerpb.LeaderGoneRequest) *peerpb.LeaderGoneResponse {
 	if !m.stalls() && m.raft.LastIndex() > r.LastIndex {
 		return &peerpb.LeaderGoneResponse{Ahead: true}
 	}
-	return &peerpb.LeaderGoneResponse{Agreed: m.agreement.give(serverID(r.Candidate))}
-}
-
-// leaderGone asks another voter for its agreement; nil: it doesn't answer, and so doesn't agree.
-func (p *peerConns) leaderGone(ctx context.Context, id raft.ServerID, request *peerpb.LeaderGoneRequest) *peerpb.LeaderGoneResponse {
-	client, err := p.liveness(ctx, id)
-	if err != nil {
-		return nil
-	}
-	response, err := client.LeaderGone(ctx, request)
-	if err != nil {
-		return nil
-	}
-	return response
+	return &peerpb.LeaderGoneResponse{Agreed: m.agreement.give(membership.ServerID(r.Candidate))}
 }
 
 // agreement is the candidate that a member has agreed with of late, maybe itself.

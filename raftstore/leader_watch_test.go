@@ -8,6 +8,8 @@ import (
 
 	"github.com/hashicorp/raft"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // links are those between members that reject connections, as a firewall does.
@@ -49,13 +51,7 @@ func (l *links) heal() {
 
 // breakConnsTo breaks the connections of Raft's that a member has dialled to another one.
 func (m *testMember) breakConnsTo(other *testMember) {
-	m.stream.mu.Lock()
-	defer m.stream.mu.Unlock()
-	for conn := range m.stream.conns {
-		if conn.RemoteAddr().String() == other.address {
-			_ = conn.Conn.Close()
-		}
-	}
+	m.stream.BreakConnsTo(other.address)
 }
 
 // TestOneRejectingLinkDoesNotMoveTheLead: a follower whose connection to the leader was refused took the leader's process
@@ -144,7 +140,7 @@ func TestOnlyVoterLeadsAtOnce(t *testing.T) {
 	}
 }
 
-// TestFollowerThatIsAheadReplacesTheLeader: the first to stand was refused by another that had more of the log, and the lost
+// TestFollowerThatIsAheadReplacesTheLeader: the first to campaign was refused by another that had more of the log, and the lost
 // election lasted until the next heartbeat timeout.
 func TestFollowerThatIsAheadReplacesTheLeader(t *testing.T) {
 	var firewall links
@@ -153,9 +149,9 @@ func TestFollowerThatIsAheadReplacesTheLeader(t *testing.T) {
 		config.HeartbeatTimeout, config.RequestTimeout = patientHeartbeats, testWait
 	})
 	leader := c.leader()
-	var behind, ahead *testMember // the first to stand, and the next
+	var behind, ahead *testMember // the first to campaign, and the next
 	for _, m := range c.members {
-		if rank, _ := m.rank(serverID(leader.config.Identity.MemberID)); m != leader && rank == 0 {
+		if rank, _ := m.rank(membership.ServerID(leader.config.Identity.MemberID)); m != leader && rank == 0 {
 			behind = m
 		} else if m != leader {
 			ahead = m

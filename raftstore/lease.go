@@ -9,6 +9,8 @@ import (
 
 	"github.com/ctlplane/ctlplane/broken"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // LeaseGrant grants a lease; without an ID in the request it chooses one.
@@ -25,11 +27,11 @@ func (m *Member) LeaseRevoke(ctx context.Context, r *pb.LeaseRevokeRequest) (*pb
 // goes through the log unless the lease has a checkpoint. The answer to a lease that has expired comes once
 // it is revoked: kv.ErrLeaseNotFound.
 func (m *Member) LeaseKeepAlive(ctx context.Context, id int64) (ttl int64, err error) {
-	err = m.atLeader(ctx, func(ctx context.Context, now route) error {
-		if now.here {
+	err = m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
+		if now.Here {
 			ttl, err = m.renewHere(ctx, id)
 		} else {
-			ttl, err = m.renewals.renew(ctx, now, id)
+			ttl, err = m.renewals.Renew(ctx, now, id)
 		}
 		return err
 	})
@@ -43,14 +45,14 @@ func (m *Member) renewHere(ctx context.Context, id int64) (int64, error) {
 	if broken.Is(broken.KeepaliveWithoutProof) {
 		return m.renewProved(ctx, id)
 	}
-	index, err := m.leaderRounds.join(ctx)
+	index, err := m.leaderRounds.Join(ctx)
 	if err != nil {
 		return 0, err
 	}
 	ttl, err := m.renewProved(ctx, id)
-	if errors.Is(err, kv.ErrLeaseNotFound) && m.machine.store.Load().AppliedIndex() < index {
+	if errors.Is(err, kv.ErrLeaseNotFound) && m.machine.Store().AppliedIndex() < index {
 		// It may be granted by what is not applied yet. All others need not wait.
-		if err := m.machine.waitApplied(ctx, index); err != nil {
+		if err := m.machine.WaitApplied(ctx, index); err != nil {
 			return 0, err
 		}
 		ttl, err = m.renewProved(ctx, id)
@@ -61,11 +63,11 @@ func (m *Member) renewHere(ctx context.Context, id int64) (int64, error) {
 func (m *Member) renewProved(ctx context.Context, id int64) (int64, error) {
 	lessor := m.lessor.Load()
 	if lessor == nil {
-		return 0, errNotLeader
+		return 0, failure.ErrNotLeading
 	}
 	ttl, err := lessor.Renew(ctx, id, func(full kv.Checkpoint) error { return m.recordNow(ctx, full) })
 	if errors.Is(err, kv.ErrNotPromoted) {
-		err = errNotLeader
+		err = failure.ErrNotLeading
 	}
 	if err == nil {
 		m.instruments.leaseRenewed()
@@ -113,11 +115,11 @@ func (m *Member) handOverLeases(ctx context.Context) {
 // LeaseTimeToLive tells what is left of a lease, in whole seconds. A lease that does not exist has a TTL of -1.
 func (m *Member) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveRequest) (*pb.LeaseTimeToLiveResponse, error) {
 	response := &pb.LeaseTimeToLiveResponse{ID: r.ID}
-	err := m.atLeader(ctx, func(ctx context.Context, now route) (err error) {
-		if now.here {
+	err := m.atLeader(ctx, func(ctx context.Context, now propose.Route) (err error) {
+		if now.Here {
 			response.TTL, response.GrantedTTL, err = m.remainingHere(ctx, r.ID)
 		} else {
-			response.TTL, response.GrantedTTL, err = m.peers.timeToLive(ctx, now.leader, r.ID)
+			response.TTL, response.GrantedTTL, err = m.peers.TimeToLive(ctx, now.Leader, r.ID)
 		}
 		return err
 	})
@@ -128,7 +130,7 @@ func (m *Member) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 		if err := m.LinearizableRead(ctx); err != nil {
 			return nil, err
 		}
-		if err := m.machine.withStore(func(store *kv.Store) (err error) {
+		if err := m.machine.WithStore(func(store *kv.Store) (err error) {
 			response.Keys, err = store.LeaseKeys(r.ID)
 			return err
 		}); err != nil {
@@ -140,18 +142,18 @@ func (m *Member) LeaseTimeToLive(ctx context.Context, r *pb.LeaseTimeToLiveReque
 }
 
 func (m *Member) remainingHere(ctx context.Context, id int64) (ttl, granted int64, err error) {
-	index, err := m.leaderRounds.join(ctx)
+	index, err := m.leaderRounds.Join(ctx)
 	if err != nil {
 		return 0, 0, err
 	}
-	if err := m.machine.waitApplied(ctx, index); err != nil {
+	if err := m.machine.WaitApplied(ctx, index); err != nil {
 		return 0, 0, err
 	}
 	lessor := m.lessor.Load()
 	if lessor == nil {
-		return 0, 0, errNotLeader
+		return 0, 0, failure.ErrNotLeading
 	}
-	granted, ok := m.machine.store.Load().LeaseTTL(id)
+	granted, ok := m.machine.Store().LeaseTTL(id)
 	remaining, counted := lessor.Remaining(id)
 	if !ok || !counted {
 		return -1, 0, nil

@@ -9,6 +9,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // revokeRetry is when a revocation that failed is tried again.
@@ -36,13 +37,13 @@ func (m *Member) expireLeases(ctx context.Context, lessor *kv.Lessor) {
 // This member proves first that it leads. The clock of one that was stopped for a while, and replaced, has
 // run on, and its proposals might still reach the log.
 func (m *Member) revoke(ctx context.Context, expired []int64) (failed []int64) {
-	if _, err := m.leaderRounds.join(ctx); err != nil {
+	if _, err := m.leaderRounds.Join(ctx); err != nil {
 		return expired
 	}
 	var mu sync.Mutex
 	var left sync.WaitGroup
 	left.Add(len(expired))
-	group := make([]*proposal, 0, len(expired))
+	group := make([]*propose.Proposal, 0, len(expired))
 	for _, id := range expired {
 		command := kv.Command{LeaseRevoke: &pb.LeaseRevokeRequest{ID: id}}
 		done := func(result kv.Result, err error) {
@@ -58,13 +59,13 @@ func (m *Member) revoke(ctx context.Context, expired []int64) (failed []int64) {
 			done(kv.Result{}, err)
 			continue
 		}
-		group = append(group, &proposal{
+		group = append(group, &propose.Proposal{
 			// Not forwarded: another leader has a lessor of its own, in which the lease may live on.
-			ctx: ctx, command: command, encoded: encoded, here: true, done: done,
-			expires: m.config.Clock.Now().Add(m.config.RequestTimeout),
+			Context: ctx, Command: command, Encoded: encoded, Here: true, Done: done,
+			Expires: m.config.Clock.Now().Add(m.config.RequestTimeout),
 		})
 	}
-	m.proposer.proposeAll(group)
+	m.proposer.ProposeAll(group)
 	left.Wait()
 	return failed
 }

@@ -10,6 +10,7 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
 func newClockCluster(t *testing.T) (*testCluster, *clocktesting.FakeClock) {
@@ -79,7 +80,7 @@ func TestLeaseTimeSurvivesLeaderChange(t *testing.T) {
 		leader, follower := c.leader(), c.follower()
 		id := follower.grant(1000)
 		clock.Step(300 * time.Second)
-		follower.eventually("to know what is left", func() bool { return follower.machine.store.Load().LeaseRemaining(id) == 700 })
+		follower.eventually("to know what is left", func() bool { return follower.machine.Store().LeaseRemaining(id) == 700 })
 		clock.Step(50 * time.Second)
 		if err := leader.raft.LeadershipTransfer().Error(); err != nil {
 			t.Fatal(err)
@@ -96,7 +97,7 @@ func TestDeposedLeaderRenewsNothing(t *testing.T) {
 	leader := c.leader()
 	id := leader.grant(60)
 	// It has not noticed yet: its lessor counts on.
-	lessor := kv.NewLessor(leader.machine.store.Load(), clock, func([]kv.Checkpoint) {})
+	lessor := kv.NewLessor(leader.machine.Store(), clock, func([]kv.Checkpoint) {})
 	defer lessor.Close()
 	if err := leader.raft.LeadershipTransfer().Error(); err != nil {
 		t.Fatal(err)
@@ -105,7 +106,7 @@ func TestDeposedLeaderRenewsNothing(t *testing.T) {
 	leader.eventually("to notice", func() bool { return leader.lessor.Load() == nil })
 	lessor.Promote(0)
 	leader.lessor.Store(lessor)
-	if _, err := leader.renewHere(testContext(t), id); !errors.Is(err, errNotLeader) {
+	if _, err := leader.renewHere(testContext(t), id); !errors.Is(err, failure.ErrNotLeading) {
 		t.Errorf("renewed: %v", err)
 	}
 	if failed := leader.revoke(testContext(t), []int64{id}); len(failed) != 1 {

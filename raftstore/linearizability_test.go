@@ -86,7 +86,7 @@ func TestLinearizability(t *testing.T) {
 		heal := c.leader().partition()
 		eventually(t, "a leader on the other side", func() bool {
 			for _, m := range c.members {
-				if s := m.Status(); s.Leader == s.ID && !m.stream.isClosed() {
+				if s := m.Status(); s.Leader == s.ID && !m.stream.IsClosed() {
 					return true
 				}
 			}
@@ -106,12 +106,6 @@ func TestLinearizability(t *testing.T) {
 		t.Fatalf("%d operations: %v", len(all), result)
 	}
 	t.Logf("%d operations, linearizable", len(all))
-}
-
-func (s *raftStream) isClosed() bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.closed
 }
 
 // history is what one client did.

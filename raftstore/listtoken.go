@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // listTokenID names the token that every member can work out from the list of all members. No created token has it:
@@ -27,7 +28,7 @@ func listToken(peerAddresses []string) pki.Token {
 func (m *Member) listToken() pki.Token {
 	var addresses []string
 	for _, record := range m.MemberRecords() {
-		addresses = append(addresses, hostPort(record.PeerURLs))
+		addresses = append(addresses, membership.HostPort(record.PeerURLs))
 	}
 	return listToken(addresses)
 }

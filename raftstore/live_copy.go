@@ -17,7 +17,7 @@ import (
 
 const (
 	migratedFile = "migrated.json"
-	copiedFile   = "etcd.db" // the snapshot that a copy begins with
+	copiedFile   = "etcd.db" // the etcd's snapshot, which a copy begins with
 )
 
 // Migrated is the note of a data directory that was made of a running etcd. It stays there.
@@ -77,12 +77,12 @@ func NewLiveCopy(dataDir string, logger *slog.Logger) (*LiveCopy, error) {
 // LiveCopyFile is the path of a file that lives as long as the copy that is being made in a directory.
 func LiveCopyFile(dataDir, name string) string { return filepath.Join(dataDir, restoringDir, name) }
 
-// SnapshotFile is where the snapshot is to be put that Import begins with, and Auth reads.
+// SnapshotFile is where the etcd's snapshot is to be put that Import begins with, and Auth reads.
 func (c *LiveCopy) SnapshotFile() string { return LiveCopyFile(c.dir.path, copiedFile) }
 
 func (c *LiveCopy) store() string { return filepath.Join(c.dir.temp(), stateDir) }
 
-// Import begins the copy with the snapshot, and removes it.
+// Import begins the copy with the etcd's snapshot, and removes it.
 func (c *LiveCopy) Import(ctx context.Context, progress Progress) error {
 	err := c.readSnapshot(ctx, progress, func(reader *etcdfile.Reader) (err error) {
 		c.imported, err = kv.BeginLiveImport(ctx, kv.Options{Dir: c.store(), Logger: c.logger}, reader)
@@ -138,13 +138,13 @@ func (c *LiveCopy) Complete(end kv.LiveEnd, note Migrated) (*Restored, error) {
 	if err := durable.WriteFile(filepath.Join(c.dir.path, migratedFile), append(content, '\n')); err != nil {
 		return nil, restoreError(err)
 	}
-	from := origin{ClusterID: newID()}
+	restored := restoreNote{ClusterID: newID()}
 	r := &restore{dir: c.dir}
-	if err := r.complete(c.store(), from); err != nil {
+	if err := r.complete(c.store(), restored); err != nil {
 		return nil, restoreError(err)
 	}
 	c.completed = true
-	return &Restored{Format: BackupEtcd, ClusterID: from.ClusterID, Summary: summary}, c.Close()
+	return &Restored{Format: BackupEtcd, ClusterID: restored.ClusterID, Summary: summary}, c.Close()
 }
 
 // Close lets go of the directory.

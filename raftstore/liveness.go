@@ -3,8 +3,6 @@ package raftstore
 import (
 	"context"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/ctlplane/ctlplane/api/peerpb"
 )
 
@@ -27,18 +25,6 @@ func (s *livenessServer) Health(ctx context.Context, _ *peerpb.HealthRequest) (*
 // Removed implements peerpb.LivenessServer.
 func (s *livenessServer) Removed(_ context.Context, r *peerpb.RemovedRequest) (*peerpb.RemovedResponse, error) {
 	m := s.member
-	removed := r.ClusterId == m.config.Identity.ClusterID && m.machine.store.Load().MemberRemoved(r.Id)
+	removed := r.ClusterId == m.config.Identity.ClusterID && m.machine.Store().MemberRemoved(r.Id)
 	return &peerpb.RemovedResponse{Removed: removed}, nil
-}
-
-// liveness returns a client over a connection that stands.
-func (p *peerConns) liveness(ctx context.Context, id raft.ServerID) (peerpb.LivenessClient, error) {
-	if _, err := p.client(ctx, id); err != nil { // waits for the connection
-		return nil, err
-	}
-	conn, err := p.conn(id)
-	if err != nil {
-		return nil, err
-	}
-	return peerpb.NewLivenessClient(conn), nil
 }

@@ -1,11 +1,10 @@
 package raftstore
 
 import (
-	"errors"
 	"fmt"
 	"path/filepath"
 
-	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
 // openLogDir is where the Raft log is kept. One that lies apart from the data directory gets a lock of its own: two
@@ -25,17 +24,14 @@ func (m *Member) openLogDir() (string, error) {
 // checkLog refuses a member whose state is here and whose log is not, because it lies elsewhere or was lost: without
 // its log it does not know what it has promised to others, and could take back a vote or an acknowledged write.
 func (m *Member) checkLog() error {
-	if m.machine.store.Load().AppliedIndex() == 0 {
+	if m.machine.Store().AppliedIndex() == 0 {
 		return nil
 	}
-	term, err := m.stores.stable.GetUint64([]byte("CurrentTerm"))
-	if err != nil && !errors.Is(err, raftboltdb.ErrKeyNotFound) {
+	term, err := raftlog.CurrentTerm(m.stable)
+	if err != nil || term > 0 {
 		return err
 	}
-	if term > 0 {
-		return nil
-	}
-	if from, err := loadOrigin(m.config.DataDir); err != nil || from != nil {
+	if from, err := loadRestoreNote(m.config.DataDir); err != nil || from != nil {
 		return err // a restored state begins without a log
 	}
 	where := m.config.LogDir

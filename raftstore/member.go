@@ -3,7 +3,6 @@ package raftstore
 import (
 	"context"
 	"log/slog"
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -11,6 +10,16 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/keepalive"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/notify"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
+	"github.com/ctlplane/ctlplane/raftstore/readindex"
+	"github.com/ctlplane/ctlplane/raftstore/snapshots"
+	"github.com/ctlplane/ctlplane/raftstore/statemachine"
 )
 
 // Member is one server of a Raft group. All its methods may be called by any goroutine; those that take a
@@ -22,34 +31,36 @@ type Member struct {
 	config Config
 	logger *slog.Logger
 
-	stores     *logStores
-	snapshots  *snapshotStore
-	machine    *stateMachine
-	listener   *peerListener
-	stream     *raftStream
-	transport  *transport
-	heartbeats *heartbeats
-	proof      *proof
-	commits    *commits
+	stores     *raftlog.Stores
+	stable     raft.StableStore // of stores, as Raft uses it
+	snapshots  *snapshots.Store
+	machine    *statemachine.Machine
+	listener   *peers.Listener
+	stream     *peers.Stream
+	transport  *peers.Transport
+	heartbeats *peers.Heartbeats
+	proof      *readindex.Proof
+	commits    *peers.Commits
 	raft       *raft.Raft
 	observer   *raft.Observer
 	observed   chan raft.Observation
-	peers      *peerConns
+	peers      *peers.Conns
 	server     *grpc.Server
 
-	proposer       *proposer
-	leaderRounds   *readRounds // shared by readers here and at followers, when this member leads
-	followerRounds *readRounds
+	proposer       *propose.Proposer
+	leaderRounds   *readindex.Rounds // shared by readers here and at followers, when this member leads
+	followerRounds *readindex.Rounds
 
 	// changed is notified when there is another leader, and when a new one is ready for reads.
-	changed    signal
+	changed    notify.Signal
 	leadership leadership
-	agreement  agreement                 // with who stands for election since the leader's process has ended
+	agreement  agreement                 // with who campaigns since the leader's process has ended
 	lessor     atomic.Pointer[kv.Lessor] // nil unless this member leads
-	renewals   *renewals                 // at the leader, when another member is it
-	disk       *disk
-	votes      diskWork                 // the term and the vote
-	diskProof  diskProof                // that the disk works
+	renewals   *keepalive.Renewals       // at the leader, when another member is it
+	disk       *disk.Disk
+	reclaimed  reclaimed
+	votes      disk.Work                // the term and the vote
+	probe      *disk.Probe              // whether the disk works
 	hangs      atomic.Pointer[[]string] // what of the disk's work hangs
 	overQuota  chan struct{}            // has a token when a command did not fit the quota
 	joining    sync.Mutex               // held while the group's members are changed
@@ -73,8 +84,8 @@ func (m *Member) Close(ctx context.Context) error {
 	var err error
 	m.closed.Do(func() {
 		m.handOver(ctx)
-		m.disk.stop()
-		m.proposer.close()
+		m.disk.Stop()
+		m.proposer.Close()
 		m.end()
 		m.raft.DeregisterObserver(m.observer)
 		m.server.Stop()
@@ -89,7 +100,7 @@ func (m *Member) handOver(ctx context.Context) {
 	if m.raft.State() != raft.Leader || m.voters() < 2 {
 		return
 	}
-	heir, ok := m.chooseHeir(ctx, 1, func(*health) bool { return true })
+	heir, ok := m.chooseHeir(ctx, 1, func(*peers.Health) bool { return true })
 	if !ok {
 		m.logger.Info("leadership was not handed over; the others will elect a leader", "error", "no voter answers that its disk works")
 		return
@@ -101,10 +112,10 @@ func (m *Member) handOver(ctx context.Context) {
 
 // Failed is closed when the member can't go on, because its disk failed, its log is damaged, or it was removed from the
 // group. Err tells why. It still answers reads that ask for no consistency; its process should end.
-func (m *Member) Failed() <-chan struct{} { return m.machine.life.Done() }
+func (m *Member) Failed() <-chan struct{} { return m.machine.Done() }
 
 // Err is why the member failed, ErrRemoved where it was removed, ErrClosed after Close, and nil before.
-func (m *Member) Err() error { return m.machine.err() }
+func (m *Member) Err() error { return m.machine.Err() }
 
 // Identity is who this member is.
 func (m *Member) Identity() Identity { return m.config.Identity }
@@ -118,7 +129,7 @@ func (m *Member) observe() {
 				m.leaderChanges.Add(1)
 				m.logger.Info("the group has a leader", "leader", m.nameOf(change.LeaderID), "term", m.raft.CurrentTerm())
 			}
-			m.changed.notify()
+			m.changed.Notify()
 		case <-m.life.Done():
 			return
 		}
@@ -126,15 +137,15 @@ func (m *Member) observe() {
 }
 
 // route tells where the leader is.
-func (m *Member) route() route {
+func (m *Member) route() propose.Route {
 	if m.raft.State() == raft.Leader {
-		return route{leader: serverID(m.config.Identity.MemberID), term: m.raft.CurrentTerm(), here: true}
+		return propose.Route{Leader: membership.ServerID(m.config.Identity.MemberID), Term: m.raft.CurrentTerm(), Here: true}
 	}
 	_, leader := m.raft.LeaderWithID()
-	if leader == serverID(m.config.Identity.MemberID) {
+	if leader == membership.ServerID(m.config.Identity.MemberID) {
 		leader = "" // it has just ceased to lead
 	}
-	return route{leader: leader, term: m.raft.CurrentTerm()}
+	return propose.Route{Leader: leader, Term: m.raft.CurrentTerm()}
 }
 
 // servers are the group's members as the log has them.
@@ -146,31 +157,22 @@ func (m *Member) servers() []raft.Server {
 	return future.Configuration().Servers
 }
 
-func findServer(servers []raft.Server, id raft.ServerID) (raft.Server, bool) {
-	for _, server := range servers {
-		if server.ID == id {
-			return server, true
-		}
-	}
-	return raft.Server{}, false
-}
-
 func (m *Member) addressOf(id raft.ServerID) (raft.ServerAddress, bool) {
-	server, ok := findServer(m.servers(), id)
+	server, ok := membership.Find(m.servers(), id)
 	return server.Address, ok
 }
 
 // voterServers are the members that vote.
 func (m *Member) voterServers() []raft.Server {
-	return slices.DeleteFunc(slices.Clone(m.servers()), func(server raft.Server) bool { return server.Suffrage != raft.Voter })
+	return membership.Voters(m.servers())
 }
 
 // otherServers are the members without this one.
 func (m *Member) otherServers() []raft.Server {
-	self := serverID(m.config.Identity.MemberID)
-	return slices.DeleteFunc(slices.Clone(m.servers()), func(server raft.Server) bool { return server.ID == self })
+	return membership.Without(m.servers(), membership.ServerID(m.config.Identity.MemberID))
 }
 
+// voters is how many members vote.
 func (m *Member) voters() (n int) {
 	for _, server := range m.servers() {
 		if server.Suffrage == raft.Voter {
@@ -184,15 +186,15 @@ func (m *Member) voters() (n int) {
 func (m *Member) rules() kv.Rules {
 	var group []uint64
 	for _, server := range m.servers() {
-		group = append(group, memberID(server.ID))
+		group = append(group, membership.MemberID(server.ID))
 	}
-	return m.machine.store.Load().Rules(group)
+	return m.machine.Store().Rules(group)
 }
 
 // nameOf is a member's name, for people.
 func (m *Member) nameOf(id raft.ServerID) string {
-	for _, member := range m.machine.store.Load().Members() {
-		if serverID(member.ID) == id {
+	for _, member := range m.machine.Store().Members() {
+		if membership.ServerID(member.ID) == id {
 			return member.Name
 		}
 	}

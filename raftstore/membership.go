@@ -4,8 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/binary"
-	"errors"
-	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -13,13 +11,17 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 const (
-	// tendInterval is how often the leader looks at learners.
-	tendInterval = 100 * time.Millisecond
+	// reconcileInterval is how often the leader looks at learners.
+	reconcileInterval = 100 * time.Millisecond
 	// promoteLag is how many entries a learner may be behind when it is made a voter.
 	promoteLag = 64
 	// aliveTimeout bounds the question whether a member is there.
@@ -33,7 +35,7 @@ const (
 //  1. A new member gets a fresh id from the leader and begins as a learner: it gets the log and has no vote.
 //  2. The leader makes it a voter once it has caught up, so that a slow newcomer never costs the majority; one that was
 //     added as a learner waits for PromoteMember.
-//  3. A machine that joins under the name of a member that is gone takes its place: the old id is removed
+//  3. A machine that joins under the name of a member that is gone replaces it: the old id is removed
 //     first. While a member of that name answers, the newcomer is refused.
 //  4. A removed id never comes back; the state machine remembers it.
 //  5. One change at a time, and none that would leave the group without a majority that answers and whose disks work. A
@@ -49,11 +51,13 @@ type NewMember struct {
 // AddMember makes a machine a member, on the leader or through it, and returns its id. The machine must
 // then start with that id; it is a learner until it has caught up.
 func (m *Member) AddMember(ctx context.Context, member NewMember) (id uint64, err error) {
-	err = m.atLeader(ctx, func(ctx context.Context, now route) error {
-		if now.here {
+	err = m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
+		if now.Here {
 			id, err = m.addHere(ctx, member)
 		} else {
-			id, err = m.peers.addMember(ctx, now.leader, member)
+			id, err = m.peers.AddMember(ctx, now.Leader, &peerpb.AddMemberRequest{
+				Name: member.Name, PeerAddress: member.PeerAddress, ClientAddress: member.ClientAddress, ApiAddress: member.APIAddress,
+			})
 		}
 		return err
 	})
@@ -72,7 +76,7 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 	if reserved, ok := m.reservation(member.PeerAddress); ok {
 		return m.takeReservation(reserved, member)
 	}
-	if err := m.takePlace(ctx, member); err != nil {
+	if err := m.replaceGone(ctx, member); err != nil {
 		return 0, err
 	}
 	identity := Identity{MemberID: newID(), Name: member.Name, PeerAddress: member.PeerAddress,
@@ -80,26 +84,26 @@ func (m *Member) addHere(ctx context.Context, member NewMember) (uint64, error) 
 	if err := m.writeRecord(ctx, kv.MemberAdd, identity.record()); err != nil {
 		return 0, err
 	}
-	future := m.raft.AddNonvoter(serverID(identity.MemberID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
+	future := m.raft.AddNonvoter(membership.ServerID(identity.MemberID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
 	if err := future.Error(); err != nil {
-		return 0, begun(raftError(err))
+		return 0, failure.Begun(failure.OfRaft(err))
 	}
-	m.logger.Info("a new member is in the group, and catches up", "name", member.Name, "id", serverID(identity.MemberID))
+	m.logger.Info("a new member is in the group, and catches up", "name", member.Name, "id", membership.ServerID(identity.MemberID))
 	return identity.MemberID, nil
 }
 
-// takePlace removes members whose place the newcomer takes, and refuses when they are alive.
-func (m *Member) takePlace(ctx context.Context, newcomer NewMember) error {
-	for _, have := range m.machine.store.Load().Members() {
-		sameAddress := slices.Contains(hostPorts(have.PeerURLs), newcomer.PeerAddress)
+// replaceGone removes members that the newcomer replaces, and refuses when they are alive.
+func (m *Member) replaceGone(ctx context.Context, newcomer NewMember) error {
+	for _, have := range m.machine.Store().Members() {
+		sameAddress := slices.Contains(membership.HostPorts(have.PeerURLs), newcomer.PeerAddress)
 		if have.Name != newcomer.Name && !sameAddress {
 			continue
 		}
-		if have.ID == m.config.Identity.MemberID || m.alive(ctx, serverID(have.ID)) {
+		if have.ID == m.config.Identity.MemberID || m.alive(ctx, membership.ServerID(have.ID)) {
 			return pki.Refuse(pki.JoinRefused, "member %q at %s is in the cluster and running: choose another --name and --peer-addr, or remove that member first",
 				have.Name, strings.Join(have.PeerURLs, ","))
 		}
-		m.logger.Info("a machine joins in the place of a member that is gone", "name", have.Name, "old", serverID(have.ID))
+		m.logger.Info("a machine joins in the place of a member that is gone", "name", have.Name, "old", membership.ServerID(have.ID))
 		if err := m.removeLocked(ctx, have.ID); err != nil {
 			return err
 		}
@@ -110,9 +114,9 @@ func (m *Member) takePlace(ctx context.Context, newcomer NewMember) error {
 // RemoveMember takes a member out of the group, for good, on the leader or through it. Errors: kv.ErrMemberNotFound,
 // ErrNotEnoughStarted, ErrUnsafe, or those of Propose.
 func (m *Member) RemoveMember(ctx context.Context, id uint64) error {
-	return m.atLeader(ctx, func(ctx context.Context, now route) error {
-		if !now.here {
-			return m.peers.removeMember(ctx, now.leader, id)
+	return m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
+		if !now.Here {
+			return m.peers.RemoveMember(ctx, now.Leader, id)
 		}
 		return m.removeHere(ctx, id)
 	})
@@ -125,7 +129,7 @@ func (m *Member) removeHere(ctx context.Context, id uint64) error {
 		return err
 	}
 	if record, ok := m.record(id); ok && !m.config.LooseReconfig && !m.isLearner(record) {
-		if voters, started := m.countStarted(m.MemberRecords(), id); started < majority(voters) {
+		if voters, started := m.countStarted(m.MemberRecords(), id); started < membership.Majority(voters) {
 			return ErrNotEnoughStarted
 		}
 	}
@@ -135,7 +139,7 @@ func (m *Member) removeHere(ctx context.Context, id uint64) error {
 // removeLocked removes a member; joining is held.
 func (m *Member) removeLocked(ctx context.Context, id uint64) error {
 	servers := m.servers()
-	server, inGroup := findServer(servers, serverID(id))
+	server, inGroup := membership.Find(servers, membership.ServerID(id))
 	if _, recorded := m.record(id); !recorded && !inGroup {
 		return kv.ErrMemberNotFound
 	}
@@ -144,7 +148,7 @@ func (m *Member) removeLocked(ctx context.Context, id uint64) error {
 			return ErrUnsafe
 		}
 		if err := m.raft.RemoveServer(server.ID, 0, changeTimeout).Error(); err != nil {
-			return raftError(err)
+			return failure.OfRaft(err)
 		}
 	}
 	if id == m.config.Identity.MemberID {
@@ -152,7 +156,7 @@ func (m *Member) removeLocked(ctx context.Context, id uint64) error {
 	}
 	err := m.writeRecord(ctx, kv.MemberRemove, kv.Member{ID: id})
 	if inGroup {
-		err = begun(err)
+		err = failure.Begun(err)
 	}
 	return err
 }
@@ -182,22 +186,13 @@ func (m *Member) safeWithout(ctx context.Context, servers []raft.Server, without
 
 // alive tells whether a member answers at its address.
 func (m *Member) alive(ctx context.Context, id raft.ServerID) bool {
-	if id == serverID(m.config.Identity.MemberID) {
+	if id == membership.ServerID(m.config.Identity.MemberID) {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
 	defer cancel()
-	_, err := m.peers.progress(ctx, id)
+	_, err := m.peers.Progress(ctx, id)
 	return err == nil
-}
-
-// raftError tells which refusals of Raft mean that nothing was changed. Others may come after the change went into the log.
-func raftError(err error) error {
-	switch {
-	case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrEnqueueTimeout):
-		return errNotLeader
-	}
-	return fmt.Errorf("%w (change the group's members: %w)", ErrOutcomeUnknown, err)
 }
 
 // newID draws an id for a cluster or a member. It is never zero, and fits a signed number.

@@ -3,13 +3,14 @@ package raftstore
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"github.com/hashicorp/raft"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // recordPause is between two attempts to write this member's own record.
@@ -29,7 +30,7 @@ func (m *Member) MembersHere() []*pb.Member {
 	var members []*pb.Member
 	for _, record := range m.MemberRecords() {
 		learner := record.IsLearner
-		if server, inGroup := findServer(servers, serverID(record.ID)); inGroup {
+		if server, inGroup := membership.Find(servers, membership.ServerID(record.ID)); inGroup {
 			learner = server.Suffrage != raft.Voter
 		} else if record.Name != "" {
 			continue // being added, or being removed
@@ -49,12 +50,12 @@ func (m *Member) IsLearner() bool {
 		return m.isLearner(record)
 	}
 	// So far behind that it does not know yet what it was added as, or not a member any more.
-	server, inGroup := findServer(m.servers(), serverID(id))
+	server, inGroup := membership.Find(m.servers(), membership.ServerID(id))
 	return !inGroup || server.Suffrage != raft.Voter
 }
 
 // MemberRecords are the members' replicated records as this member has them, with their API addresses.
-func (m *Member) MemberRecords() []kv.Member { return m.machine.store.Load().Members() }
+func (m *Member) MemberRecords() []kv.Member { return m.machine.Store().Members() }
 
 func (m *Member) record(id uint64) (kv.Member, bool) {
 	for _, record := range m.MemberRecords() {
@@ -77,16 +78,16 @@ func (m *Member) keepRecord(ctx context.Context) {
 			continue
 		}
 		want := m.config.Identity.record()
-		want.Rules = m.machine.store.Load().KnownRules()
+		want.Rules = m.machine.Store().KnownRules()
 		have, ok := m.record(want.ID)
 		if ok { // what others decide about this member
 			want.IsLearner = have.IsLearner
 			// How the address is spelled is this member's own affair.
-			if len(have.PeerURLs) > 0 && hostPort(have.PeerURLs) != hostPort(want.PeerURLs) {
+			if len(have.PeerURLs) > 0 && membership.HostPort(have.PeerURLs) != membership.HostPort(want.PeerURLs) {
 				want.PeerURLs = have.PeerURLs
 			}
 		}
-		if ok && sameRecord(have, want) {
+		if ok && membership.SameRecord(have, want) {
 			return
 		}
 		command := kv.Command{Member: &kv.MemberUpdate{Operation: kv.MemberSet, Member: want}}
@@ -114,18 +115,13 @@ func (m *Member) pauseRecord(ctx context.Context) bool {
 	}
 }
 
-func sameRecord(a, b kv.Member) bool {
-	return a.Name == b.Name && a.IsLearner == b.IsLearner && a.Rules == b.Rules && slices.Equal(a.PeerURLs, b.PeerURLs) &&
-		slices.Equal(a.ClientURLs, b.ClientURLs) && slices.Equal(a.APIURLs, b.APIURLs)
-}
-
 func (m *Member) writeRecord(ctx context.Context, operation kv.MemberOperation, record kv.Member) error {
 	result, err := m.Propose(ctx, kv.Command{Member: &kv.MemberUpdate{Operation: operation, Member: record}})
 	if err == nil && errors.Is(result.Err, kv.ErrMemberNotFound) && operation == kv.MemberRemove {
 		return nil // it had none
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return begun(err) // it may be in flight
+		return failure.Begun(err) // it may be in flight
 	}
 	return firstError(err, result.Err)
 }

@@ -6,6 +6,9 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // readyPercent is how much of the leader's log a learner must have to be promoted by request.
@@ -14,11 +17,11 @@ const readyPercent = 90
 // PromoteMember gives a learner a vote, on the leader or through it. Errors: kv.ErrMemberNotFound, ErrNotLearner,
 // ErrLearnerNotReady, ErrNotEnoughStarted, or those of Propose.
 func (m *Member) PromoteMember(ctx context.Context, id uint64) error {
-	return m.atLeader(ctx, func(ctx context.Context, now route) error {
-		if now.here {
+	return m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
+		if now.Here {
 			return m.promoteHere(ctx, id)
 		}
-		return m.peers.promoteMember(ctx, now.leader, id)
+		return m.peers.PromoteMember(ctx, now.Leader, id)
 	})
 }
 
@@ -35,12 +38,12 @@ func (m *Member) promoteHere(ctx context.Context, id uint64) error {
 	if !m.isLearner(record) {
 		return ErrNotLearner
 	}
-	server, inGroup := findServer(m.servers(), serverID(id))
+	server, inGroup := membership.Find(m.servers(), membership.ServerID(id))
 	if !inGroup || record.Name == "" || !m.ready(ctx, server.ID) || !m.works(ctx, server.ID) {
 		return ErrLearnerNotReady
 	}
 	voters, started := m.countStarted(m.MemberRecords(), 0)
-	if !m.config.LooseReconfig && started+1 < majority(voters+1) {
+	if !m.config.LooseReconfig && started+1 < membership.Majority(voters+1) {
 		return ErrNotEnoughStarted
 	}
 	// The record goes first: cut off after it, the leader gives the vote by itself.
@@ -49,7 +52,7 @@ func (m *Member) promoteHere(ctx context.Context, id uint64) error {
 		return err
 	}
 	if err := m.raft.AddVoter(server.ID, server.Address, 0, changeTimeout).Error(); err != nil {
-		return begun(raftError(err))
+		return failure.Begun(failure.OfRaft(err))
 	}
 	m.instruments.promoted()
 	m.logger.Info("a learner was promoted, and votes", "name", record.Name, "id", server.ID)
@@ -60,14 +63,14 @@ func (m *Member) promoteHere(ctx context.Context, id uint64) error {
 func (m *Member) ready(ctx context.Context, id raft.ServerID) bool {
 	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
 	defer cancel()
-	progress, err := m.peers.progress(ctx, id)
+	progress, err := m.peers.Progress(ctx, id)
 	return err == nil && progress.LastIndex*100 >= m.raft.LastIndex()*readyPercent
 }
 
-// tendMembers gives members that joined a vote once they have caught up, and drops records that are left over from
+// reconcileMembers gives members that joined a vote once they have caught up, and drops records that are left over from
 // changes which were cut off.
-func (m *Member) tendMembers(ctx context.Context) {
-	ticker := m.config.Clock.NewTicker(tendInterval)
+func (m *Member) reconcileMembers(ctx context.Context) {
+	ticker := m.config.Clock.NewTicker(reconcileInterval)
 	defer ticker.Stop()
 	for {
 		select {
@@ -90,7 +93,7 @@ func (m *Member) promoteNewcomers(ctx context.Context) {
 		if server.Suffrage == raft.Voter {
 			continue
 		}
-		record, ok := m.record(memberID(server.ID))
+		record, ok := m.record(membership.MemberID(server.ID))
 		if !ok || record.IsLearner || record.Name == "" || !m.caughtUp(ctx, server.ID) || !m.works(ctx, server.ID) {
 			continue
 		}
@@ -106,7 +109,7 @@ func (m *Member) promoteNewcomers(ctx context.Context) {
 func (m *Member) dropRecords(ctx context.Context) {
 	servers := m.servers()
 	for _, record := range m.MemberRecords() {
-		if _, ok := findServer(servers, serverID(record.ID)); ok || len(servers) == 0 || record.Name == "" {
+		if _, ok := membership.Find(servers, membership.ServerID(record.ID)); ok || len(servers) == 0 || record.Name == "" {
 			continue
 		}
 		if err := m.writeRecord(ctx, kv.MemberRemove, kv.Member{ID: record.ID}); err != nil {
@@ -118,7 +121,7 @@ func (m *Member) dropRecords(ctx context.Context) {
 func (m *Member) caughtUp(ctx context.Context, id raft.ServerID) bool {
 	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
 	defer cancel()
-	progress, err := m.peers.progress(ctx, id)
+	progress, err := m.peers.Progress(ctx, id)
 	if err != nil {
 		return false
 	}

@@ -2,25 +2,26 @@ package raftstore
 
 import (
 	"context"
-	"fmt"
-	"net/url"
 	"slices"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // ReserveMember adds a member that has not started, as etcd's MemberAdd does, and returns its id: the machine that joins
 // from the first of the peer URLs gets that id. With learner set it stays a learner until PromoteMember. On the leader,
-// or through it. Errors are those of membership_errors.go, ErrUnsafe, or those of Propose.
+// or through it. Errors are those of a refused change (errors.go), or those of Propose.
 func (m *Member) ReserveMember(ctx context.Context, peerURLs []string, learner bool) (id uint64, err error) {
-	err = m.atLeader(ctx, func(ctx context.Context, now route) error {
-		if now.here {
+	err = m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
+		if now.Here {
 			id, err = m.reserveHere(ctx, peerURLs, learner)
 		} else {
-			id, err = m.peers.reserveMember(ctx, now.leader, peerURLs, learner)
+			id, err = m.peers.ReserveMember(ctx, now.Leader, peerURLs, learner)
 		}
 		return err
 	})
@@ -30,7 +31,7 @@ func (m *Member) ReserveMember(ctx context.Context, peerURLs []string, learner b
 func (m *Member) reserveHere(ctx context.Context, peerURLs []string, learner bool) (uint64, error) {
 	m.joining.Lock()
 	defer m.joining.Unlock()
-	if err := validatePeerURLs(peerURLs); err != nil {
+	if err := membership.ValidatePeerURLs(peerURLs); err != nil {
 		return 0, err
 	}
 	if err := m.LinearizableRead(ctx); err != nil {
@@ -40,14 +41,14 @@ func (m *Member) reserveHere(ctx context.Context, peerURLs []string, learner boo
 	if err := m.mayAdd(ctx, records, learner); err != nil {
 		return 0, err
 	}
-	if urlTaken(records, 0, peerURLs) {
+	if membership.URLTaken(records, 0, peerURLs) {
 		return 0, ErrPeerURLExists
 	}
 	record := kv.Member{ID: newID(), PeerURLs: peerURLs, IsLearner: learner}
 	if err := m.writeRecord(ctx, kv.MemberAdd, record); err != nil {
 		return 0, err
 	}
-	m.logger.Info("a member was added; it joins when it is started", "id", serverID(record.ID), "peer", peerURLs)
+	m.logger.Info("a member was added; it joins when it is started", "id", membership.ServerID(record.ID), "peer", peerURLs)
 	return record.ID, nil
 }
 
@@ -70,7 +71,7 @@ func (m *Member) mayAdd(ctx context.Context, records []kv.Member, learner bool) 
 	if !learner {
 		voters, started := m.countStarted(records, 0)
 		alone := voters == 1 && started == 1 // has to be able to grow
-		if !alone && started < majority(voters+1) {
+		if !alone && started < membership.Majority(voters+1) {
 			return ErrNotEnoughStarted
 		}
 	}
@@ -99,11 +100,9 @@ func (m *Member) countStarted(records []kv.Member, without uint64) (voters, star
 	return voters, started
 }
 
-func majority(voters int) int { return voters/2 + 1 }
-
 // isLearner tells whether a member was added as a learner and not promoted. One that is only catching up is none.
 func (m *Member) isLearner(record kv.Member) bool {
-	server, inGroup := findServer(m.servers(), serverID(record.ID))
+	server, inGroup := membership.Find(m.servers(), membership.ServerID(record.ID))
 	return record.IsLearner && !(inGroup && server.Suffrage == raft.Voter)
 }
 
@@ -113,10 +112,10 @@ func (m *Member) isLearner(record kv.Member) bool {
 func (m *Member) reservation(peerAddress string) (kv.Member, bool) {
 	servers := m.servers()
 	for _, record := range m.MemberRecords() {
-		if record.Name != "" || !slices.Contains(hostPorts(record.PeerURLs), peerAddress) {
+		if record.Name != "" || !slices.Contains(membership.HostPorts(record.PeerURLs), peerAddress) {
 			continue
 		}
-		if server, inGroup := findServer(servers, serverID(record.ID)); !inGroup || server.Suffrage != raft.Voter {
+		if server, inGroup := membership.Find(servers, membership.ServerID(record.ID)); !inGroup || server.Suffrage != raft.Voter {
 			return record, true
 		}
 	}
@@ -131,49 +130,10 @@ func (m *Member) takeReservation(reserved kv.Member, member NewMember) (uint64, 
 			return 0, pki.Refuse(pki.JoinRefused, "member %x has the name %q already: choose another --name, or remove that member", have.ID, member.Name)
 		}
 	}
-	future := m.raft.AddNonvoter(serverID(reserved.ID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
+	future := m.raft.AddNonvoter(membership.ServerID(reserved.ID), raft.ServerAddress(member.PeerAddress), 0, changeTimeout)
 	if err := future.Error(); err != nil {
-		return 0, raftError(err)
+		return 0, failure.OfRaft(err)
 	}
-	m.logger.Info("a member that was added has started, and catches up", "name", member.Name, "id", serverID(reserved.ID))
+	m.logger.Info("a member that was added has started, and catches up", "name", member.Name, "id", membership.ServerID(reserved.ID))
 	return reserved.ID, nil
-}
-
-// validatePeerURLs holds etcd's rules for URLs, as far as they make sense for peers: host and port, nothing else.
-func validatePeerURLs(urls []string) error {
-	for _, text := range urls {
-		u, err := url.Parse(text)
-		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.Port() == "" || u.Path != "" {
-			return fmt.Errorf("%w: %q is not", ErrBadPeerURLs, text)
-		}
-	}
-	if len(urls) == 0 {
-		return ErrBadPeerURLs
-	}
-	return nil
-}
-
-// urlTaken tells whether a member other than except has one of the addresses. How the address is to be spoken to makes no
-// difference: between members there is always TLS.
-func urlTaken(records []kv.Member, except uint64, urls []string) bool {
-	wanted := hostPorts(urls)
-	for _, record := range records {
-		if record.ID == except {
-			continue
-		}
-		for _, have := range hostPorts(record.PeerURLs) {
-			if slices.Contains(wanted, have) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-func hostPorts(urls []string) []string {
-	addresses := make([]string, len(urls))
-	for i := range urls {
-		addresses[i] = hostPort(urls[i : i+1])
-	}
-	return addresses
 }

@@ -9,6 +9,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // reserve adds a member that is not started yet, at whichever member is asked.
@@ -65,7 +66,7 @@ func TestReservedMemberJoinsAndVotes(t *testing.T) {
 	m.eventually("to vote", func() bool { return !m.Status().IsLearner })
 	m.put("key", "value")
 	m.eventually("to write its name", func() bool { return m.listed(id).Name == "m2" })
-	if got := m.listed(id); got.IsLearner || hostPort(got.PeerURLs) != address {
+	if got := m.listed(id); got.IsLearner || membership.HostPort(got.PeerURLs) != address {
 		t.Errorf("%v", got)
 	}
 }
@@ -139,17 +140,6 @@ func TestVoterIsNotReserved(t *testing.T) {
 		if reserved, ok := c.leader().reservation(m.address); ok {
 			t.Errorf("%s could be had again: %+v", m.config.Identity.Name, reserved)
 		}
-	}
-}
-
-func TestBadPeerURLs(t *testing.T) {
-	for _, bad := range [][]string{nil, {""}, {"127.0.0.1:1"}, {"http://127.0.0.1"}, {"http://:1"}, {"ftp://h:1"}, {"http://h:1/x"}, {"http://h:1", "x"}} {
-		if err := validatePeerURLs(bad); !errors.Is(err, ErrBadPeerURLs) {
-			t.Errorf("%q: %v", bad, err)
-		}
-	}
-	if err := validatePeerURLs([]string{"http://h:1", "https://[::1]:2"}); err != nil {
-		t.Error(err)
 	}
 }
 

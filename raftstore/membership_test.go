@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"errors"
-	"net"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -12,6 +11,9 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
 // wantRemoved waits until a member has ended because it was removed.
@@ -71,27 +73,27 @@ func TestMemberThatIsBeingRemovedGoesOn(t *testing.T) {
 	// What a leader leaves behind that is lost before anybody else has the change.
 	without := raft.Configuration{}
 	for _, server := range leader.servers() {
-		if server.ID != serverID(kept.config.Identity.MemberID) {
+		if server.ID != membership.ServerID(kept.config.Identity.MemberID) {
 			without.Servers = append(without.Servers, server)
 		}
 	}
 	config := kept.Member.config // with its defaults
 	kept.stop()
 	dir := filepath.Join(kept.config.DataDir, "raft")
-	stores, err := openLogStores(dir, &config, 1<<20, newInstruments())
+	stores, err := raftlog.Open(dir, raftlog.Options{Kind: config.LogStore, CacheBytes: config.LogCacheBytes, SegmentBytes: 1 << 20, Logger: config.Logger})
 	if err != nil {
 		t.Fatal(err)
 	}
-	last, err := stores.log.LastIndex()
+	last, err := stores.Log.LastIndex()
 	if err != nil {
 		t.Fatal(err)
 	}
 	var entry raft.Log
-	if err := stores.log.GetLog(last, &entry); err != nil {
+	if err := stores.Log.GetLog(last, &entry); err != nil {
 		t.Fatal(err)
 	}
 	change := &raft.Log{Index: last + 1, Term: entry.Term, Type: raft.LogConfiguration, Data: raft.EncodeConfiguration(without)}
-	if err := errors.Join(stores.log.StoreLogs([]*raft.Log{change}), stores.Close()); err != nil {
+	if err := errors.Join(stores.Log.StoreLogs([]*raft.Log{change}), stores.Close()); err != nil {
 		t.Fatal(err)
 	}
 	for _, other := range c.members {
@@ -175,7 +177,7 @@ func TestPeerPortRefusesOthers(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		stream := newRaftStream(newConnListener(&net.TCPAddr{}), "", pki.PeerClient(source, c.ca, pki.ProtocolRaft))
+		stream := peers.NewStream(peers.StreamOptions{TLS: pki.PeerClient(source, c.ca, pki.ProtocolRaft)})
 		conn, err := stream.Dial(c.members[0].transport.LocalAddr(), testWait)
 		if err == nil {
 			_, err = conn.Read(make([]byte, 1))

@@ -7,16 +7,19 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // UpdateMember changes where the other members reach a member, on the leader or through it. It changes nothing else: a
 // learner stays one. Errors: kv.ErrMemberNotFound, ErrPeerURLExists, ErrBadPeerURLs, or those of Propose.
 func (m *Member) UpdateMember(ctx context.Context, id uint64, peerURLs []string) error {
-	return m.atLeader(ctx, func(ctx context.Context, now route) error {
-		if now.here {
+	return m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
+		if now.Here {
 			return m.updateHere(ctx, id, peerURLs)
 		}
-		return m.peers.updateMember(ctx, now.leader, id, peerURLs)
+		return m.peers.UpdateMember(ctx, now.Leader, id, peerURLs)
 	})
 }
 
@@ -30,23 +33,23 @@ func (m *Member) updateHere(ctx context.Context, id uint64, peerURLs []string) e
 	if !ok {
 		return kv.ErrMemberNotFound
 	}
-	if err := validatePeerURLs(peerURLs); err != nil {
+	if err := membership.ValidatePeerURLs(peerURLs); err != nil {
 		return err
 	}
-	if urlTaken(m.MemberRecords(), id, peerURLs) {
+	if membership.URLTaken(m.MemberRecords(), id, peerURLs) {
 		return ErrPeerURLExists
 	}
 	record.PeerURLs = peerURLs
 	if err := m.writeRecord(ctx, kv.MemberUpdateExisting, record); err != nil {
 		return err
 	}
-	if _, inGroup := findServer(m.servers(), serverID(id)); !inGroup {
+	if _, inGroup := membership.Find(m.servers(), membership.ServerID(id)); !inGroup {
 		return nil // it has not joined yet
 	}
 	// Of a server that is known this changes the address alone, whether it votes or not.
-	future := m.raft.AddNonvoter(serverID(id), raft.ServerAddress(hostPort(peerURLs)), 0, changeTimeout)
+	future := m.raft.AddNonvoter(membership.ServerID(id), raft.ServerAddress(membership.HostPort(peerURLs)), 0, changeTimeout)
 	if err := future.Error(); err != nil {
-		return begun(raftError(err))
+		return failure.Begun(failure.OfRaft(err))
 	}
 	return nil
 }
@@ -67,7 +70,7 @@ func (m *Member) followAddress(ctx context.Context) {
 			return
 		}
 		record, ok := m.record(m.config.Identity.MemberID)
-		address := hostPort(record.PeerURLs)
+		address := membership.HostPort(record.PeerURLs)
 		if !ok || address == "" || address == noted {
 			continue
 		}

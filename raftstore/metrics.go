@@ -7,6 +7,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/api/v3/version"
+
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // collector shows a member's figures under the names that etcd's have, so that dashboards made for etcd
@@ -33,7 +35,7 @@ func truth(yes bool) float64 {
 	return 0
 }
 
-// What stands in labels.
+// The values of labels.
 var (
 	serverIDDesc  = prometheus.NewDesc("etcd_server_id", "The member's id, as a label; 1.", []string{"server_id"}, nil)
 	versionDesc   = prometheus.NewDesc("etcd_server_version", "The version of etcd whose API this is, as a label; 1.", []string{"server_version"}, nil)
@@ -118,7 +120,7 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	}
 	for _, server := range c.member.servers() {
 		out <- prometheus.MustNewConstMetric(peersDesc, prometheus.GaugeValue, 1,
-			strconv.FormatUint(status.ID, 16), strconv.FormatUint(memberID(server.ID), 16))
+			strconv.FormatUint(status.ID, 16), strconv.FormatUint(membership.MemberID(server.ID), 16))
 	}
 	out <- prometheus.MustNewConstMetric(featureDesc, prometheus.GaugeValue, truth(c.member.config.InitialCorruptCheck),
 		"InitialCorruptCheck", "ALPHA")

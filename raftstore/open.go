@@ -13,7 +13,18 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/entry"
+	"github.com/ctlplane/ctlplane/raftstore/keepalive"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
+	"github.com/ctlplane/ctlplane/raftstore/readindex"
+	"github.com/ctlplane/ctlplane/raftstore/snapshots"
+	"github.com/ctlplane/ctlplane/raftstore/statemachine"
 	"github.com/ctlplane/ctlplane/supervise"
 )
 
@@ -79,27 +90,48 @@ func (m *Member) openDirectory() error {
 	return m.openDisk()
 }
 
+// openDisk begins to look after the disk. The state and the log are bounded by its size.
+func (m *Member) openDisk() (err error) {
+	dirs := []string{m.config.DataDir}
+	if m.config.LogDir != "" {
+		if err := durable.MakeDir(m.config.LogDir); err != nil {
+			return err
+		}
+		dirs = append(dirs, m.config.LogDir)
+	}
+	if m.disk, err = disk.New(m.life, disk.Options{Dirs: dirs, Space: m.config.DiskSpace, Clock: m.config.Clock, Logger: m.logger}); err != nil {
+		return err
+	}
+	m.overQuota = make(chan struct{}, 1)
+	m.config.SnapshotBytes = min(m.config.SnapshotBytes, m.disk.Marks.Log)
+	return nil
+}
+
 func (m *Member) openState() error {
 	// The snapshot store asks for checkpoints only once Raft runs, when there is a machine.
-	snapshots, err := openSnapshotStore(m.config.DataDir, func(dir string) error { return m.machine.checkpoint(dir) })
+	saved, err := snapshots.Open(m.config.DataDir, snapshots.Options{
+		Checkpoint: func(dir string) error { return m.machine.Checkpoint(dir) },
+		OnSaved:    m.instruments.saved,
+	})
 	if err != nil {
 		return err
 	}
-	m.snapshots = snapshots
-	snapshots.instruments = m.instruments
+	m.snapshots = saved
 	options := m.config.Store
 	options.Dir = filepath.Join(m.config.DataDir, stateDir)
 	options.Logger, options.UnsafeNoSync = m.logger, m.config.UnsafeNoSync
 	options.OnLeaseGrant, options.OnCompacted = m.instruments.leaseGranted, m.instruments.compacted
-	m.disk.bound(&options)
-	if m.machine, err = openStateMachine(options, snapshots, m.logger); err != nil {
+	m.disk.Bound(&options)
+	m.machine, err = statemachine.Open(statemachine.Options{
+		Store: options, Snapshots: saved, Logger: m.logger,
+		SlowApply: m.config.SlowApply, Now: m.config.Clock.Now,
+		OnApply: m.instruments.applied, OnApplied: func() { m.commits.Advanced() }, OnReplace: m.instruments.replacingState,
+	})
+	if err != nil {
 		return err
 	}
-	m.machine.instruments = m.instruments
-	m.machine.slow = slowApplies{limit: m.config.SlowApply, logger: m.logger, now: m.config.Clock.Now}
-	m.machine.applied = func() { m.commits.advanced() }
-	m.onUnwind(m.machine.close)
-	return m.disk.opened(m.machine.store.Load())
+	m.onUnwind(m.machine.Close)
+	return m.disk.Opened(m.machine.Store())
 }
 
 func (m *Member) openLog() error {
@@ -107,24 +139,35 @@ func (m *Member) openLog() error {
 	if err != nil {
 		return err
 	}
-	m.disk.claimStable(dir)
-	stores, err := openLogStores(dir, &m.config, m.disk.marks.segment, m.instruments)
+	m.disk.ClaimStable(raftlog.StablePath(dir))
+	stores, err := raftlog.Open(dir, m.config.logOptions(m.disk, m.instruments))
 	if err != nil {
 		return err
 	}
 	m.stores = stores
 	m.onUnwind(stores.Close)
-	stores.log.LogStore = patientLog{stores.log.LogStore, m.disk}
-	if m.heartbeats, err = newHeartbeats(stores.stable); err != nil {
+	if m.heartbeats, err = peers.NewHeartbeats(stores.Stable); err != nil {
 		return err
 	}
-	stores.stable = terms{patientStable{stores.stable, m.disk, &m.votes}, m.heartbeats}
-	m.diskProof.stable = stores.stable
-	m.onUnwind(func() error { m.diskProof.wait(); return nil })
-	if m.config.wrapLog != nil {
-		stores.log.LogStore = m.config.wrapLog(stores.log.LogStore)
-	}
+	m.stable = m.heartbeats.GuardTerms(m.disk.PatientStable(stores.Stable, &m.votes))
+	m.probe = disk.NewProbe(m.stable)
+	m.onUnwind(func() error { m.probe.Wait(); return nil })
 	return m.checkLog()
+}
+
+// logOptions are those of the member's log, on a disk.
+func (c *Config) logOptions(on *disk.Disk, counted *instruments) raftlog.Options {
+	return raftlog.Options{
+		Kind: c.LogStore, NoSync: c.UnsafeNoSync, CacheBytes: c.LogCacheBytes, SegmentBytes: on.Marks.Segment,
+		Wrap: func(store raft.LogStore) raft.LogStore {
+			store = on.PatientLog(store)
+			if c.wrapLog != nil {
+				store = c.wrapLog(store)
+			}
+			return store
+		},
+		Logger: c.Logger, OnSync: counted.synced, OnWrite: counted.wrote,
+	}
 }
 
 func (m *Member) openNetwork(logger hclog.Logger) error {
@@ -132,11 +175,13 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	if join == nil {
 		join = func(conn *tls.Conn) { _ = conn.Close() }
 	}
-	m.listener = newPeerListener(m.config.Listener, m.config.PeerSecurity.Server, join, m.logger)
+	m.listener = peers.NewListener(m.config.Listener, m.config.PeerSecurity.Server, join, m.logger)
 	m.onUnwind(func() error { m.listener.Close(); return nil })
-	m.stream = newRaftStream(m.listener.raft, m.config.Identity.PeerAddress, m.config.PeerSecurity.Client(pki.ProtocolRaft))
-	m.stream.bytesOf, m.stream.dialer.Control = m.bytesOf, m.config.dialControl
-	var network network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+	m.stream = peers.NewStream(peers.StreamOptions{
+		Listener: m.listener.Raft(), Advertised: m.config.Identity.PeerAddress, TLS: m.config.PeerSecurity.Client(pki.ProtocolRaft),
+		Control: m.config.dialControl, BytesOf: m.bytesOf,
+	})
+	var network peers.Network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  m.stream,
 		MaxPool: 4,
 		Timeout: 10 * time.Second,
@@ -147,13 +192,15 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	if m.config.wrapNetwork != nil {
 		network = m.config.wrapNetwork(network)
 	}
-	m.proof = newProof(m.life, serverID(m.config.Identity.MemberID), m.voterServers, m.beat)
-	m.commits = newCommits(m.life, m.tellCommit)
-	m.transport = newTransport(network, m.stores.log, m.proof, m.commits, m.heartbeats)
-	m.transport.instruments = m.instruments
+	m.proof = readindex.NewProof(m.life, membership.ServerID(m.config.Identity.MemberID), m.voterServers, m.beat)
+	m.commits = peers.NewCommits(m.life, m.tellCommit)
+	m.transport = peers.NewTransport(peers.TransportOptions{
+		Network: network, Log: m.stores.Log, Lead: m.proof, Commits: m.commits, Heartbeats: m.heartbeats,
+		OnHeartbeat: m.instruments.heartbeat,
+	})
 	m.onUnwind(m.transport.Close)
-	m.peers = newPeerConns(m.config.PeerSecurity, m.addressOf)
-	m.onUnwind(func() error { m.peers.close(); return nil })
+	m.peers = peers.NewConns(m.config.PeerSecurity, m.addressOf)
+	m.onUnwind(func() error { m.peers.Close(); return nil })
 	return nil
 }
 
@@ -164,7 +211,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 			return err
 		}
 	}
-	if err := forgetOrigin(m.config.DataDir); err != nil {
+	if err := dropRestoreNote(m.config.DataDir); err != nil {
 		return err
 	}
 	if m.config.ForceNewCluster {
@@ -172,39 +219,41 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 			return fmt.Errorf("force a new cluster: %w", err)
 		}
 	}
-	m.proposer = newProposer(&m.config)
-	m.proposer.machine = m.machine
-	m.proposer.rules, m.proposer.route, m.proposer.changed = m.rules, m.route, &m.changed
-	m.proposer.apply = func(entry []byte) raft.ApplyFuture { return m.raft.Apply(entry, 0) }
-	m.proposer.answered, m.proposer.dial = &m.answered, m.peers.forward
-	m.leaderRounds, m.followerRounds = newReadRounds(m.life, m.provenIndex), newReadRounds(m.life, m.askLeader)
-	m.leaderRounds.observe, m.followerRounds.observe = m.instruments.readRound, m.instruments.readRound
+	m.proposer = propose.New(propose.Options{
+		MaxEntryBytes: m.config.MaxEntryBytes, MaxInFlight: m.config.MaxInFlight,
+		MaxQueuedBytes: m.config.MaxQueuedBytes, MaxQueued: m.config.MaxQueued,
+		Now: m.config.Clock.Now, Rules: m.rules, Route: m.route, Changed: &m.changed,
+		Apply:   func(entry []byte) raft.ApplyFuture { return m.raft.Apply(entry, 0) },
+		Machine: m.machine, Answered: m.answered.note, Dial: m.peers.Forward,
+	})
+	m.leaderRounds = readindex.NewRounds(m.life, m.provenIndex, m.instruments.readRound)
+	m.followerRounds = readindex.NewRounds(m.life, m.askLeader, m.instruments.readRound)
 
-	newest, err := m.snapshots.newest()
+	newest, err := m.snapshots.Newest()
 	if err == nil && newest != nil {
-		err = dropLogBefore(m.stores.log, newest.Index)
+		err = raftlog.DropBefore(m.stores.Log, newest.Index)
 	}
 	if err != nil {
 		return err
 	}
-	m.raft, err = raft.NewRaft(config, m.machine, m.stores.log, m.stores.stable, m.snapshots, m.transport)
+	m.raft, err = raft.NewRaft(config, m.machine, m.stores.Log, m.stable, m.snapshots, m.transport)
 	if err != nil {
 		return fmt.Errorf("start Raft: %w", err)
 	}
-	m.transport.relaying.Go(m.transport.relay)
-	m.stores.log.serve(m.logRole())
+	m.transport.Start()
+	m.stores.Log.Serve(m.logRole())
 	m.onUnwind(func() error {
 		down := m.raft.Shutdown()
-		m.transport.closePipelines()
-		m.stream.closeConns() // what Raft is waiting for at members that don't answer
+		m.transport.ClosePipelines()
+		m.stream.CloseConns() // what Raft is waiting for at members that don't answer
 		err := down.Error()
-		m.heartbeats.close() // before the stores are
-		m.transport.relaying.Wait()
-		m.proof.crew.wait()
-		m.commits.crew.wait()
+		m.heartbeats.Close() // before the stores are
+		m.transport.Wait()
+		m.proof.Wait()
+		m.commits.Wait()
 		return err
 	})
-	if m.machine.store.Load().MemberRemoved(m.config.Identity.MemberID) {
+	if m.machine.Store().MemberRemoved(m.config.Identity.MemberID) {
 		return ErrRemoved
 	}
 	return nil
@@ -212,35 +261,35 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 
 // logRole tells the log whether it may write behind Raft's back. Raft's state and configuration are changed
 // by the goroutine that also stores entries.
-func (m *Member) logRole() logRole {
-	return logRole{
-		leads:       func() bool { return m.raft.State() == raft.Leader },
-		needsOthers: func() bool { return m.voters() > 1 },
-		failed: func(err error) {
+func (m *Member) logRole() raftlog.Role {
+	return raftlog.Role{
+		Leads:       func() bool { return m.raft.State() == raft.Leader },
+		NeedsOthers: func() bool { return m.voters() > 1 },
+		Failed: func(err error) {
 			m.logger.Error("the disk refused entries of the Raft log; this member gives up the lead unless it takes them now", "error", err)
-			m.raft.Apply(newEntry(1), 0) // makes Raft store again, and step down if that fails too
+			m.raft.Apply(entry.New(1), 0) // makes Raft store again, and step down if that fails too
 		},
 	}
 }
 
 // createGroup makes a group of this member alone, unless that was done before.
 func (m *Member) createGroup(config *raft.Config) error {
-	exists, err := raft.HasExistingState(m.stores.log, m.stores.stable, m.snapshots)
+	exists, err := raft.HasExistingState(m.stores.Log, m.stable, m.snapshots)
 	if err != nil || exists {
 		return err
 	}
-	from, err := loadOrigin(m.config.DataDir)
+	from, err := loadRestoreNote(m.config.DataDir)
 	if err != nil {
 		return err
 	}
-	if (m.machine.store.Load().AppliedIndex() > 0) != (from != nil) {
+	if (m.machine.Store().AppliedIndex() > 0) != (from != nil) {
 		return fmt.Errorf("the data directory is damaged: %s has a state and no Raft log, or was restored and has none; delete it and join again, as a new member", m.config.DataDir)
 	}
 	alone := raft.Configuration{Servers: []raft.Server{m.self()}}
 	if from != nil {
 		return m.createRestoredGroup(alone)
 	}
-	if err := raft.BootstrapCluster(config, m.stores.log, m.stores.stable, m.snapshots, m.transport, alone); err != nil {
+	if err := raft.BootstrapCluster(config, m.stores.Log, m.stable, m.snapshots, m.transport, alone); err != nil {
 		return fmt.Errorf("create the group: %w", err)
 	}
 	return nil
@@ -248,13 +297,13 @@ func (m *Member) createGroup(config *raft.Config) error {
 
 func (m *Member) raftConfig(logger hclog.Logger) *raft.Config {
 	config := raft.DefaultConfig()
-	config.LocalID = serverID(m.config.Identity.MemberID)
+	config.LocalID = membership.ServerID(m.config.Identity.MemberID)
 	config.Logger = logger
 	config.HeartbeatTimeout = m.config.HeartbeatTimeout
 	config.ElectionTimeout = m.config.HeartbeatTimeout
 	config.PreVoteDisabled = m.config.NoPreVote
 	config.LeaderLeaseTimeout = m.config.HeartbeatTimeout * 4 / 5
-	// Followers learn of the last commit by it if a request to tell them was lost (see commits).
+	// Followers learn of the last commit by it if a request to tell them was lost (see peers.Commits).
 	config.CommitTimeout = max(m.config.HeartbeatTimeout/5, time.Millisecond)
 	config.BatchApplyCh = true
 	// Entries are groups of up to a megabyte each.
@@ -283,24 +332,24 @@ func (m *Member) run() {
 	m.wg.Go(m.observe)
 	m.wg.Go(m.lead)
 	m.wg.Go(m.watchLeader)
-	m.renewals = newRenewals(m.life, m.peers.renew)
+	m.renewals = keepalive.NewRenewals(m.life, m.peers.Renew)
 	m.wg.Go(func() {
 		<-m.life.Done()
-		m.renewals.wait()
+		m.renewals.Wait()
 	})
-	m.wg.Go(m.cutLog)
+	m.wg.Go(m.keepLogShort)
 	m.wg.Go(m.watchDisk)
 	m.wg.Go(m.watchStalls)
 	m.wg.Go(m.watchRemoval)
-	m.wg.Go(m.leaderRounds.run)
-	m.wg.Go(m.followerRounds.run)
+	m.wg.Go(m.leaderRounds.Run)
+	m.wg.Go(m.followerRounds.Run)
 	m.wg.Go(func() { m.upkeep(m.life, m.keepRecord) })
 	m.wg.Go(func() { m.upkeep(m.life, m.autoCompact) })
 	m.wg.Go(func() { m.upkeep(m.life, m.checkOwnHistory) })
 	m.wg.Go(func() { m.upkeep(m.life, m.followAddress) })
-	m.proposer.start()
+	m.proposer.Start()
 	m.server = grpc.NewServer(append(supervise.ServerOptions("peer", m.config.Logger),
-		grpc.MaxRecvMsgSize(maxPeerMessage), grpc.MaxSendMsgSize(maxPeerMessage),
+		grpc.MaxRecvMsgSize(peers.MaxMessage), grpc.MaxSendMsgSize(peers.MaxMessage),
 		grpc.InitialWindowSize(4<<20), grpc.InitialConnWindowSize(8<<20),
 	)...)
 	peerpb.RegisterPeerServer(m.server, &peerServer{member: m})
@@ -309,6 +358,6 @@ func (m *Member) run() {
 	m.onUnwind(func() error { m.server.Stop(); return nil })
 	m.wg.Go(func() {
 		// Serve ends when the listener, or the server, is closed.
-		_ = m.server.Serve(m.listener.grpc)
+		_ = m.server.Serve(m.listener.GRPC())
 	})
 }

@@ -10,11 +10,11 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/ctlplane/ctlplane/kv"
-	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/raftlog/logtest"
 )
 
 // screenedLog asks before entries are written; an error is that of the disk.
@@ -53,25 +53,25 @@ func refuseConfigurations(log *raft.Log) error {
 // TestMembersRecordInFlightIsUnknown: a change of the members that waits for its record when its time is over may yet be made,
 // at the leader and through a follower.
 func TestMembersRecordInFlightIsUnknown(t *testing.T) {
-	disks := map[string]*gatedLog{}
+	disks := map[string]*logtest.Hanging{}
 	c := newTestCluster(t, 2, func(config *Config) {
 		patient(config)
 		config.RequestTimeout = 3 * time.Second
 		config.wrapLog = func(store raft.LogStore) raft.LogStore {
-			disks[config.Identity.Name] = newGatedLog(store)
+			disks[config.Identity.Name] = logtest.NewHanging(store)
 			return disks[config.Identity.Name]
 		}
 	})
 	leader := c.leader()
 	disk := disks[leader.config.Identity.Name]
 	for i, m := range []*testMember{leader, c.follower()} {
-		disk.set(true, nil)
+		disk.Set(true, nil)
 		url := fmt.Sprintf("http://127.0.0.1:%d", i+1)
 		id, err := m.ReserveMember(testContext(t), []string{url}, false)
-		if !errors.Is(err, ErrOutcomeUnknown) || errors.Is(err, ErrNoLeader) || tryAgain(err) {
+		if !errors.Is(err, ErrOutcomeUnknown) || errors.Is(err, ErrNoLeader) || failure.Retryable(err) {
 			t.Errorf("added at %s while the record is in flight: %x, %v", m.config.Identity.Name, id, err)
 		}
-		disk.set(false, nil)
+		disk.Set(false, nil)
 		eventually(t, "the record to be written after all", func() bool {
 			return slices.ContainsFunc(leader.MemberRecords(), func(record kv.Member) bool { return record.PeerURLs[0] == url })
 		})
@@ -85,8 +85,8 @@ func TestMembersRecordInFlightIsUnknown(t *testing.T) {
 	}
 
 	// What a context ended of says nothing of the command that waited for it.
-	disk.set(true, nil)
-	defer disk.set(false, nil)
+	disk.Set(true, nil)
+	defer disk.Set(false, nil)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, ErrNoLeader)
 	defer cancel()
 	if _, err := leader.Propose(ctx, putCommand("key", "value")); errors.Is(err, ErrNoLeader) || !errors.Is(err, context.DeadlineExceeded) {
@@ -111,7 +111,7 @@ func TestChangeThatIsHalfMadeIsUnknown(t *testing.T) {
 		disk.set(screen(leader))
 		err := make(leader)
 		disk.set(nil)
-		if !errors.Is(err, ErrOutcomeUnknown) || tryAgain(err) {
+		if !errors.Is(err, ErrOutcomeUnknown) || failure.Retryable(err) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
@@ -133,7 +133,9 @@ func TestChangeThatIsHalfMadeIsUnknown(t *testing.T) {
 	address := freeAddress(t)
 	id := c.leader().reserve(address, true)
 	m := c.startReserved(id, address)
-	m.eventually("to be ready", func() bool { return c.leader().ready(testContext(t), serverID(id)) && m.listed(id).Name != "" })
+	m.eventually("to be ready", func() bool {
+		return c.leader().ready(testContext(t), membership.ServerID(id)) && m.listed(id).Name != ""
+	})
 	change("promoting", refuse, func(leader *testMember) error { return leader.PromoteMember(testContext(t), id) })
 	restart()
 	m.eventually("to vote all the same", func() bool { return !m.Status().IsLearner })
@@ -146,10 +148,7 @@ func TestChangeThatIsHalfMadeIsUnknown(t *testing.T) {
 	full := func(leader *testMember) func(*raft.Log) error { // once the group is changed nothing else is taken
 		return func(log *raft.Log) error {
 			if log.Type == raft.LogConfiguration {
-				q := leader.proposer.queue
-				q.mu.Lock()
-				defer q.mu.Unlock()
-				q.maxLength = 0
+				leader.proposer.LimitQueue(0)
 			}
 			return nil
 		}
@@ -164,42 +163,9 @@ func TestChangeThatIsHalfMadeIsUnknown(t *testing.T) {
 		}
 		return leader.RemoveMember(testContext(t), gone.config.Identity.MemberID)
 	})
-	led.proposer.queue.mu.Lock()
-	led.proposer.queue.maxLength = 1000
-	led.proposer.queue.mu.Unlock()
+	led.proposer.LimitQueue(1000)
 	eventually(t, "the record to go all the same", func() bool {
 		_, recorded := led.record(gone.config.Identity.MemberID)
 		return !recorded
 	})
-}
-
-// TestChangesErrorsBetweenMembers: what the leader says of a change reaches who asked as what it was; where the leader says
-// nothing, or nothing that is known, nobody knows.
-func TestChangesErrorsBetweenMembers(t *testing.T) {
-	for _, want := range append(slices.Clone(membershipErrors), ErrTooManyRequests, ErrUnsafe, kv.ErrMemberNotFound, kv.ErrMemberExists, kv.ErrNoSpace) {
-		if got := changeError(toStatus(fmt.Errorf("wrapped: %w", want))); !errors.Is(got, want) || errors.Is(got, ErrOutcomeUnknown) {
-			t.Errorf("%v becomes %v", want, got)
-		}
-	}
-	var refusal *pki.JoinError
-	if got := changeError(toStatus(pki.Refuse(pki.JoinRefused, "no"))); !errors.As(got, &refusal) || refusal.Message != "no" {
-		t.Errorf("a refusal becomes %v", got)
-	}
-	for _, again := range []error{errNotLeader, ErrNoLeader, ErrClosed} { // nothing was changed
-		if got := changeError(toStatus(again)); !tryAgain(got) || errors.Is(got, ErrOutcomeUnknown) {
-			t.Errorf("%v becomes %v", again, got)
-		}
-	}
-	unknown := []error{ErrOutcomeUnknown, begun(errNotLeader), context.DeadlineExceeded, errors.New("something else")}
-	for _, code := range []codes.Code{codes.Unavailable, codes.DeadlineExceeded, codes.Canceled, codes.Internal, codes.Unknown} {
-		unknown = append(unknown, status.Error(code, "the connection is lost"))
-	}
-	for _, err := range unknown {
-		if got := changeError(toStatus(err)); !errors.Is(got, ErrOutcomeUnknown) || tryAgain(got) {
-			t.Errorf("%v becomes %v", err, got)
-		}
-	}
-	if changeError(nil) != nil || begun(nil) != nil {
-		t.Error("success is an error")
-	}
 }

@@ -2,19 +2,14 @@ package raftstore
 
 import (
 	"context"
-	"errors"
-	"io"
-	"sync"
 
 	"google.golang.org/grpc"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/kv"
-	"github.com/ctlplane/ctlplane/supervise"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
-
-// groupsInFlight bounds the groups of one follower that are being worked on.
-const groupsInFlight = 16
 
 // peerServer answers other members. The port let in nobody else.
 type peerServer struct {
@@ -24,65 +19,10 @@ type peerServer struct {
 
 // Forward implements peerpb.PeerServer.
 func (s *peerServer) Forward(stream grpc.BidiStreamingServer[peerpb.ForwardRequest, peerpb.ForwardResponse]) error {
-	var sending sync.Mutex
-	var groups sync.WaitGroup
-	defer groups.Wait() // the stream ends with this call
-	// Each message is sent for itself: those of other groups don't wait for the last of a large answer.
-	send := func(message *peerpb.ForwardResponse) error {
-		sending.Lock()
-		defer sending.Unlock()
-		return stream.Send(message)
-	}
-	slots := make(chan struct{}, groupsInFlight)
-	for {
-		request, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		slots <- struct{}{}
-		outcomes := s.member.proposeGroup(stream.Context(), request)
-		groups.Go(func() {
-			defer func() { <-slots }()
-			if supervise.Call("peer", s.member.config.Logger, func() error {
-				return sendOutcomes(request, outcomes(), send)
-			}) != nil {
-				// Nobody shall wait for the rest. A failure to send ends the stream, which Recv sees too.
-				_ = send(&peerpb.ForwardResponse{Id: request.Id})
-			}
-		})
-	}
-}
-
-// outcome is what became of a command.
-type outcome struct {
-	result kv.Result
-	err    error
-}
-
-// proposeGroup queues a follower's commands. outcomes waits until all have theirs.
-func (m *Member) proposeGroup(ctx context.Context, request *peerpb.ForwardRequest) (outcomes func() []outcome) {
-	of := make([]outcome, len(request.Commands))
-	var left sync.WaitGroup
-	left.Add(len(request.Commands))
-	for i, encoded := range request.Commands {
-		done := func(result kv.Result, err error) {
-			of[i] = outcome{result, err}
-			left.Done()
-		}
-		command, err := kv.DecodeCommand(encoded)
-		if err != nil {
-			done(resultOf(err))
-			continue
-		}
+	m := s.member
+	return propose.Serve(stream, m.config.Logger, func(ctx context.Context, command kv.Command, encoded []byte, done func(kv.Result, error)) {
 		m.enqueue(ctx, command, encoded, true, done)
-	}
-	return func() []outcome {
-		left.Wait()
-		return of
-	}
+	})
 }
 
 // ReadIndex implements peerpb.PeerServer.
@@ -90,9 +30,9 @@ func (s *peerServer) ReadIndex(ctx context.Context, r *peerpb.ReadIndexRequest) 
 	if index, ok := s.member.witnessedIndex(r.Id, r.Term); ok {
 		return &peerpb.ReadIndexResponse{Index: index}, nil
 	}
-	index, err := s.member.leaderRounds.join(ctx)
+	index, err := s.member.leaderRounds.Join(ctx)
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.ReadIndexResponse{Index: index}, nil
 }
@@ -101,7 +41,7 @@ func (s *peerServer) ReadIndex(ctx context.Context, r *peerpb.ReadIndexRequest) 
 func (s *peerServer) TimeToLive(ctx context.Context, request *peerpb.TimeToLiveRequest) (*peerpb.TimeToLiveResponse, error) {
 	ttl, granted, err := s.member.remainingHere(ctx, request.Id)
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.TimeToLiveResponse{Ttl: ttl, Granted: granted}, nil
 }
@@ -111,7 +51,7 @@ func (s *peerServer) Progress(context.Context, *peerpb.ProgressRequest) (*peerpb
 	return &peerpb.ProgressResponse{
 		Id:           s.member.config.Identity.MemberID,
 		LastIndex:    s.member.raft.LastIndex(),
-		AppliedIndex: s.member.machine.store.Load().AppliedIndex(),
+		AppliedIndex: s.member.machine.Store().AppliedIndex(),
 	}, nil
 }
 
@@ -121,7 +61,7 @@ func (s *peerServer) AddMember(ctx context.Context, r *peerpb.AddMemberRequest) 
 		Name: r.Name, PeerAddress: r.PeerAddress, ClientAddress: r.ClientAddress, APIAddress: r.ApiAddress,
 	})
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.AddMemberResponse{Id: id}, nil
 }
@@ -129,7 +69,7 @@ func (s *peerServer) AddMember(ctx context.Context, r *peerpb.AddMemberRequest) 
 // RemoveMember implements peerpb.PeerServer.
 func (s *peerServer) RemoveMember(ctx context.Context, r *peerpb.RemoveMemberRequest) (*peerpb.RemoveMemberResponse, error) {
 	if err := s.member.removeHere(ctx, r.Id); err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.RemoveMemberResponse{}, nil
 }
@@ -138,7 +78,7 @@ func (s *peerServer) RemoveMember(ctx context.Context, r *peerpb.RemoveMemberReq
 func (s *peerServer) ReserveMember(ctx context.Context, r *peerpb.ReserveMemberRequest) (*peerpb.ReserveMemberResponse, error) {
 	id, err := s.member.reserveHere(ctx, r.PeerUrls, r.Learner)
 	if err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.ReserveMemberResponse{Id: id}, nil
 }
@@ -146,7 +86,7 @@ func (s *peerServer) ReserveMember(ctx context.Context, r *peerpb.ReserveMemberR
 // PromoteMember implements peerpb.PeerServer.
 func (s *peerServer) PromoteMember(ctx context.Context, r *peerpb.PromoteMemberRequest) (*peerpb.PromoteMemberResponse, error) {
 	if err := s.member.promoteHere(ctx, r.Id); err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.PromoteMemberResponse{}, nil
 }
@@ -154,7 +94,7 @@ func (s *peerServer) PromoteMember(ctx context.Context, r *peerpb.PromoteMemberR
 // UpdateMember implements peerpb.PeerServer.
 func (s *peerServer) UpdateMember(ctx context.Context, r *peerpb.UpdateMemberRequest) (*peerpb.UpdateMemberResponse, error) {
 	if err := s.member.updateHere(ctx, r.Id, r.PeerUrls); err != nil {
-		return nil, toStatus(err)
+		return nil, failure.ToStatus(err)
 	}
 	return &peerpb.UpdateMemberResponse{}, nil
 }

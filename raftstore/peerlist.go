@@ -133,7 +133,7 @@ func isLocal(host string, local []string) bool {
 	return err == nil && slices.ContainsFunc(resolved, func(ip string) bool { return slices.Contains(local, ip) })
 }
 
-// advertised is where others reach what listens here: the given host stands in for an unspecified one.
+// advertised is where others reach what listens here: the given host is taken for an unspecified one.
 func advertised(listen, host string) (string, error) {
 	if listen == "" {
 		return "", nil

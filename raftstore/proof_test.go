@@ -1,114 +1,27 @@
 package raftstore
 
 import (
-	"context"
 	"errors"
-	"slices"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/hashicorp/raft"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
-
-func testVoters(ids ...raft.ServerID) func() []raft.Server {
-	var servers []raft.Server
-	for _, id := range ids {
-		servers = append(servers, raft.Server{ID: id, Address: raft.ServerAddress(id)})
-	}
-	return func() []raft.Server { return slices.Clone(servers) }
-}
-
-// TestProofCountsAnswersToLaterRequests: an answer counts for the rounds that began before its request, in its own term, and only
-// a voter's.
-func TestProofCountsAnswersToLaterRequests(t *testing.T) {
-	for _, test := range []struct {
-		name   string
-		voters []raft.ServerID
-		answer func(p *proof, before, now uint64)
-		want   bool
-	}{
-		{"a majority", []raft.ServerID{"a", "b", "c"}, func(p *proof, _, now uint64) { p.answered("b", 7, now) }, true},
-		{"nobody", []raft.ServerID{"a", "b", "c"}, func(*proof, uint64, uint64) {}, false},
-		{"itself alone", []raft.ServerID{"a"}, func(*proof, uint64, uint64) {}, true},
-		{"two of four", []raft.ServerID{"a", "b", "c", "d"}, func(p *proof, _, now uint64) { p.answered("b", 7, now) }, false},
-		{"a request that had begun before", []raft.ServerID{"a", "b", "c"}, func(p *proof, before, _ uint64) {
-			p.answered("b", 7, before)
-			p.answered("c", 7, before)
-		}, false},
-		{"another term", []raft.ServerID{"a", "b", "c"}, func(p *proof, _, now uint64) {
-			p.answered("b", 6, now)
-			p.answered("c", 8, now)
-		}, false},
-		{"no voter", []raft.ServerID{"a", "b", "c"}, func(p *proof, _, now uint64) { p.answered("d", 7, now) }, false},
-		{"a voter that leads but does not vote", []raft.ServerID{"b", "c"}, func(p *proof, _, now uint64) { p.answered("b", 7, now) }, false},
-		{"late answers to earlier requests", []raft.ServerID{"a", "b", "c"}, func(p *proof, before, now uint64) {
-			p.answered("b", 7, now)
-			p.answered("b", 7, before)
-		}, true},
-	} {
-		t.Run(test.name, func(t *testing.T) {
-			p := newProof(t.Context(), "a", testVoters(test.voters...), nil)
-			p.begin(7)
-			before := p.stamp()
-			round := p.begin(7)
-			test.answer(p, before, p.stamp())
-			if got := p.proved(round); got != test.want {
-				t.Errorf("proved: %v", got)
-			}
-		})
-	}
-}
-
-// TestProofAsksUntilItIsAnswered: a voter that can't be reached is asked again; one that has answered is not.
-func TestProofAsksUntilItIsAnswered(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	var mu sync.Mutex
-	asked := map[raft.ServerID]int{}
-	var p *proof
-	p = newProof(ctx, "a", testVoters("a", "b", "c"), func(to raft.Server, term uint64) error {
-		mu.Lock()
-		defer mu.Unlock()
-		asked[to.ID]++
-		if to.ID == "c" || asked["b"] < 3 {
-			return errors.New("unreachable")
-		}
-		p.answered(to.ID, term, p.stamp())
-		return nil
-	})
-	leads := func() (bool, <-chan struct{}) { return true, nil }
-	if err := p.prove(ctx, 7, leads); err != nil {
-		t.Fatal(err)
-	}
-	mu.Lock()
-	if asked["b"] != 3 {
-		t.Errorf("asked %d times until there was an answer", asked["b"])
-	}
-	mu.Unlock()
-	lost := make(chan struct{})
-	close(lost)
-	calls := 0
-	err := p.prove(ctx, 8, func() (bool, <-chan struct{}) {
-		calls++
-		return calls < 2, lost
-	})
-	if !errors.Is(err, errNotLeader) {
-		t.Errorf("the lead was lost: %v", err)
-	}
-	cancel()
-	p.crew.wait()
-}
 
 // holding is a leader's network, as it is for a process that is stopped: an answer to a heartbeat has come and was not looked at
 // yet, and nothing else goes out or comes in.
 type holding struct {
-	network
-	mu     sync.Mutex
-	stops  bool          // from now on
-	caught chan struct{} // closed when the answer is there
-	gate   chan struct{} // closed to let it through
-	open   bool          // the process goes on
+	peers.Network
+	mu      sync.Mutex
+	stops   bool          // from now on
+	caught  chan struct{} // closed when the answer is there
+	release chan struct{} // closed to let it through
+	open    bool          // the process goes on
 }
 
 func (h *holding) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
@@ -123,10 +36,10 @@ func (h *holding) AppendEntries(id raft.ServerID, target raft.ServerAddress, req
 	if stopped && !first {
 		return errors.New("stopped")
 	}
-	err := h.network.AppendEntries(id, target, request, response)
+	err := h.Network.AppendEntries(id, target, request, response)
 	if first {
 		close(caught)
-		<-h.gate
+		<-h.release
 	}
 	return err
 }
@@ -144,7 +57,7 @@ func TestStoppedLeaderReadsNothingOld(t *testing.T) {
 		config.HeartbeatTimeout = 300 * time.Millisecond
 		if config.Identity.Name == "m1" { // its clock stands still
 			config.HeartbeatTimeout = testWait
-			config.wrapNetwork = func(n network) network { held.network = n; return held }
+			config.wrapNetwork = func(n peers.Network) peers.Network { held.Network = n; return held }
 		}
 	})
 	old := c.members[0]
@@ -155,11 +68,11 @@ func TestStoppedLeaderReadsNothingOld(t *testing.T) {
 		old.eventually("to lead", func() bool { return c.leader() == old })
 	}
 	old.put("key", "old")
-	caught, gate := make(chan struct{}), make(chan struct{})
+	caught, release := make(chan struct{}), make(chan struct{})
 	held.mu.Lock()
-	held.stops, held.caught, held.gate = true, caught, gate
+	held.stops, held.caught, held.release = true, caught, release
 	held.mu.Unlock()
-	stamp := old.proof.rounds.Add(1)
+	stamp := old.proof.NextRound()
 	old.raft.VerifyLeader() // sends heartbeats
 	<-caught
 	heal := old.partition()
@@ -184,16 +97,14 @@ func TestStoppedLeaderReadsNothingOld(t *testing.T) {
 		}
 		read <- string(r.Kvs[0].Value)
 	}()
-	old.eventually("to ask", func() bool { return old.proof.rounds.Load() > stamp })
-	round := lead{old.raft.CurrentTerm(), old.proof.rounds.Load()}
-	close(gate)
+	old.eventually("to ask", func() bool { return old.proof.Stamp() > stamp })
+	term, round := old.raft.CurrentTerm(), old.proof.Stamp()
+	close(release)
 	old.eventually("to see the answer", func() bool {
-		old.proof.mu.Lock()
-		defer old.proof.mu.Unlock()
-		return old.proof.heard[serverID(c.members[1].config.Identity.MemberID)].round >= stamp ||
-			old.proof.heard[serverID(c.members[2].config.Identity.MemberID)].round >= stamp
+		return old.proof.HeardOf(membership.ServerID(c.members[1].config.Identity.MemberID)) >= stamp ||
+			old.proof.HeardOf(membership.ServerID(c.members[2].config.Identity.MemberID)) >= stamp
 	})
-	if old.proof.proved(round) {
+	if old.proof.ProvedIn(term, round) {
 		t.Error("an answer to a request from before proves that it leads")
 	}
 	held.mu.Lock()
@@ -222,16 +133,16 @@ func TestFollowersQuestionIsAVote(t *testing.T) {
 		{"a stranger's", id + 1, term, false},
 	} {
 		index, ok := leader.witnessedIndex(test.id, test.term)
-		if ok != test.want || ok && index < leader.machine.store.Load().AppliedIndex() {
+		if ok != test.want || ok && index < leader.machine.Store().AppliedIndex() {
 			t.Errorf("%s: %v, index %d", test.name, ok, index)
 		}
 	}
 	if _, ok := follower.witnessedIndex(leader.config.Identity.MemberID, term); ok {
 		t.Error("a follower answered")
 	}
-	rounds := leader.proof.rounds.Load()
+	rounds := leader.proof.Stamp()
 	follower.wantValue("key", "value")
-	if now := leader.proof.rounds.Load(); now != rounds {
+	if now := leader.proof.Stamp(); now != rounds {
 		t.Errorf("the leader took %d rounds for a follower's read", now-rounds)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 )
 
 // admit turns a command away that the alarms refuse, or that takes what is stored over the quota. What is
@@ -19,7 +20,7 @@ func (m *Member) admit(command *kv.Command, size int) error {
 	if !m.leads() {
 		return nil
 	}
-	store := m.machine.store.Load()
+	store := m.machine.Store()
 	if err := store.Refused(command); err != nil {
 		return err
 	}
@@ -39,7 +40,7 @@ func (m *Member) admit(command *kv.Command, size int) error {
 // watchQuota raises and takes back the alarm of the quota while this member leads. It takes it back once a
 // tenth of the quota is free.
 func (m *Member) watchQuota(ctx context.Context) {
-	ticker := m.config.Clock.NewTicker(diskPeriod)
+	ticker := m.config.Clock.NewTicker(disk.Period)
 	defer ticker.Stop()
 	over := false
 	for {
@@ -57,7 +58,7 @@ func (m *Member) watchQuota(ctx context.Context) {
 
 // checkQuota acts on how much is stored. over says that a command was turned away, which alone would not fit.
 func (m *Member) checkQuota(over bool) {
-	store := m.machine.store.Load()
+	store := m.machine.Store()
 	stored, quota := store.StoredBytes(), m.config.QuotaBytes
 	alarmed := store.Alarmed(kv.AlarmQuota)
 	switch {

@@ -25,7 +25,7 @@ func (m *Member) RangeStream(ctx context.Context, r *pb.RangeRequest, chunkBytes
 	}
 	for !chunks.Done() {
 		var chunk *pb.RangeResponse
-		if err := m.machine.withStore(func(store *kv.Store) (err error) {
+		if err := m.machine.WithStore(func(store *kv.Store) (err error) {
 			if err := store.Readable(); err != nil {
 				return err
 			}

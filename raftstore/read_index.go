@@ -3,86 +3,19 @@ package raftstore
 import (
 	"context"
 	"errors"
-	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/broken"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // followerReadTimeout bounds one question to the leader; a leader that does not answer in it is asked again,
 // or another one is.
 const followerReadTimeout = time.Second
-
-// readRounds lets all readers that wait share one question for the index. A reader never gets the answer to
-// a question that was asked before it came: that answer may be older than what the reader must see.
-type readRounds struct {
-	life context.Context
-	ask  func(context.Context) (uint64, error)
-	// observe is told how long each question took; nil: nobody is.
-	observe func(time.Duration, error)
-
-	mu      sync.Mutex
-	gather  *readRound // not asked yet; nil while nobody waits
-	waiting chan struct{}
-}
-
-type readRound struct {
-	done  chan struct{}
-	index uint64
-	err   error
-}
-
-func newReadRounds(life context.Context, ask func(context.Context) (uint64, error)) *readRounds {
-	return &readRounds{life: life, ask: ask, waiting: make(chan struct{}, 1)}
-}
-
-// run answers rounds until life ends.
-func (r *readRounds) run() {
-	for {
-		select {
-		case <-r.waiting:
-		case <-r.life.Done():
-			return
-		}
-		round := r.take()
-		begun := time.Now()
-		round.index, round.err = r.ask(r.life)
-		if r.observe != nil {
-			r.observe(time.Since(begun), round.err)
-		}
-		close(round.done)
-	}
-}
-
-func (r *readRounds) take() *readRound {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	round := r.gather
-	r.gather = nil
-	return round
-}
-
-// join waits for the answer of the next round.
-func (r *readRounds) join(ctx context.Context) (uint64, error) {
-	r.mu.Lock()
-	round := r.gather
-	if round == nil {
-		round = &readRound{done: make(chan struct{})}
-		r.gather = round
-		r.waiting <- struct{}{} // has room: the last token was taken before its round was
-	}
-	r.mu.Unlock()
-	select {
-	case <-round.done:
-		return round.index, round.err
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
-	case <-r.life.Done():
-		return 0, ErrClosed
-	}
-}
 
 // LinearizableRead returns once reads of this member's own state see everything that was acknowledged, by
 // any member, before the call.
@@ -91,7 +24,7 @@ func (m *Member) LinearizableRead(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.machine.waitApplied(ctx, index)
+	return m.machine.WaitApplied(ctx, index)
 }
 
 // readIndex asks whoever leads, for as long as a command would wait for a leader.
@@ -99,14 +32,14 @@ func (m *Member) readIndex(ctx context.Context) (uint64, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.config.RequestTimeout, ErrNoLeader)
 	defer cancel()
 	for {
-		changed := m.changed.next()
+		changed := m.changed.Next()
 		var index uint64
-		err := errNotLeader
+		err := failure.ErrNotLeading
 		switch now := m.route(); {
-		case now.here:
-			index, err = m.leaderRounds.join(ctx)
-		case now.leader != "":
-			index, err = m.followerRounds.join(ctx)
+		case now.Here:
+			index, err = m.leaderRounds.Join(ctx)
+		case now.Leader != "":
+			index, err = m.followerRounds.Join(ctx)
 		}
 		if err == nil {
 			return index, nil
@@ -117,7 +50,7 @@ func (m *Member) readIndex(ctx context.Context) (uint64, error) {
 		// A read changes nothing, so whatever went wrong it may be tried again.
 		select {
 		case <-changed:
-		case <-time.After(retryPause):
+		case <-time.After(propose.RetryPause):
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		}
@@ -128,12 +61,12 @@ func (m *Member) readIndex(ctx context.Context) (uint64, error) {
 // witnessedIndex.
 func (m *Member) askLeader(ctx context.Context) (uint64, error) {
 	now := m.route()
-	if now.leader == "" || now.here {
-		return 0, errNotLeader
+	if now.Leader == "" || now.Here {
+		return 0, failure.ErrNotLeading
 	}
 	ctx, cancel := context.WithTimeout(ctx, followerReadTimeout)
 	defer cancel()
-	return m.peers.readIndex(ctx, now.leader, m.config.Identity.MemberID, now.term)
+	return m.peers.ReadIndex(ctx, now.Leader, m.config.Identity.MemberID, now.Term)
 }
 
 // provenIndex answers an index, as of a moment after the call, at which this member proves to have led.
@@ -149,8 +82,8 @@ func (m *Member) provenIndex(ctx context.Context) (uint64, error) {
 	if broken.Is(broken.ReadWithoutProof) {
 		return index, nil
 	}
-	err = m.proof.prove(ctx, term, func() (bool, <-chan struct{}) {
-		changed := m.changed.next()
+	err = m.proof.Prove(ctx, term, func() (bool, <-chan struct{}) {
+		changed := m.changed.Next()
 		return m.leadsIn(term), changed
 	})
 	return index, err
@@ -160,9 +93,9 @@ func (m *Member) provenIndex(ctx context.Context) (uint64, error) {
 // question is the second vote: neither of them has, after the readers came, elected anybody else. Otherwise, false.
 func (m *Member) witnessedIndex(by, term uint64) (uint64, bool) {
 	voters := m.voterServers()
-	_, askerVotes := findServer(voters, serverID(by))
-	_, votes := findServer(voters, serverID(m.config.Identity.MemberID))
-	if !askerVotes || !votes || len(voters) > 3 || m.machine.term.Load() != term {
+	_, askerVotes := membership.Find(voters, membership.ServerID(by))
+	_, votes := membership.Find(voters, membership.ServerID(m.config.Identity.MemberID))
+	if !askerVotes || !votes || len(voters) > 3 || m.machine.Term() != term {
 		return 0, false
 	}
 	index := m.raft.CommitIndex()
@@ -182,7 +115,7 @@ func (m *Member) beat(to raft.Server, term uint64) error {
 
 // request is a request to append no entries, from this member as the leader of a term.
 func (m *Member) request(term uint64) *raft.AppendEntriesRequest {
-	self := serverID(m.config.Identity.MemberID)
+	self := membership.ServerID(m.config.Identity.MemberID)
 	return &raft.AppendEntriesRequest{
 		RPCHeader: raft.RPCHeader{
 			ProtocolVersion: raft.ProtocolVersionMax, ID: []byte(self), Addr: m.transport.EncodePeer(self, m.transport.LocalAddr()),
@@ -196,18 +129,18 @@ func (m *Member) request(term uint64) *raft.AppendEntriesRequest {
 // state machine sees, so its applied index reaches every commit index.
 func (m *Member) waitForFirstEntry(ctx context.Context) (term uint64, err error) {
 	for {
-		changed := m.changed.next()
+		changed := m.changed.Next()
 		term = m.raft.CurrentTerm()
 		if m.raft.State() != raft.Leader {
-			return 0, errNotLeader
+			return 0, failure.ErrNotLeading
 		}
-		if m.machine.term.Load() == term {
+		if m.machine.Term() == term {
 			return term, nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return 0, errors.Join(errNotLeader, context.Cause(ctx))
+			return 0, errors.Join(failure.ErrNotLeading, context.Cause(ctx))
 		}
 	}
 }

@@ -5,9 +5,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/raft"
-
 	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 const (
@@ -28,7 +27,7 @@ const (
 func (m *Member) watchRemoval() {
 	warned := false
 	for {
-		changed := m.changed.next()
+		changed := m.changed.Next()
 		if m.wasRemoved() {
 			m.endRemoved()
 			return
@@ -48,16 +47,16 @@ func (m *Member) watchRemoval() {
 
 // wasRemoved tells whether this member was certainly removed.
 func (m *Member) wasRemoved() bool {
-	if m.machine.store.Load().MemberRemoved(m.config.Identity.MemberID) {
+	if m.machine.Store().MemberRemoved(m.config.Identity.MemberID) {
 		return true
 	}
-	return (m.missing() || m.route().leader == "") && m.othersRemovedIt()
+	return (m.missing() || m.route().Leader == "") && m.othersRemovedIt()
 }
 
 // missing tells whether the group, as far as this member's log knows it, has members and this is none of them.
 func (m *Member) missing() bool {
 	servers := m.servers()
-	_, member := findServer(servers, serverID(m.config.Identity.MemberID))
+	_, member := membership.Find(servers, membership.ServerID(m.config.Identity.MemberID))
 	return len(servers) > 0 && !member
 }
 
@@ -67,13 +66,14 @@ func (m *Member) othersRemovedIt() bool {
 	defer asking.Wait()
 	ctx, cancel := context.WithTimeout(m.life, removalTimeout)
 	defer cancel()
+	self := &peerpb.RemovedRequest{ClusterId: m.config.Identity.ClusterID, Id: m.config.Identity.MemberID}
 	servers := m.servers()
 	answers := make(chan bool, len(servers))
 	asked := 0
 	for _, server := range servers {
-		if server.ID != serverID(m.config.Identity.MemberID) {
+		if server.ID != membership.ServerID(m.config.Identity.MemberID) {
 			asked++
-			asking.Go(func() { answers <- m.peers.removed(ctx, server.ID, m.config.Identity) })
+			asking.Go(func() { answers <- m.peers.Removed(ctx, server.ID, self) })
 		}
 	}
 	for ; asked > 0; asked-- {
@@ -87,20 +87,10 @@ func (m *Member) othersRemovedIt() bool {
 // endRemoved ends the member for good.
 func (m *Member) endRemoved() {
 	m.logger.Error("this member was removed from the cluster, and ends; to join again as a new member, delete its data directory and start it",
-		"id", serverID(m.config.Identity.MemberID), "data-dir", m.config.DataDir)
+		"id", membership.ServerID(m.config.Identity.MemberID), "data-dir", m.config.DataDir)
 	select {
 	case <-time.After(removalGrace):
 	case <-m.life.Done():
 	}
-	m.machine.end(ErrRemoved)
-}
-
-// removed asks another member of the cluster whether this one was removed.
-func (p *peerConns) removed(ctx context.Context, id raft.ServerID, self Identity) bool {
-	client, err := p.liveness(ctx, id)
-	if err != nil {
-		return false
-	}
-	response, err := client.Removed(ctx, &peerpb.RemovedRequest{ClusterId: self.ClusterID, Id: self.MemberID})
-	return err == nil && response.Removed
+	m.machine.End(ErrRemoved)
 }

@@ -2,7 +2,6 @@ package raftstore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -10,6 +9,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/failure"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // Propose has the group apply a command and returns its result, whose response has a complete header. The
@@ -48,15 +49,15 @@ func (m *Member) ProposeAsync(ctx context.Context, command kv.Command, done func
 func (m *Member) submit(ctx context.Context, command kv.Command, here bool, done func(kv.Result, error)) {
 	if command.LeaseGrant != nil && command.LeaseGrant.ID == 0 {
 		command.LeaseGrant = proto.CloneOf(command.LeaseGrant)
-		command.LeaseGrant.ID = m.machine.store.Load().ChooseLeaseID()
+		command.LeaseGrant.ID = m.machine.Store().ChooseLeaseID()
 	}
 	if err := command.Validate(); err != nil {
-		done(resultOf(err))
+		done(propose.ResultOf(err))
 		return
 	}
 	encoded, err := command.Append(nil)
 	if err != nil {
-		done(resultOf(err))
+		done(propose.ResultOf(err))
 		return
 	}
 	m.enqueue(ctx, command, encoded, here, done)
@@ -68,22 +69,13 @@ func (m *Member) enqueue(ctx context.Context, command kv.Command, encoded []byte
 		return
 	}
 	if err := m.admit(&command, len(encoded)); err != nil {
-		done(resultOf(err))
+		done(propose.ResultOf(err))
 		return
 	}
-	m.proposer.propose(&proposal{
-		ctx: ctx, command: command, encoded: encoded, here: here, done: done,
-		expires: m.config.Clock.Now().Add(m.config.RequestTimeout),
+	m.proposer.Propose(&propose.Proposal{
+		Context: ctx, Command: command, Encoded: encoded, Here: here, Done: done,
+		Expires: m.config.Clock.Now().Add(m.config.RequestTimeout),
 	})
-}
-
-// resultOf puts a command's own error into its result, as if it had been applied.
-func resultOf(err error) (kv.Result, error) {
-	var code kv.ErrorCode
-	if errors.As(err, &code) {
-		return kv.Result{Err: err}, nil
-	}
-	return kv.Result{}, err
 }
 
 // apply proposes a command and returns its response.
@@ -113,7 +105,7 @@ func (m *Member) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, er
 	}
 	begun := m.config.Clock.Now()
 	response, err := m.readTxn(ctx, r)
-	m.machine.slow.read("read-only txn ", begun, pb.NewLoggableTxnRequest(r), response, err)
+	m.machine.LogSlowRead("read-only txn ", begun, pb.NewLoggableTxnRequest(r), response, err)
 	return response, err
 }
 
@@ -140,14 +132,14 @@ func (m *Member) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Comp
 	if err != nil || !r.Physical {
 		return response, err
 	}
-	return response, m.machine.withStore(func(store *kv.Store) error { return store.WaitCompacted(ctx, r.Revision) })
+	return response, m.machine.WithStore(func(store *kv.Store) error { return store.WaitCompacted(ctx, r.Revision) })
 }
 
 // Range reads keys: linearizably, or if the request is serializable, from this member's state as it is.
 func (m *Member) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	begun := m.config.Clock.Now()
 	response, err := m.readRange(ctx, r)
-	m.machine.slow.read("read-only range ", begun, r, response, err)
+	m.machine.LogSlowRead("read-only range ", begun, r, response, err)
 	return response, err
 }
 
@@ -173,7 +165,7 @@ func read[R proto.Message](ctx context.Context, m *Member, ask func(*kv.Store) (
 	if err := m.show(ctx); err != nil {
 		return response, err
 	}
-	err = m.machine.withStore(func(store *kv.Store) (err error) {
+	err = m.machine.WithStore(func(store *kv.Store) (err error) {
 		response, err = ask(store)
 		return err
 	})
@@ -184,22 +176,22 @@ func read[R proto.Message](ctx context.Context, m *Member, ask func(*kv.Store) (
 }
 
 // atLeader asks whoever leads something, for as long as a command would wait, and again while an error says that it may be
-// asked again (see tryAgain). Of a change that may have been made, ask returns ErrOutcomeUnknown: no error that it gets of
+// asked again (see failure.Retryable). Of a change that may have been made, ask returns ErrOutcomeUnknown: no error that it gets of
 // the context, which ends when the wait is over, and none of a step after the first.
-func (m *Member) atLeader(ctx context.Context, ask func(context.Context, route) error) error {
+func (m *Member) atLeader(ctx context.Context, ask func(context.Context, propose.Route) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, m.config.RequestTimeout, ErrNoLeader)
 	defer cancel()
 	for {
-		changed := m.changed.next()
-		if now := m.route(); now.leader != "" {
+		changed := m.changed.Next()
+		if now := m.route(); now.Leader != "" {
 			err := ask(ctx, now)
-			if err == nil || !tryAgain(err) {
+			if err == nil || !failure.Retryable(err) {
 				return err
 			}
 		}
 		select {
 		case <-changed:
-		case <-time.After(retryPause):
+		case <-time.After(propose.RetryPause):
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case <-m.life.Done():

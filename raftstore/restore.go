@@ -18,20 +18,21 @@ import (
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/raftstore/archive"
 )
 
 // restoringDir is where a data directory is made before it is one.
-const restoringDir = "restoring" + snapshotTemp
+const restoringDir = "restoring.tmp"
 
 // restoredEntries are what a restore makes of it.
-var restoredEntries = []string{stateDir, originFile, migratedFile}
+var restoredEntries = []string{stateDir, restoreNoteFile, migratedFile}
 
 // maxRevisionBump leaves any cluster more revisions than it can use.
 const maxRevisionBump = 1 << 60
 
-// RestoreConfig says what becomes of a snapshot file. File and DataDir are required.
+// RestoreConfig says what becomes of a backup file. File and DataDir are required.
 type RestoreConfig struct {
-	// File is a snapshot in either format, or an etcd database.
+	// File is a backup in either format, or an etcd database.
 	File string
 	// DataDir must be empty or missing.
 	DataDir string
@@ -40,7 +41,7 @@ type RestoreConfig struct {
 	// BumpRevision and MarkCompacted are for going back to an earlier state: see kv.Adoption.
 	BumpRevision  int64
 	MarkCompacted bool
-	// Cluster, when it is not empty, stands for the new cluster: members that are restored from the same file
+	// Cluster, when it is not empty, identifies the new cluster: members that are restored from the same file
 	// with the same Cluster will find each other. Otherwise the one member is to be the first of a cluster that
 	// the others join with empty directories.
 	Cluster string
@@ -56,7 +57,7 @@ type Restored struct {
 	kv.Summary
 }
 
-// Restore makes a data directory of a snapshot, from which a member of a new cluster begins. Nothing is there
+// Restore makes a data directory of a backup, from which a member of a new cluster begins. Nothing is there
 // when it fails; when the process is ended on the way, what is left does not begin as a member, and the next
 // Restore replaces it. The error wraps ErrNotBackup where the file is to blame.
 func Restore(ctx context.Context, config RestoreConfig) (_ *Restored, err error) {
@@ -183,11 +184,11 @@ func (r *restore) run(ctx context.Context) (*Restored, error) {
 	if err != nil {
 		return nil, restoreError(err)
 	}
-	origin := origin{ClusterID: r.clusterID(digest)}
-	if err := r.complete(temp, origin); err != nil {
+	note := restoreNote{ClusterID: r.clusterID(digest)}
+	if err := r.complete(temp, note); err != nil {
 		return nil, restoreError(err)
 	}
-	return &Restored{Format: r.file.format, ClusterID: origin.ClusterID, Summary: summary}, nil
+	return &Restored{Format: r.file.format, ClusterID: note.ClusterID, Summary: summary}, nil
 }
 
 func restoreError(err error) error {
@@ -228,7 +229,7 @@ func (r *restore) unpack(ctx context.Context, dir string) error {
 	source := &countedReader{source: r.file, tell: func(done int64) { r.Progress.tell((r.file.size+min(done, r.file.size))/2, r.file.size) }}
 	if r.file.format == BackupNative {
 		content := io.NewSectionReader(source, 0, r.file.size)
-		if err := unpackArchive(contextReader{ctx, content}, dir); err != nil {
+		if err := archive.Unpack(contextReader{ctx, content}, dir); err != nil {
 			return fmt.Errorf("%w: %w", ErrNotBackup, err)
 		}
 		if left, err := content.Seek(0, io.SeekCurrent); err != nil || left != r.file.size {
@@ -243,15 +244,15 @@ func (r *restore) unpack(ctx context.Context, dir string) error {
 	return kv.ImportEtcd(ctx, r.options(dir), reader)
 }
 
-// complete moves the store to its place, and then notes that it is there.
-func (r *restore) complete(store string, from origin) error {
-	if err := syncTree(store); err != nil {
+// complete moves the store to where a member has it, and then notes that it is there.
+func (r *restore) complete(store string, note restoreNote) error {
+	if err := durable.SyncTree(store); err != nil {
 		return err
 	}
 	if err := durable.Rename(store, filepath.Join(r.dir.path, stateDir)); err != nil {
 		return err
 	}
-	return from.save(r.dir.path)
+	return note.save(r.dir.path)
 }
 
 // countedReader counts what is read.

@@ -13,11 +13,13 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/fstest"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/archive"
 )
 
 // save writes a backup to a file, with its checksum.
@@ -91,7 +93,7 @@ func TestBackupWhileWriting(t *testing.T) {
 		}
 		m.compareWith(filepath.Join(dir, stateDir), status.Revision)
 	}
-	left, err := filepath.Glob(filepath.Join(m.config.DataDir, "snapshots", "*"+snapshotTemp))
+	left, err := filepath.Glob(filepath.Join(m.config.DataDir, "snapshots", "*.tmp"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
@@ -154,7 +156,7 @@ func TestInterruptedRestore(t *testing.T) {
 	path := c.leader().save(BackupNative)
 	dir := filepath.Join(t.TempDir(), "data")
 	// It was killed when all but the last step was done.
-	for _, left := range []string{filepath.Join(restoringDir, stateDir), stateDir, originFile} {
+	for _, left := range []string{filepath.Join(restoringDir, stateDir), stateDir, restoreNoteFile} {
 		if err := os.MkdirAll(filepath.Join(dir, left), 0o700); err != nil {
 			t.Fatal(err)
 		}
@@ -175,7 +177,7 @@ func TestInterruptedRestore(t *testing.T) {
 	if err != nil || len(r.Kvs) != 1 {
 		t.Error(r, err)
 	}
-	if left, err := loadOrigin(dir); left != nil || err != nil {
+	if left, err := loadRestoreNote(dir); left != nil || err != nil {
 		t.Errorf("the note is still there: %v, %v", left, err)
 	}
 }
@@ -183,7 +185,7 @@ func TestInterruptedRestore(t *testing.T) {
 // TestRestoredMemberRefusesOthersCluster: its data is not given up for a cluster that hasn't begun with it.
 func TestRestoredMemberRefusesOthersCluster(t *testing.T) {
 	dir := writeTree(t, map[string]string{stateDir + "/file": "data"})
-	o := &origin{ClusterID: 1}
+	o := &restoreNote{ClusterID: 1}
 	if err := o.giveUpFor(2, dir); !errors.Is(err, ErrOtherCluster) {
 		t.Errorf("another cluster: %v", err)
 	}
@@ -240,8 +242,8 @@ func TestRestoreRefusals(t *testing.T) {
 
 // FuzzRestore: whatever the file, there is a data directory afterwards or nothing.
 func FuzzRestore(f *testing.F) {
-	archive := func(files map[string]string) []byte {
-		r, err := newBackupArchive(writeTree(f, files), &archiveContents{Version: archiveVersion})
+	archived := func(files map[string]string) []byte {
+		r, err := archive.NewReader(writeTree(f, files), &archive.Contents{Version: archiveVersion})
 		if err != nil {
 			f.Fatal(err)
 		}
@@ -251,8 +253,8 @@ func FuzzRestore(f *testing.F) {
 		}
 		return content
 	}
-	f.Add(archive(testTree))
-	f.Add(archive(map[string]string{"CURRENT": "x", "MANIFEST-000001": "y"}))
+	f.Add(archived(map[string]string{"a": "one", "empty": "", "sub/b": strings.Repeat("x", 100_000)}))
+	f.Add(archived(map[string]string{"CURRENT": "x", "MANIFEST-000001": "y"}))
 	f.Add(bytes.Repeat([]byte{0}, 1024))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		path := writeBackup(t, content)
@@ -286,4 +288,18 @@ func TestRestoreOntoAFullDisk(t *testing.T) {
 			t.Errorf("%s: something was left behind: %v", format, err)
 		}
 	}
+}
+
+// writeTree writes files, with their content by their names, into a directory.
+func writeTree(t testing.TB, files map[string]string) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	tree := fstest.MapFS{}
+	for name, content := range files {
+		tree[name] = &fstest.MapFile{Data: []byte(content), Mode: 0o600}
+	}
+	if err := os.CopyFS(dir, tree); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }

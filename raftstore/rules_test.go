@@ -8,16 +8,6 @@ import (
 	"github.com/ctlplane/ctlplane/kv"
 )
 
-// decodeEntry reads the commands of an entry, and the rules by which they are checked.
-func decodeEntry(entry []byte) ([]kv.Command, kv.Rules, error) {
-	rules, rest, err := splitEntry(entry)
-	if err != nil {
-		return nil, 0, err
-	}
-	commands, err := decodeCommands(rest)
-	return commands, rules, err
-}
-
 // TestRulesOfMixedReleases: the leader's entries carry rules once all members know them; a member that doesn't know those in
 // use ends, and says why.
 func TestRulesOfMixedReleases(t *testing.T) {

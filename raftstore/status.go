@@ -5,9 +5,11 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
-// Status is how a member stands. Sizes are bytes.
+// Status is the state of a member. Sizes are bytes.
 type Status struct {
 	ID, ClusterID uint64
 	Name          string
@@ -30,7 +32,7 @@ type Status struct {
 	// Quota bounds Store.StoredBytes; 0: nothing but the disk does.
 	Quota int64
 	// Disk is what was free when it was looked at last. Below DiskLow the member raises an alarm.
-	Disk    DiskSpace
+	Disk    disk.Space
 	DiskLow int64
 	// DiskReserved is what is kept back for a full disk; 0 while that is in use.
 	DiskReserved int64
@@ -38,13 +40,14 @@ type Status struct {
 	Store kv.Metrics
 }
 
-// Status tells how the member stands, without asking the others.
+// Status tells the state of the member, without asking the others.
 func (m *Member) Status() Status {
-	store := m.machine.store.Load().Metrics()
-	server, known := findServer(m.servers(), serverID(m.config.Identity.MemberID))
+	store := m.machine.Store().Metrics()
+	server, known := membership.Find(m.servers(), membership.ServerID(m.config.Identity.MemberID))
+	commands := m.proposer.Stats()
 	s := Status{
 		ID: m.config.Identity.MemberID, ClusterID: m.config.Identity.ClusterID, Name: m.config.Identity.Name,
-		Leader:       memberID(m.route().leader),
+		Leader:       membership.MemberID(m.route().Leader),
 		Term:         m.raft.CurrentTerm(),
 		CommitIndex:  m.raft.CommitIndex(),
 		AppliedIndex: store.AppliedIndex,
@@ -52,12 +55,11 @@ func (m *Member) Status() Status {
 		IsLearner:    !known || server.Suffrage != raft.Voter,
 		Revision:     store.Revision,
 		DBSize:       store.DiskBytes, DBSizeInUse: store.InUseBytes,
-		Pending:   m.proposer.stats.pending.Load(),
-		Committed: m.proposer.stats.committed.Load(), Failed: m.proposer.stats.failed.Load(),
+		Pending: commands.Pending, Committed: commands.Committed, Failed: commands.Failed,
 		LeaderChanges: m.leaderChanges.Load(),
 		Store:         store,
 	}
-	s.Alarms, s.Quota = m.machine.store.Load().Alarms(), max(m.config.QuotaBytes, 0)
-	s.Disk, s.DiskLow, s.DiskReserved = m.disk.status()
+	s.Alarms, s.Quota = m.machine.Store().Alarms(), max(m.config.QuotaBytes, 0)
+	s.Disk, s.DiskLow, s.DiskReserved = m.disk.Status()
 	return s
 }

@@ -5,21 +5,23 @@ import (
 	"errors"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // MoveLeader hands leadership to the member with this id and returns once it has it. ctx bounds the wait. Only the leader
 // can do that. Errors: ErrNotLeader, ErrBadTransferee, ErrTransfereeHangs, ErrTransferTimeout.
 func (m *Member) MoveLeader(ctx context.Context, id uint64) error {
-	target := serverID(id)
+	target := membership.ServerID(id)
 	now := m.route()
-	if !now.here {
+	if !now.Here {
 		return ErrNotLeader
 	}
-	server, ok := findServer(m.servers(), target)
+	server, ok := membership.Find(m.servers(), target)
 	if !ok || server.Suffrage != raft.Voter {
 		return ErrBadTransferee
 	}
-	if target == now.leader {
+	if target == now.Leader {
 		return nil
 	}
 	if health, err := m.healthOf(ctx, target); err == nil && len(health.Hanging) > 0 {
@@ -36,10 +38,10 @@ func (m *Member) MoveLeader(ctx context.Context, id uint64) error {
 }
 
 // transfer has another voter take the lead. A leader whose disk hangs can't bring its log to an end first, which Raft's way
-// of handing over begins with: it has the other one stand for election.
+// of handing over begins with: it has the other one start an election.
 func (m *Member) transfer(ctx context.Context, to raft.Server) error {
 	if m.stalls() {
-		return m.haveStand(to.ID, to.Address)
+		return m.startElectionAt(to.ID, to.Address)
 	}
 	m.handOverLeases(ctx)
 	done := make(chan error, 1)
@@ -55,8 +57,8 @@ func (m *Member) transfer(ctx context.Context, to raft.Server) error {
 // waitLeader returns once this member knows that another one leads.
 func (m *Member) waitLeader(ctx context.Context, id raft.ServerID) error {
 	for {
-		changed := m.changed.next()
-		if m.route().leader == id {
+		changed := m.changed.Next()
+		if m.route().Leader == id {
 			return nil
 		}
 		select {

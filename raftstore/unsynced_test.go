@@ -48,7 +48,7 @@ func TestUnsafeNoSync(t *testing.T) {
 			})
 			m := c.leader()
 			m.put("key", "value")
-			if err := m.machine.store.Load().OnDisk(); err != nil {
+			if err := m.machine.Store().OnDisk(); err != nil {
 				t.Fatal(err)
 			}
 			var metric dto.Metric

@@ -18,12 +18,12 @@ import (
 //	 8  length of the data          12  length of the extensions
 //	16  index                       24  term
 //	32  appended at, nanoseconds since 1970, 0: not known
-//	40  place in its batch, from 0  44  type, then three zero bytes
+//	40  position in its batch, from 0  44  type, then three zero bytes
 //	48  payload: data, extensions, zeros up to the next multiple of recordAlign
 //
 // The header has a checksum of its own so that a search can tell a header from other bytes cheaply. The
 // salt keeps a value that someone stored, and that holds a copy of a log, from being taken for records.
-// The place in the batch tells a batch that a power failure tore, whose later pages may have reached the
+// The position in the batch tells a batch that a power failure tore, whose later pages may have reached the
 // disk without its earlier ones, from damage to entries that were acknowledged: see findLaterBatch.
 const (
 	recordHeaderBytes = 48
@@ -42,7 +42,7 @@ type recordHeader struct {
 	dataBytes, extBytes uint32
 	index, term         uint64
 	appendedAt          int64
-	place               uint32
+	position            uint32
 	kind                raft.LogType
 }
 
@@ -54,10 +54,10 @@ func (h *recordHeader) size() int64 {
 }
 
 // batch is the index of the first entry that was stored together with this one.
-func (h *recordHeader) batch() uint64 { return h.index - uint64(h.place) }
+func (h *recordHeader) batch() uint64 { return h.index - uint64(h.position) }
 
 // appendRecord appends the record of an entry to buf. The only copy of the entry's data is made here.
-func appendRecord(buf []byte, salt uint32, log *raft.Log, place int) []byte {
+func appendRecord(buf []byte, salt uint32, log *raft.Log, position int) []byte {
 	h := recordHeader{dataBytes: uint32(len(log.Data)), extBytes: uint32(len(log.Extensions))}
 	start := len(buf)
 	buf = slices.Grow(buf, int(h.size()))[:start+recordHeaderBytes]
@@ -78,7 +78,7 @@ func appendRecord(buf []byte, salt uint32, log *raft.Log, place int) []byte {
 		appendedAt = log.AppendedAt.UnixNano()
 	}
 	order.PutUint64(b[32:], uint64(appendedAt))
-	order.PutUint32(b[40:], uint32(place))
+	order.PutUint32(b[40:], uint32(position))
 	order.PutUint32(b[44:], uint32(log.Type))
 	order.PutUint32(b, crc32.Update(salt, castagnoli, b[4:]))
 	return buf
@@ -97,10 +97,10 @@ func parseRecordHeader(b []byte, salt uint32) (recordHeader, bool) {
 		index:      order.Uint64(b[16:]),
 		term:       order.Uint64(b[24:]),
 		appendedAt: int64(order.Uint64(b[32:])),
-		place:      order.Uint32(b[40:]),
+		position:   order.Uint32(b[40:]),
 		kind:       raft.LogType(b[44]),
 	}
-	return h, h.payloadBytes() <= maxPayloadBytes && uint64(h.place) < h.index
+	return h, h.payloadBytes() <= maxPayloadBytes && uint64(h.position) < h.index
 }
 
 var errBadRecord = errors.New("no intact record")

@@ -16,9 +16,9 @@ var makesNames = []string{"Mkdir", "MkdirAll", "Rename"}
 
 // syncsItself are the files that use them and sync what they have made, and how.
 var syncsItself = map[string]string{
-	"raftstore/wal/log.go":          "through a sync that its tests make fail",
-	"raftstore/wal/segment.go":      "through a sync that its tests make fail",
-	"raftstore/snapshot_archive.go": "the whole tree once it is unpacked",
+	"raftstore/wal/log.go":         "through a sync that its tests make fail",
+	"raftstore/wal/segment.go":     "through a sync that its tests make fail",
+	"raftstore/archive/archive.go": "the whole tree once it is unpacked",
 }
 
 // TestNamesSurviveAPowerLoss: what a data directory is made of is made by package durable.

@@ -60,6 +60,15 @@ func TestImportsRunOneWay(t *testing.T) {
 	}
 }
 
+// TestRoomsDoNotImportTheStore: what lies below raftstore serves it, and knows nothing of a Member.
+func TestRoomsDoNotImportTheStore(t *testing.T) {
+	for _, p := range packages(t) {
+		if strings.HasPrefix(p.ImportPath, module+"raftstore/") && slices.Contains(p.Imports, module+"raftstore") {
+			t.Errorf("%s imports raftstore: let it take what it needs", p.ImportPath)
+		}
+	}
+}
+
 // TestNoCatchAllPackages keeps out the package names that say nothing.
 func TestNoCatchAllPackages(t *testing.T) {
 	for _, p := range packages(t) {

@@ -1,0 +1,239 @@
+package peers
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// Network is what Raft's network transport does for Raft.
+type Network interface {
+	raft.Transport
+	raft.WithPreVote
+	raft.WithClose
+}
+
+// Transport is Raft's network transport, with four differences.
+//
+// It keeps a follower's acknowledgement from Raft until what it acknowledges is durable here, too (see
+// raftlog.WriteBehind). What the acknowledgement says of who leads is noted at once (see readindex.Proof).
+//
+// Heartbeats change nothing behind Raft's back (see Heartbeats).
+//
+// And all pipelines of entries to followers can be closed at once. Raft waits at its end for the goroutine
+// that fills a pipeline, and that one may be waiting for room in a pipeline which nobody empties any more:
+// only closing it helps.
+type Transport struct {
+	Network
+	options  TransportOptions
+	closed   atomic.Bool
+	relaying sync.WaitGroup
+
+	mu   sync.Mutex
+	open map[*pipeline]struct{}
+}
+
+// TransportOptions are all required, but for OnHeartbeat.
+type TransportOptions struct {
+	Network    Network
+	Log        durableLog
+	Lead       leadProof
+	Commits    *Commits
+	Heartbeats *Heartbeats
+	// OnHeartbeat is told of each heartbeat, and how long its answer took; nil: nobody is.
+	OnHeartbeat func(to raft.ServerID, took time.Duration, err error)
+}
+
+// durableLog tells what of the log is durable here.
+type durableLog interface {
+	// AwaitDurable returns true once everything up to index is durable, false if ended becomes true before that. Wake has it
+	// look at ended.
+	AwaitDurable(index uint64, ended *atomic.Bool) bool
+	Wake()
+}
+
+// leadProof is told which voters have answered requests.
+type leadProof interface {
+	// Stamp is taken before a request begins, for Answered.
+	Stamp() uint64
+	Answered(by raft.ServerID, term, stamp uint64)
+}
+
+// NewTransport brings nothing to Raft before Start.
+func NewTransport(options TransportOptions) *Transport {
+	return &Transport{Network: options.Network, options: options, open: map[*pipeline]struct{}{}}
+}
+
+// Start brings requests to Raft from now on, until the heartbeats are closed.
+func (t *Transport) Start() { t.relaying.Go(t.relay) }
+
+// Wait waits for that.
+func (t *Transport) Wait() { t.relaying.Wait() }
+
+// AppendEntries sends entries to a follower and waits for its answer.
+func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
+	begun, stamp := time.Now(), t.options.Lead.Stamp()
+	t.options.Commits.sent(id, request)
+	err := t.Network.AppendEntries(id, target, request, response)
+	if reach(request) == 0 && t.options.OnHeartbeat != nil {
+		t.options.OnHeartbeat(id, time.Since(begun), err)
+	}
+	if err != nil {
+		return err
+	}
+	t.answered(id, request, response, stamp)
+	if !t.options.Log.AwaitDurable(lastIndex(request), &t.closed) {
+		return raft.ErrTransportShutdown
+	}
+	return nil
+}
+
+// answered notes what an answer says of who leads, and of the follower's log. What it says of the first holds for a request that
+// was not accepted as well: the follower's log is behind, and its term is the same.
+func (t *Transport) answered(by raft.ServerID, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse, stamp uint64) {
+	if response.Term == request.Term {
+		t.options.Lead.Answered(by, request.Term, stamp)
+	}
+	if response.Success {
+		t.options.Commits.acknowledged(by, request)
+	}
+}
+
+// lastIndex is what a follower that accepts the request acknowledges; 0 for nothing.
+func lastIndex(request *raft.AppendEntriesRequest) uint64 {
+	if n := len(request.Entries); n > 0 {
+		return request.Entries[n-1].Index
+	}
+	return 0
+}
+
+// pipeline is a row of requests to one follower that are not waited for one by one.
+type pipeline struct {
+	raft.AppendPipeline
+	transport *Transport
+	follower  raft.ServerID
+	answers   chan raft.AppendFuture
+	closed    atomic.Bool
+	done      chan struct{} // closed by Close
+	relay     sync.WaitGroup
+
+	mu     sync.Mutex
+	stamps []uint64 // of the requests that are not answered yet, in their order
+}
+
+// AppendEntriesPipeline opens a pipeline to a follower.
+func (t *Transport) AppendEntriesPipeline(id raft.ServerID, target raft.ServerAddress) (raft.AppendPipeline, error) {
+	opened, err := t.Network.AppendEntriesPipeline(id, target)
+	if err != nil {
+		return nil, err
+	}
+	p := &pipeline{AppendPipeline: opened, transport: t, follower: id, answers: make(chan raft.AppendFuture), done: make(chan struct{})}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed.Load() {
+		_ = opened.Close()
+		return nil, raft.ErrTransportShutdown
+	}
+	t.open[p] = struct{}{}
+	p.relay.Go(p.relayAnswers)
+	return p, nil
+}
+
+// AppendEntries sends a request; its answer comes to the consumer. After an error the pipeline can't be used.
+func (p *pipeline) AppendEntries(request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	p.mu.Lock()
+	p.stamps = append(p.stamps, p.transport.options.Lead.Stamp())
+	p.mu.Unlock()
+	p.transport.options.Commits.sent(p.follower, request)
+	return p.AppendPipeline.AppendEntries(request, response)
+}
+
+// stamp is that of the request whose answer has come.
+func (p *pipeline) stamp() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	stamp := p.stamps[0]
+	p.stamps = p.stamps[1:]
+	return stamp
+}
+
+// Consumer returns the channel of the answers, in the order of the requests.
+func (p *pipeline) Consumer() <-chan raft.AppendFuture { return p.answers }
+
+func (p *pipeline) relayAnswers() {
+	for {
+		select {
+		case answer := <-p.AppendPipeline.Consumer():
+			if stamp := p.stamp(); answer.Error() == nil {
+				p.transport.answered(p.follower, answer.Request(), answer.Response(), stamp)
+			}
+			if !p.transport.options.Log.AwaitDurable(lastIndex(answer.Request()), &p.closed) {
+				return
+			}
+			select {
+			case p.answers <- answer:
+			case <-p.done:
+				return
+			}
+		case <-p.done:
+			return
+		}
+	}
+}
+
+// Close closes the pipeline.
+func (p *pipeline) Close() error {
+	p.transport.mu.Lock()
+	delete(p.transport.open, p)
+	p.transport.mu.Unlock()
+	return p.end()
+}
+
+func (p *pipeline) end() error {
+	if !p.closed.Swap(true) {
+		close(p.done)
+		p.transport.options.Log.Wake()
+	}
+	err := p.AppendPipeline.Close()
+	p.relay.Wait()
+	return err
+}
+
+// ClosePipelines closes all pipelines, those that are yet to be opened included.
+func (t *Transport) ClosePipelines() {
+	t.closed.Store(true)
+	t.options.Log.Wake()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for p := range t.open {
+		_ = p.end()
+	}
+}
+
+// relay brings requests to Raft's goroutine, in the order in which they come, until the transport is closed.
+func (t *Transport) relay() {
+	for {
+		var rpc raft.RPC
+		select {
+		case rpc = <-t.Network.Consumer():
+		case <-t.options.Heartbeats.done:
+			return
+		}
+		select {
+		case t.options.Heartbeats.others <- rpc:
+		case <-t.options.Heartbeats.done:
+			rpc.Respond(nil, raft.ErrTransportShutdown)
+			return
+		}
+	}
+}
+
+// Consumer implements raft.Transport.
+func (t *Transport) Consumer() <-chan raft.RPC { return t.options.Heartbeats.others }
+
+// SetHeartbeatHandler implements raft.Transport.
+func (t *Transport) SetHeartbeatHandler(handle func(raft.RPC)) {
+	t.Network.SetHeartbeatHandler(t.options.Heartbeats.guard(handle))
+}

@@ -1,0 +1,51 @@
+package snapshots
+
+import (
+	"io"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/raftstore/archive"
+)
+
+func TestInterruptedSnapshotsAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	store, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	half, err := store.Create(1, 7, 1, raft.Configuration{}, 1, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := t.TempDir()
+	if err := os.WriteFile(filepath.Join(content, "a"), make([]byte, 100_000), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r, err := archive.NewReader(content, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if _, err := io.CopyN(half, r, r.Size()/2); err != nil {
+		t.Fatal(err)
+	}
+	if err := half.Close(); err == nil {
+		t.Error("half a snapshot is complete")
+	}
+	if _, err := store.Create(1, 8, 1, raft.Configuration{}, 1, nil); err != nil { // cut off by a crash
+		t.Fatal(err)
+	}
+	if store, err = Open(dir, Options{}); err != nil {
+		t.Fatal(err)
+	}
+	if newest, err := store.Newest(); newest != nil || err != nil {
+		t.Errorf("%v, %v", newest, err)
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, "snapshots")); err != nil || len(entries) != 0 {
+		t.Errorf("left over: %v, %v", entries, err)
+	}
+}
