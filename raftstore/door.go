@@ -111,7 +111,10 @@ func hostPort(urls []string) string {
 	if len(urls) == 0 {
 		return ""
 	}
-	_, address, _ := strings.Cut(urls[0], "://")
+	scheme, address, _ := strings.Cut(urls[0], "://")
+	if scheme == "unix" || scheme == "unixs" {
+		return pki.SocketAddress(address)
+	}
 	return address
 }
 

@@ -15,6 +15,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/pki"
 )
 
 const identityFile = "member.json"
@@ -25,7 +26,7 @@ type Identity struct {
 	MemberID  uint64 `json:"memberId,string"`
 	Name      string `json:"name"`
 	// PeerAddress is where the other members reach this one, ClientAddress and APIAddress where clients
-	// do; each is host:port.
+	// do; each is host:port, and PeerAddress may be unix://path (see pki.PeerNetwork).
 	PeerAddress   string `json:"peerAddress"`
 	ClientAddress string `json:"clientAddress,omitempty"`
 	APIAddress    string `json:"apiAddress,omitempty"`
@@ -103,6 +104,9 @@ func (i Identity) clientScheme() string {
 func urls(scheme, address string) []string {
 	if address == "" {
 		return nil
+	}
+	if network, _ := pki.PeerNetwork(address); network == "unix" {
+		return []string{address}
 	}
 	return []string{scheme + "://" + address}
 }

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"slices"
 	"strings"
@@ -13,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/pki"
 )
 
 const (
@@ -133,12 +135,13 @@ func (m *Member) gone(id raft.ServerID) bool {
 		return false
 	}
 	dialer := net.Dialer{Timeout: probeTimeout, Control: m.config.dialControl}
-	conn, err := dialer.DialContext(m.life, "tcp", string(address))
+	network, at := pki.PeerNetwork(string(address))
+	conn, err := dialer.DialContext(m.life, network, at)
 	if err == nil {
 		_ = conn.Close()
 		return false
 	}
-	return errors.Is(err, syscall.ECONNREFUSED)
+	return errors.Is(err, syscall.ECONNREFUSED) || network == "unix" && errors.Is(err, fs.ErrNotExist)
 }
 
 // othersAgree tells whether a majority of the voters, this one included, agrees that the leader's process has ended, and

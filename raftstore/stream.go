@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/pki"
 )
 
 // raftStream is how Raft's transport reaches other members, and is reached by them. It knows all
@@ -35,7 +37,8 @@ func newRaftStream(listener *connListener, advertised string, dial *tls.Config) 
 func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	dialer := s.dialer
 	dialer.Timeout = timeout
-	conn, err := tls.DialWithDialer(&dialer, "tcp", string(address), s.dial)
+	network, at := pki.PeerNetwork(string(address))
+	conn, err := tls.DialWithDialer(&dialer, network, at, pki.PeerConfig(s.dial, string(address)))
 	if err != nil {
 		return nil, err
 	}
