@@ -33,7 +33,7 @@ func newHeartbeatPair(t *testing.T, during func()) *heartbeatPair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &heartbeatPair{t: t, stable: terms{store, h}, member: newTransport(open(), nil, nil, nil, h), leader: open(), handled: make(chan uint64, 10)}
+	p := &heartbeatPair{t: t, stable: terms{store, h}, member: newTransport(open(), nil, nil, nil, h, nil), leader: open(), handled: make(chan uint64, 10)}
 	go p.member.relay()
 	p.member.SetHeartbeatHandler(func(rpc raft.RPC) {
 		if during != nil {

@@ -86,7 +86,10 @@ func (l *peerListener) accept() {
 func (l *peerListener) serve(raw net.Conn) {
 	conn := tls.Server(raw, l.config)
 	ctx, cancel := context.WithTimeout(l.ctx, handshakeTimeout)
-	err := conn.HandshakeContext(ctx)
+	err := boundAccepted(raw)
+	if err == nil {
+		err = conn.HandshakeContext(ctx)
+	}
 	cancel()
 	<-l.slots
 	if err != nil {

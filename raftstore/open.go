@@ -135,7 +135,8 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	m.listener = newPeerListener(m.config.Listener, m.config.PeerSecurity.Server, join, m.logger)
 	m.onUnwind(func() error { m.listener.Close(); return nil })
 	m.stream = newRaftStream(m.listener.raft, m.config.Identity.PeerAddress, m.config.PeerSecurity.Client(pki.ProtocolRaft))
-	m.stream.bytesOf, m.stream.dialer.Control = m.bytesOf, m.config.dialControl
+	m.stream.bytesOf, m.stream.dialer = m.bytesOf, peerDialer(m.config.dialControl)
+	m.stream.dialTimeout = connectTimeout + m.config.HeartbeatTimeout
 	var network network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  m.stream,
 		MaxPool: 4,
@@ -149,7 +150,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	}
 	m.proof = newProof(m.life, serverID(m.config.Identity.MemberID), m.voterServers, m.beat)
 	m.commits = newCommits(m.life, m.tellCommit)
-	m.transport = newTransport(network, m.stores.log, m.proof, m.commits, m.heartbeats)
+	m.transport = newTransport(network, m.stores.log, m.proof, m.commits, m.heartbeats, newSilence(m.sendsTo))
 	m.transport.instruments = m.instruments
 	m.onUnwind(m.transport.Close)
 	m.peers = newPeerConns(m.config.PeerSecurity, m.addressOf)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"net"
 	"sync"
 	"time"
 
@@ -91,10 +90,7 @@ func (p *peerConns) conn(id raft.ServerID) (*grpc.ClientConn, error) {
 func (p *peerConns) connect(address raft.ServerAddress) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+string(address),
 		grpc.WithTransportCredentials(credentials.NewTLS(pki.PeerConfig(p.security.Client(pki.ProtocolGRPC), string(address)))),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
-			network, at := pki.PeerNetwork(string(address))
-			return (&net.Dialer{}).DialContext(ctx, network, at)
-		}),
+		grpc.WithContextDialer(dialPeer(string(address))),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: connectTimeout,

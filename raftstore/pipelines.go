@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,12 +16,14 @@ type network interface {
 	raft.WithClose
 }
 
-// transport is Raft's network transport, with four differences.
+// transport is Raft's network transport, with five differences.
 //
 // It keeps a follower's acknowledgement from Raft until what it acknowledges is durable here, too (see
 // writeBehind). What the acknowledgement says of who leads is noted at once (see proof).
 //
 // Heartbeats change nothing behind Raft's back (see heartbeats).
+//
+// What goes to a follower that does not answer waits until it does (see silence).
 //
 // And all pipelines of entries to followers can be closed at once. Raft waits at its end for the goroutine
 // that fills a pipeline, and that one may be waiting for room in a pipeline which nobody empties any more:
@@ -33,22 +36,30 @@ type transport struct {
 	instruments *instruments
 	closed      atomic.Bool
 	heartbeats  *heartbeats
+	silence     *silence
 	relaying    sync.WaitGroup
 
 	mu   sync.Mutex
 	open map[*pipeline]struct{}
 }
 
-func newTransport(network network, log *writeBehind, proof *proof, commits *commits, heartbeats *heartbeats) *transport {
-	return &transport{network: network, log: log, proof: proof, commits: commits, heartbeats: heartbeats, open: map[*pipeline]struct{}{}}
+func newTransport(network network, log *writeBehind, proof *proof, commits *commits, heartbeats *heartbeats, silence *silence) *transport {
+	return &transport{network: network, log: log, proof: proof, commits: commits, heartbeats: heartbeats, silence: silence, open: map[*pipeline]struct{}{}}
 }
 
 // AppendEntries sends entries to a follower and waits for its answer.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
+	heartbeat := reach(request) == 0
+	if !heartbeat {
+		if err := t.silence.wait(id, request.Term); err != nil {
+			return err
+		}
+	}
 	begun, stamp := time.Now(), t.proof.stamp()
 	t.commits.sent(id, request)
 	err := t.network.AppendEntries(id, target, request, response)
-	if reach(request) == 0 {
+	t.silence.outcome(id, err)
+	if heartbeat {
 		t.instruments.heartbeat(id, time.Since(begun), err)
 	}
 	if err != nil {
@@ -59,6 +70,16 @@ func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 		return raft.ErrTransportShutdown
 	}
 	return nil
+}
+
+// InstallSnapshot sends a snapshot to a follower and waits for its answer.
+func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, request *raft.InstallSnapshotRequest, response *raft.InstallSnapshotResponse, data io.Reader) error {
+	if err := t.silence.wait(id, request.Term); err != nil {
+		return err
+	}
+	err := t.network.InstallSnapshot(id, target, request, response, data)
+	t.silence.outcome(id, err)
+	return err
 }
 
 // answered notes what an answer says of who leads, and of the follower's log. What it says of the first holds for a request that

@@ -18,6 +18,8 @@ type raftStream struct {
 	advertised net.Addr
 	dial       *tls.Config
 	dialer     net.Dialer
+	// dialTimeout bounds the making of a connection, TLS included. Raft's timeout is for a request, which may be large.
+	dialTimeout time.Duration
 	// broken has a token when a connection from another member has ended.
 	broken chan struct{}
 	// bytesOf counts the bytes of a connection, dialled or, without an address, accepted; nil: nobody counts.
@@ -36,7 +38,7 @@ func newRaftStream(listener *connListener, advertised string, dial *tls.Config) 
 // Dial implements raft.StreamLayer.
 func (s *raftStream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
 	dialer := s.dialer
-	dialer.Timeout = timeout
+	dialer.Timeout = min(timeout, s.dialTimeout)
 	network, at := pki.PeerNetwork(string(address))
 	conn, err := tls.DialWithDialer(&dialer, network, at, pki.PeerConfig(s.dial, string(address)))
 	if err != nil {
