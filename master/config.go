@@ -123,7 +123,7 @@ type Ready struct {
 }
 
 func (c *Config) setDefaults() {
-	host, _, _ := net.SplitHostPort(c.PeerAddr) // a malformed one is refused where it is listened on
+	host, _ := pki.PeerHost(c.PeerAddr) // a malformed one is refused where it is listened on
 	if c.ClientAddr == "" {
 		c.ClientAddr = net.JoinHostPort(host, DefaultClientPort)
 	}

@@ -4,11 +4,10 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
-	"os"
 
 	"github.com/ctlplane/ctlplane/apiserver/etcdv3/port"
+	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
 
@@ -20,26 +19,15 @@ type boundListener struct {
 
 // bind listens on an address.
 func bind(l Listen) (boundListener, error) {
-	if l.Network != "unix" {
-		listen := raftstore.Listen
-		if l.Shared {
-			listen = raftstore.ListenShared
-		}
-		listener, err := listen(l.Address)
-		return boundListener{listener, l}, err
+	address := l.Address
+	if l.Network == "unix" {
+		address = pki.SocketAddress(l.Address)
 	}
-	// What a process that was killed left behind is in the way; one that lives is not to be pushed aside.
-	if conn, err := net.Dial("unix", l.Address); err == nil {
-		_ = conn.Close()
-		return boundListener{}, fmt.Errorf("%s is taken: stop the process that has it, or choose another path", l.Address)
+	listen := raftstore.Listen
+	if l.Shared {
+		listen = raftstore.ListenShared
 	}
-	if info, err := os.Lstat(l.Address); err == nil && info.Mode().Type() == fs.ModeSocket {
-		_ = os.Remove(l.Address) // listening tells when that failed
-	}
-	listener, err := net.Listen("unix", l.Address)
-	if err == nil {
-		err = os.Chmod(l.Address, 0o600)
-	}
+	listener, err := listen(address)
 	return boundListener{listener, l}, err
 }
 

@@ -35,8 +35,9 @@ func DialJoin(ctx context.Context, address string) (*tls.Conn, error) {
 
 // DialJoinWith is DialJoin with a configuration of the caller's, which proves the server by other means, too.
 func DialJoinWith(ctx context.Context, address string, config *tls.Config) (*tls.Conn, error) {
-	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: joinTimeout}, Config: config}
-	conn, err := dialer.DialContext(ctx, "tcp", address)
+	network, at := PeerNetwork(address)
+	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: joinTimeout}, Config: PeerConfig(config, address)}
+	conn, err := dialer.DialContext(ctx, network, at)
 	if err != nil {
 		return nil, err
 	}

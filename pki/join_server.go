@@ -185,7 +185,7 @@ func (s *JoinServer) accept(ctx context.Context, conn *tls.Conn, session *sessio
 }
 
 func (s *JoinServer) grantMaster(ctx context.Context, session *session, request JoinRequest, g *grant) error {
-	host, _, err := net.SplitHostPort(request.PeerAddress)
+	host, err := PeerHost(request.PeerAddress)
 	if err != nil {
 		return Refuse(JoinRefused, "peer address %q: %v", request.PeerAddress, err)
 	}

@@ -232,7 +232,7 @@ func (b *bootstrap) identify(name, known string) (Identity, error) {
 			return here, err
 		}
 	}
-	host, _, err := net.SplitHostPort(here.PeerAddress)
+	host, err := pki.PeerHost(here.PeerAddress)
 	if err != nil {
 		return here, err
 	}
@@ -260,6 +260,9 @@ func (b *bootstrap) identify(name, known string) (Identity, error) {
 func defaultListen(settled, known string) string {
 	if settled == "" {
 		settled = known
+	}
+	if network, _ := pki.PeerNetwork(settled); network == "unix" {
+		return settled
 	}
 	host, port, err := net.SplitHostPort(settled)
 	if err != nil {
@@ -347,7 +350,7 @@ func (b *bootstrap) listen() (net.Listener, error) {
 
 // open starts the member, whose join server lets others in.
 func (b *bootstrap) open(cluster *Cluster, identity Identity) (*Cluster, error) {
-	host, _, err := net.SplitHostPort(identity.PeerAddress)
+	host, err := pki.PeerHost(identity.PeerAddress)
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ type Identity struct {
 	MemberID  uint64 `json:"memberId,string"`
 	Name      string `json:"name"`
 	// PeerAddress is where the other members reach this one, ClientAddress and APIAddress where clients
-	// do; each is host:port.
+	// do; each is host:port, and PeerAddress may be unix://path (see pki.PeerNetwork).
 	PeerAddress   string `json:"peerAddress"`
 	ClientAddress string `json:"clientAddress,omitempty"`
 	APIAddress    string `json:"apiAddress,omitempty"`

@@ -99,8 +99,16 @@ func (m *Member) startLeading() (stop func()) {
 func (m *Member) term(ctx context.Context) {
 	// An entry of this term: once it is applied so is everything before it. Raft begins a term with an
 	// entry of its own, but the state machine doesn't see that one.
-	if err := m.raft.Apply(entry.New(1), 0).Error(); err != nil {
-		return // no longer the leader; the channel will say so
+	first := make(chan error, 1)
+	future := m.raft.Apply(entry.New(1), 0)
+	go func() { first <- future.Error() }() // Raft ends it, at its own end at the latest
+	select {
+	case err := <-first:
+		if err != nil {
+			return // no longer the leader; the channel will say so
+		}
+	case <-ctx.Done():
+		return
 	}
 	m.changed.Notify()
 	lessor := kv.NewLessor(m.machine.Store(), m.config.Clock, m.recordCheckpoints)

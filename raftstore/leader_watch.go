@@ -1,8 +1,10 @@
 package raftstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"io/fs"
 	"net"
 	"slices"
 	"strings"
@@ -13,6 +15,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
@@ -30,10 +33,12 @@ const (
 
 // watchLeader starts an election as soon as the leader's process has certainly ended, instead of waiting for its
 // heartbeats to be missed: a connection of Raft's broke, and nothing listens at the leader's address any more. A machine
-// or network that is lost shows neither, and takes a heartbeat timeout.
+// or network that is lost shows neither, and takes a heartbeat timeout. It does so as well where a majority has just started and
+// knows no leader, as after a power failure.
 //
 //  1. What one member sees decides nothing: a firewall may reject its link alone. A majority of the voters has to find
-//     that nothing listens there, as it takes a majority to win the vote about an election that heartbeats have caused.
+//     that nothing listens there, or to know no leader, as it takes a majority to win the vote about an election that heartbeats
+//     have caused.
 //  2. A member agrees with one candidate at a time, itself included, so that two that notice it together don't split the
 //     votes.
 //  3. A member does not agree with a candidate that has less of the log than itself, whom it would not vote for: a lost
@@ -41,27 +46,39 @@ const (
 //  4. Safety does not rest on any of it. It only asks Raft to begin an election, in the way that a leader does which hands
 //     over; a log that is behind still loses it.
 func (m *Member) watchLeader() {
-	m.campaignAlone()
+	if m.voters() == 1 {
+		m.campaignAlone()
+	} else {
+		ctx, cancel := context.WithTimeout(m.life, m.config.HeartbeatTimeout) // then heartbeats have begun an election
+		m.replace(ctx, "", m.startPause())
+		cancel()
+	}
 	for {
 		select {
 		case <-m.stream.BrokenConn():
 		case <-m.life.Done():
 			return
 		}
-		m.replaceLeader()
+		if _, leader := m.raft.LeaderWithID(); leader != "" {
+			m.replace(m.life, leader, 0)
+		}
 	}
 }
 
-// replaceLeader tries to replace a leader whose process has ended, until it is heard of again, there is another one, or
-// none is known: then the heartbeat timeout has begun an election.
-func (m *Member) replaceLeader() {
-	_, leader := m.raft.LeaderWithID()
+// startPause is how long a member that has started waits to be told of a leader: one that leads is heard of by then.
+func (m *Member) startPause() time.Duration {
+	return 3 * cmp.Or(m.config.HeartbeatInterval, m.config.HeartbeatTimeout/10)
+}
+
+// replace tries to replace a leader whose process has ended, or none, after a pause and until it is heard of again, there is
+// another one, or none is known: then the heartbeat timeout has begun an election.
+func (m *Member) replace(ctx context.Context, leader raft.ServerID, pause time.Duration) {
 	rank, votes := m.rank(leader)
-	if leader == "" || !votes || m.stalls() {
+	if !votes || m.stalls() {
 		return
 	}
 	self := membership.ServerID(m.config.Identity.MemberID)
-	wait := time.Duration(rank) * standStagger
+	wait := pause + time.Duration(rank)*standStagger
 	for attempt := 0; ; attempt++ {
 		changed, looked := m.changed.Next(), time.Now()
 		if _, now := m.raft.LeaderWithID(); now != leader {
@@ -71,7 +88,7 @@ func (m *Member) replaceLeader() {
 		case <-time.After(wait):
 		case <-changed:
 			continue
-		case <-m.life.Done():
+		case <-ctx.Done():
 			return
 		}
 		wait = time.Duration(rank+1) * standStagger
@@ -83,7 +100,7 @@ func (m *Member) replaceLeader() {
 		}
 		agreed, behind := m.othersAgree(leader)
 		if agreed {
-			m.logger.Info("the leader's process has ended, a majority agrees; standing for election", "leader", m.nameOf(leader))
+			m.logger.Info("there is no leader, or its process has ended, and a majority agrees; standing for election", "leader", m.nameOf(leader))
 			m.campaign()
 			return
 		}
@@ -96,7 +113,7 @@ func (m *Member) replaceLeader() {
 
 // campaignAlone begins the election that the only voter of a group wins, with nobody to wait for.
 func (m *Member) campaignAlone() {
-	if rank, votes := m.rank(""); rank == 0 && votes && m.voters() == 1 {
+	if _, votes := m.rank(""); votes {
 		m.campaign()
 	}
 }
@@ -127,19 +144,23 @@ func (m *Member) rank(leader raft.ServerID) (rank int, votes bool) {
 	return rank, rank >= 0
 }
 
-// gone tells whether nothing listens at a member's address, as its machine itself says.
+// gone tells whether nothing listens at a leader's address, as its machine itself says, or there is no leader.
 func (m *Member) gone(id raft.ServerID) bool {
+	if id == "" {
+		return true
+	}
 	address, ok := m.addressOf(id)
 	if !ok {
 		return false
 	}
 	dialer := net.Dialer{Timeout: probeTimeout, Control: m.config.dialControl}
-	conn, err := dialer.DialContext(m.life, "tcp", string(address))
+	network, at := pki.PeerNetwork(string(address))
+	conn, err := dialer.DialContext(m.life, network, at)
 	if err == nil {
 		_ = conn.Close()
 		return false
 	}
-	return errors.Is(err, syscall.ECONNREFUSED)
+	return errors.Is(err, syscall.ECONNREFUSED) || network == "unix" && errors.Is(err, fs.ErrNotExist)
 }
 
 // othersAgree tells whether a majority of the voters, this one included, agrees that the leader's process has ended, and
@@ -170,9 +191,12 @@ func (m *Member) othersAgree(leader raft.ServerID) (agreed, behind bool) {
 	return missing <= 0, behind
 }
 
-// agree answers a candidate that says that the leader's process has ended.
+// agree answers a candidate that says that the leader's process has ended, or that there is none.
 func (m *Member) agree(r *peerpb.LeaderGoneRequest) *peerpb.LeaderGoneResponse {
-	leader := membership.ServerID(r.Leader)
+	var leader raft.ServerID
+	if r.Leader != 0 {
+		leader = membership.ServerID(r.Leader)
+	}
 	_, known := m.raft.LeaderWithID()
 	if known != leader && known != "" || !m.gone(leader) {
 		return &peerpb.LeaderGoneResponse{}

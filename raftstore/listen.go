@@ -4,14 +4,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
+	"os"
 	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/ctlplane/ctlplane/pki"
 )
 
-// Listen opens a port, and says what to do when it is taken.
+// Listen opens a port, or for unix://path a socket (see pki.PeerNetwork), and says what to do when it is taken.
 func Listen(address string) (net.Listener, error) { return listen(address, net.ListenConfig{}) }
 
 // ListenShared opens a port that other processes may have open in the same way (SO_REUSEPORT).
@@ -24,11 +28,34 @@ func ListenShared(address string) (net.Listener, error) {
 }
 
 func listen(address string, config net.ListenConfig) (net.Listener, error) {
+	if network, path := pki.PeerNetwork(address); network == "unix" {
+		return listenOnSocket(path)
+	}
 	listener, err := config.Listen(context.Background(), "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("port %s is taken: stop the process that has it, or choose another address: %w", address, err)
 	}
 	return listener, err
+}
+
+// listenOnSocket makes a socket that only this user can call. What a process that was killed left behind is in the way; one that
+// lives is not to be pushed aside.
+func listenOnSocket(path string) (net.Listener, error) {
+	if conn, err := net.Dial("unix", path); err == nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("%s is taken: stop the process that has it, or choose another path", path)
+	}
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+		_ = os.Remove(path) // listening tells when that failed
+	}
+	listener, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		return nil, errors.Join(err, listener.Close())
+	}
+	return listener, nil
 }
 
 // listenAll opens several ports, whose connections are accepted as if they were of the first.

@@ -182,6 +182,12 @@ func (m *Member) voters() (n int) {
 	return n
 }
 
+// sendsTo tells whether this member leads in a term, and sends entries to another one.
+func (m *Member) sendsTo(id raft.ServerID, term uint64) bool {
+	_, member := membership.Find(m.servers(), id)
+	return member && m.leadsIn(term)
+}
+
 // rules is the version of the entries that this member proposes when it leads.
 func (m *Member) rules() kv.Rules {
 	var group []uint64

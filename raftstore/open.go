@@ -179,7 +179,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	m.onUnwind(func() error { m.listener.Close(); return nil })
 	m.stream = peers.NewStream(peers.StreamOptions{
 		Listener: m.listener.Raft(), Advertised: m.config.Identity.PeerAddress, TLS: m.config.PeerSecurity.Client(pki.ProtocolRaft),
-		Control: m.config.dialControl, BytesOf: m.bytesOf,
+		Control: m.config.dialControl, DialTimeout: m.config.HeartbeatTimeout, BytesOf: m.bytesOf,
 	})
 	var network peers.Network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  m.stream,
@@ -195,7 +195,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	m.proof = readindex.NewProof(m.life, membership.ServerID(m.config.Identity.MemberID), m.voterServers, m.beat)
 	m.commits = peers.NewCommits(m.life, m.tellCommit)
 	m.transport = peers.NewTransport(peers.TransportOptions{
-		Network: network, Log: m.stores.Log, Lead: m.proof, Commits: m.commits, Heartbeats: m.heartbeats,
+		Network: network, Log: m.stores.Log, Lead: m.proof, Commits: m.commits, Heartbeats: m.heartbeats, Sends: m.sendsTo,
 		OnHeartbeat: m.instruments.heartbeat,
 	})
 	m.onUnwind(m.transport.Close)

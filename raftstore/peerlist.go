@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/ctlplane/ctlplane/pki"
 )
 
 // DefaultPeerPort is the peer port of an address that names none.
@@ -14,7 +16,7 @@ const DefaultPeerPort = "2380"
 // Peer is one entry of the list of masters that all of them are started with.
 type Peer struct {
 	Name    string // may be empty
-	Address string // host:port
+	Address string // host:port, or unix://path; see pki.PeerNetwork
 }
 
 // ParsePeers reads a list of masters: [name=]host[:port], separated by commas.
@@ -43,6 +45,9 @@ func ParsePeers(list string) ([]Peer, error) {
 
 // withPort completes an address that may lack its port.
 func withPort(address, port string) (string, error) {
+	if network, _ := pki.PeerNetwork(address); network == "unix" {
+		return address, nil
+	}
 	host, given, err := net.SplitHostPort(address)
 	if err != nil {
 		host, given = strings.Trim(address, "[]"), port
@@ -66,6 +71,10 @@ func findSelf(peers []Peer, name, listen string) (int, error) {
 		if i := slices.IndexFunc(peers, func(p Peer) bool { return p.Name == name }); i >= 0 {
 			return i, nil
 		}
+	}
+	if network, _ := pki.PeerNetwork(listen); network == "unix" {
+		return 0, fmt.Errorf("the list of peers (%s) does not name %q, and who listens on a socket is found by its name alone: give the name that it has there with --name",
+			formatPeers(peers), name)
 	}
 	_, port, err := net.SplitHostPort(listen)
 	if listen != "" && err != nil {
@@ -135,8 +144,8 @@ func isLocal(host string, local []string) bool {
 
 // advertised is where others reach what listens here: the given host is taken for an unspecified one.
 func advertised(listen, host string) (string, error) {
-	if listen == "" {
-		return "", nil
+	if network, _ := pki.PeerNetwork(listen); listen == "" || network == "unix" {
+		return listen, nil
 	}
 	own, port, err := net.SplitHostPort(listen)
 	if err != nil {

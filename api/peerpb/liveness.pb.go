@@ -25,7 +25,7 @@ const (
 
 type LeaderGoneRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Leader        uint64                 `protobuf:"varint,1,opt,name=leader,proto3" json:"leader,omitempty"`                        // a member's id
+	Leader        uint64                 `protobuf:"varint,1,opt,name=leader,proto3" json:"leader,omitempty"`                        // a member's id; 0: there is none
 	Candidate     uint64                 `protobuf:"varint,2,opt,name=candidate,proto3" json:"candidate,omitempty"`                  // who asks, to stand for election
 	LastIndex     uint64                 `protobuf:"varint,3,opt,name=last_index,json=lastIndex,proto3" json:"last_index,omitempty"` // of the candidate's log
 	unknownFields protoimpl.UnknownFields

@@ -30,7 +30,8 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 type LivenessClient interface {
-	// LeaderGone asks for the agreement that the leader's process has ended, with which an election begins before its time.
+	// LeaderGone asks for the agreement that the leader's process has ended, or that there is no leader, with which an election
+	// begins before its time.
 	LeaderGone(ctx context.Context, in *LeaderGoneRequest, opts ...grpc.CallOption) (*LeaderGoneResponse, error)
 	// Health answers whether the disks of the member that is asked keep up, and how far it has come.
 	Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error)
@@ -80,7 +81,8 @@ func (c *livenessClient) Removed(ctx context.Context, in *RemovedRequest, opts .
 // All implementations must embed UnimplementedLivenessServer
 // for forward compatibility.
 type LivenessServer interface {
-	// LeaderGone asks for the agreement that the leader's process has ended, with which an election begins before its time.
+	// LeaderGone asks for the agreement that the leader's process has ended, or that there is no leader, with which an election
+	// begins before its time.
 	LeaderGone(context.Context, *LeaderGoneRequest) (*LeaderGoneResponse, error)
 	// Health answers whether the disks of the member that is asked keep up, and how far it has come.
 	Health(context.Context, *HealthRequest) (*HealthResponse, error)

@@ -64,7 +64,7 @@ func (s *Settings) readCluster() (cluster, error) {
 	}
 	if len(members) > 1 {
 		for _, name := range sortedKeys(members) {
-			c.peers = append(c.peers, raftstore.Peer{Name: name, Address: members[name][0].Host})
+			c.peers = append(c.peers, raftstore.Peer{Name: name, Address: peerAddress(members[name][0])})
 		}
 		slices.SortFunc(c.peers, func(a, b raftstore.Peer) int { return cmp.Compare(a.Name, b.Name) })
 	}
@@ -99,10 +99,10 @@ func parseCluster(text string) (map[string]URLs, error) {
 	taken := map[string]string{}
 	for _, name := range sortedKeys(members) {
 		for _, u := range members[name] {
-			if other, twice := taken[u.Host]; twice && other != name {
+			if other, twice := taken[peerAddress(u)]; twice && other != name {
 				return nil, fmt.Errorf("--initial-cluster: %s is both %q's and %q's", u.String(), other, name)
 			}
-			taken[u.Host] = name
+			taken[peerAddress(u)] = name
 		}
 	}
 	return members, nil

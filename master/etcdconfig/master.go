@@ -123,9 +123,9 @@ func (s *Settings) setPorts(config *master.Config) {
 		config.ClientURLs = s.AdvertiseClient.texts()
 	}
 	config.ClientAddr = s.ListenClient.outermost().Host
-	config.PeerAddr, config.SharePort = s.ListenPeer[0].Host, s.ReusePort
+	config.PeerAddr, config.SharePort = peerAddress(s.ListenPeer[0]), s.ReusePort
 	for _, u := range s.ListenPeer[1:] {
-		config.PeerListen = append(config.PeerListen, u.Host)
+		config.PeerListen = append(config.PeerListen, peerAddress(u))
 	}
 }
 

@@ -100,7 +100,6 @@ func TestParseRefuses(t *testing.T) {
 		"has no port":                                         {"--listen-peer-urls", "http://10.0.0.1"},
 		"begins neither with http://":                         {"--listen-peer-urls", "ftp://10.0.0.1:2380"},
 		"more than a host and a port":                         {"--listen-peer-urls", "http://10.0.0.1:2380/x"},
-		"members reach each other by http":                    {"--listen-peer-urls", "unix:///run/x"},
 		"--advertise-client-urls is needed":                   {"--listen-client-urls", "http://0.0.0.0:2379"},
 		"both in --listen-client-urls":                        {"--listen-client-http-urls", "https://localhost:2379"},
 		"5 times --heartbeat-interval":                        {"--heartbeat-interval", "500"},

@@ -6,6 +6,8 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+
+	"github.com/ctlplane/ctlplane/pki"
 )
 
 // URLs are addresses, as a list separated by commas has them.
@@ -77,6 +79,15 @@ func listenAddress(u url.URL) (network, address string) {
 		return "unix", u.Host + u.Path
 	}
 	return "tcp", u.Host
+}
+
+// peerAddress is where a peer URL is served and called, as the members have it.
+func peerAddress(u url.URL) string {
+	network, address := listenAddress(u)
+	if network == "unix" {
+		return pki.SocketAddress(address)
+	}
+	return address
 }
 
 // sameListener tells whether two URLs are served on the same address, whatever is spoken there.

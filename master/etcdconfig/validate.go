@@ -39,21 +39,6 @@ func (s *Settings) validateTimes() error {
 }
 
 func (s *Settings) validateURLs() error {
-	for _, check := range []struct {
-		name string
-		urls URLs
-		unix bool
-	}{
-		{"listen-peer-urls", s.ListenPeer, false}, {"initial-advertise-peer-urls", s.AdvertisePeer, false},
-		{"listen-client-urls", s.ListenClient, true}, {"advertise-client-urls", s.AdvertiseClient, true},
-		{"listen-client-http-urls", s.ListenClientHTTP, true}, {"listen-metrics-urls", s.ListenMetrics, true},
-	} {
-		for _, u := range check.urls {
-			if network, _ := listenAddress(u); network == "unix" && !check.unix {
-				return fmt.Errorf("--%s: %s is a path on this machine: members reach each other by http or https", check.name, u.String())
-			}
-		}
-	}
 	switch {
 	case len(s.ListenPeer) == 0:
 		return errors.New("--listen-peer-urls names no URL")

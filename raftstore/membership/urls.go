@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
 )
 
@@ -14,6 +15,9 @@ import (
 func URLs(scheme, address string) []string {
 	if address == "" {
 		return nil
+	}
+	if network, _ := pki.PeerNetwork(address); network == "unix" {
+		return []string{address}
 	}
 	return []string{scheme + "://" + address}
 }
@@ -23,14 +27,21 @@ func HostPort(urls []string) string {
 	if len(urls) == 0 {
 		return ""
 	}
-	_, address, _ := strings.Cut(urls[0], "://")
+	scheme, address, _ := strings.Cut(urls[0], "://")
+	if scheme == "unix" || scheme == "unixs" {
+		return pki.SocketAddress(address)
+	}
 	return address
 }
 
-// ValidatePeerURLs holds etcd's rules for URLs, as far as they make sense for peers: host and port, nothing else.
+// ValidatePeerURLs holds etcd's rules for URLs, as far as they make sense for peers: host and port, or the path of a socket, nothing
+// else.
 func ValidatePeerURLs(urls []string) error {
 	for _, text := range urls {
 		u, err := url.Parse(text)
+		if err == nil && (u.Scheme == "unix" || u.Scheme == "unixs") && u.Host+u.Path != "" {
+			continue
+		}
 		if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" || u.Port() == "" || u.Path != "" {
 			return fmt.Errorf("%w: %q is not", failure.ErrBadPeerURLs, text)
 		}

@@ -101,7 +101,8 @@ func (p *Conns) conn(id raft.ServerID) (*grpc.ClientConn, error) {
 
 func (p *Conns) connect(address raft.ServerAddress) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+string(address),
-		grpc.WithTransportCredentials(credentials.NewTLS(p.security.Client(pki.ProtocolGRPC))),
+		grpc.WithTransportCredentials(credentials.NewTLS(pki.PeerConfig(p.security.Client(pki.ProtocolGRPC), string(address)))),
+		grpc.WithContextDialer(dialMember(string(address))),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: connectTimeout,

@@ -93,7 +93,10 @@ func (l *Listener) accept() {
 func (l *Listener) serve(raw net.Conn) {
 	conn := tls.Server(raw, l.config)
 	ctx, cancel := context.WithTimeout(l.ctx, handshakeTimeout)
-	err := conn.HandshakeContext(ctx)
+	err := boundAccepted(raw)
+	if err == nil {
+		err = conn.HandshakeContext(ctx)
+	}
 	cancel()
 	<-l.slots
 	if err != nil {

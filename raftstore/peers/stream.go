@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/pki"
 )
 
 // Stream is how Raft's transport reaches other members, and is reached by them. It knows all
@@ -30,6 +32,9 @@ type StreamOptions struct {
 	Listener   net.Listener
 	Advertised string
 	TLS        *tls.Config // to dial with
+	// DialTimeout, and a second, bound the making of a connection, TLS included: Raft's own timeout is for a request, which
+	// may be large.
+	DialTimeout time.Duration
 	// Control comes before a connection is dialled (see net.Dialer).
 	Control func(network, address string, conn syscall.RawConn) error
 	// BytesOf counts the bytes of a connection, dialled or, without an address, accepted; nil: nobody counts.
@@ -47,8 +52,10 @@ func (s *Stream) BrokenConn() <-chan struct{} { return s.broken }
 
 // Dial implements raft.StreamLayer.
 func (s *Stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	dialer := net.Dialer{Timeout: timeout, Control: s.options.Control}
-	conn, err := tls.DialWithDialer(&dialer, "tcp", string(address), s.options.TLS)
+	dialer := dialer(s.options.Control)
+	dialer.Timeout = min(timeout, connectTimeout+s.options.DialTimeout)
+	network, at := pki.PeerNetwork(string(address))
+	conn, err := tls.DialWithDialer(&dialer, network, at, pki.PeerConfig(s.options.TLS, string(address)))
 	if err != nil {
 		return nil, err
 	}

@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"io"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,12 +16,14 @@ type Network interface {
 	raft.WithClose
 }
 
-// Transport is Raft's network transport, with four differences.
+// Transport is Raft's network transport, with five differences.
 //
 // It keeps a follower's acknowledgement from Raft until what it acknowledges is durable here, too (see
 // raftlog.WriteBehind). What the acknowledgement says of who leads is noted at once (see readindex.Proof).
 //
 // Heartbeats change nothing behind Raft's back (see Heartbeats).
+//
+// What goes to a follower that does not answer waits until it does (see silence).
 //
 // And all pipelines of entries to followers can be closed at once. Raft waits at its end for the goroutine
 // that fills a pipeline, and that one may be waiting for room in a pipeline which nobody empties any more:
@@ -28,6 +31,7 @@ type Network interface {
 type Transport struct {
 	Network
 	options  TransportOptions
+	silence  *silence
 	closed   atomic.Bool
 	relaying sync.WaitGroup
 
@@ -42,6 +46,8 @@ type TransportOptions struct {
 	Lead       leadProof
 	Commits    *Commits
 	Heartbeats *Heartbeats
+	// Sends tells whether requests of a term are still sent to a follower: this member leads in it, and has the follower.
+	Sends func(to raft.ServerID, term uint64) bool
 	// OnHeartbeat is told of each heartbeat, and how long its answer took; nil: nobody is.
 	OnHeartbeat func(to raft.ServerID, took time.Duration, err error)
 }
@@ -63,7 +69,7 @@ type leadProof interface {
 
 // NewTransport brings nothing to Raft before Start.
 func NewTransport(options TransportOptions) *Transport {
-	return &Transport{Network: options.Network, options: options, open: map[*pipeline]struct{}{}}
+	return &Transport{Network: options.Network, options: options, silence: newSilence(options.Sends), open: map[*pipeline]struct{}{}}
 }
 
 // Start brings requests to Raft from now on, until the heartbeats are closed.
@@ -74,10 +80,17 @@ func (t *Transport) Wait() { t.relaying.Wait() }
 
 // AppendEntries sends entries to a follower and waits for its answer.
 func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
+	heartbeat := reach(request) == 0
+	if !heartbeat {
+		if err := t.silence.wait(id, request.Term); err != nil {
+			return err
+		}
+	}
 	begun, stamp := time.Now(), t.options.Lead.Stamp()
 	t.options.Commits.sent(id, request)
 	err := t.Network.AppendEntries(id, target, request, response)
-	if reach(request) == 0 && t.options.OnHeartbeat != nil {
+	t.silence.outcome(id, err)
+	if heartbeat && t.options.OnHeartbeat != nil {
 		t.options.OnHeartbeat(id, time.Since(begun), err)
 	}
 	if err != nil {
@@ -88,6 +101,16 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 		return raft.ErrTransportShutdown
 	}
 	return nil
+}
+
+// InstallSnapshot sends a snapshot to a follower and waits for its answer.
+func (t *Transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, request *raft.InstallSnapshotRequest, response *raft.InstallSnapshotResponse, data io.Reader) error {
+	if err := t.silence.wait(id, request.Term); err != nil {
+		return err
+	}
+	err := t.Network.InstallSnapshot(id, target, request, response, data)
+	t.silence.outcome(id, err)
+	return err
 }
 
 // answered notes what an answer says of who leads, and of the follower's log. What it says of the first holds for a request that
