@@ -62,7 +62,7 @@ type Member struct {
 	votes      disk.Work                // the term and the vote
 	probe      *disk.Probe              // whether the disk works
 	hangs      atomic.Pointer[[]string] // what of the disk's work hangs
-	overQuota  chan struct{}            // has a token when a command did not fit the quota
+	overQuota  chan int64               // has the size of a command that did not fit the quota
 	joining    sync.Mutex               // held while the group's members are changed
 
 	answered answered

@@ -102,7 +102,7 @@ func (m *Member) openDisk() (err error) {
 	if m.disk, err = disk.New(m.life, disk.Options{Dirs: dirs, Space: m.config.DiskSpace, Clock: m.config.Clock, Logger: m.logger}); err != nil {
 		return err
 	}
-	m.overQuota = make(chan struct{}, 1)
+	m.overQuota = make(chan int64, 1)
 	m.config.SnapshotBytes = min(m.config.SnapshotBytes, m.disk.Marks.Log)
 	return nil
 }

@@ -31,46 +31,47 @@ func (m *Member) admit(command *kv.Command, size int) error {
 		return nil
 	}
 	select {
-	case m.overQuota <- struct{}{}:
+	case m.overQuota <- int64(size):
 	default:
 	}
 	return kv.ErrNoSpace
 }
 
 // watchQuota raises and takes back the alarm of the quota while this member leads. It takes it back once a
-// tenth of the quota is free.
+// tenth of the quota is free, and what was turned away last would fit.
 func (m *Member) watchQuota(ctx context.Context) {
 	ticker := m.config.Clock.NewTicker(disk.Period)
 	defer ticker.Stop()
-	over := false
+	var refused int64
 	for {
-		m.checkQuota(over)
+		m.checkQuota(refused)
 		select {
-		case <-m.overQuota:
-			over = true
+		case refused = <-m.overQuota:
 		case <-ticker.C():
-			over = false
+			if len(m.machine.Store().Alarmed(kv.AlarmQuota)) == 0 {
+				refused = 0
+			}
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-// checkQuota acts on how much is stored. over says that a command was turned away, which alone would not fit.
-func (m *Member) checkQuota(over bool) {
+// checkQuota acts on how much is stored, and on the size of the command that was turned away last, 0 if none was. One that takes
+// half the quota and more is turned away alone.
+func (m *Member) checkQuota(refused int64) {
 	store := m.machine.Store()
 	stored, quota := store.StoredBytes(), m.config.QuotaBytes
+	fits := quota - min(refused, quota/2)
 	alarmed := store.Alarmed(kv.AlarmQuota)
 	switch {
-	case quota > 0 && len(alarmed) == 0 && (stored > quota || over && stored > roomAgain(quota)):
+	case quota > 0 && len(alarmed) == 0 && stored > fits:
 		m.logger.Error("the quota is used up: values are refused until the history is compacted, after deletions where keys take the room, or the quota is raised", "stored", stored, "quota", quota)
 		m.setAlarm(pb.AlarmRequest_ACTIVATE, kv.AlarmQuota, m.config.Identity.MemberID)
-	case len(alarmed) > 0 && (quota <= 0 || stored <= roomAgain(quota)):
+	case len(alarmed) > 0 && (quota <= 0 || stored <= min(fits, quota-quota/10)):
 		m.logger.Info("the quota has room again", "stored", stored, "quota", quota)
 		for _, member := range alarmed {
 			m.setAlarm(pb.AlarmRequest_DEACTIVATE, kv.AlarmQuota, member)
 		}
 	}
 }
-
-func roomAgain(quota int64) int64 { return quota - quota/10 }

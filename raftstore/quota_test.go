@@ -45,7 +45,7 @@ func TestQuota(t *testing.T) {
 	if _, err := follower.DeleteRange(testContext(t), &pb.DeleteRangeRequest{Key: []byte("key00"), RangeEnd: []byte("key03")}); err != nil {
 		t.Fatal(err)
 	}
-	leader.checkQuota(false)
+	leader.checkQuota(0)
 	if alarms := leader.Status().Alarms; len(alarms) != 1 {
 		t.Errorf("what is deleted can still be read, and the alarms are %v", alarms)
 	}
@@ -56,6 +56,34 @@ func TestQuota(t *testing.T) {
 	follower.put("again", "taken")
 }
 
+// TestValueThatDoesNotFitTheQuotaRaisesTheAlarm although a tenth of the quota is free. One that could hardly ever fit doesn't: it is
+// turned away alone.
+func TestValueThatDoesNotFitTheQuotaRaisesTheAlarm(t *testing.T) {
+	const quota = 5 << 10
+	c := newTestCluster(t, 1, func(config *Config) { config.QuotaBytes = quota })
+	leader := c.leader()
+	refuse := func(size int) {
+		t.Helper()
+		_, err := leader.Put(testContext(t), &pb.PutRequest{Key: []byte("key"), Value: make([]byte, size)})
+		if !errors.Is(err, kv.ErrNoSpace) {
+			t.Fatalf("%d bytes: %v", size, err)
+		}
+	}
+	refuse(2 * quota)
+	for range 4 {
+		leader.put("key", strings.Repeat("v", 1000))
+	}
+	refuse(1000)
+	leader.eventually("to raise the alarm", func() bool { return len(leader.Status().Alarms) == 1 })
+	if stored := leader.machine.Store().StoredBytes(); stored > quota-quota/10 {
+		t.Errorf("%d bytes are stored: too many for this test", stored)
+	}
+	leader.checkQuota(1000)
+	refuse(0)
+	leader.alarm(pb.AlarmRequest_DEACTIVATE, pb.AlarmType_NOSPACE, leader.config.Identity.MemberID)
+	leader.put("key", "fits")
+}
+
 // TestAlarmByHand stays until it is taken back by hand.
 func TestAlarmByHand(t *testing.T) {
 	c := newTestCluster(t, 1, nil)
@@ -64,7 +92,7 @@ func TestAlarmByHand(t *testing.T) {
 	if raised := m.alarm(pb.AlarmRequest_ACTIVATE, pb.AlarmType_NOSPACE, id); len(raised) != 1 || raised[0].MemberID != id {
 		t.Errorf("raised %v", raised)
 	}
-	m.checkQuota(false)
+	m.checkQuota(0)
 	m.checkDisk()
 	if _, err := m.Put(testContext(t), &pb.PutRequest{Key: []byte("k")}); !errors.Is(err, kv.ErrNoSpace) {
 		t.Error(err)
