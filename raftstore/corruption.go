@@ -12,6 +12,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/propose"
 )
 
 // hashTimeout bounds one member's answer: it reads all its data for it.
@@ -23,6 +24,9 @@ type memberHash struct {
 	hash kv.Hash
 }
 
+// errCompactedOtherwise says that histories differ, and that one which has not compacted as the others have may tell whose is right.
+var errCompactedOtherwise = errors.New("the histories differ, and a member has not compacted as the others have: comparing again")
+
 // compareHashes asks all members for the checksum of the history up to this one's revision. Those that can't be reached,
 // or have compacted otherwise, are left out of the answer; this member is its first.
 func (m *Member) compareHashes(ctx context.Context) ([]memberHash, error) {
@@ -31,13 +35,14 @@ func (m *Member) compareHashes(ctx context.Context) ([]memberHash, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, hashTimeout)
 	defer cancel()
-	index := m.machine.Store().AppliedIndex()
 	own, err := m.hashHistory(ctx, 0)
 	if err != nil {
 		return nil, err
 	}
+	index := m.machine.Store().AppliedIndex() // whoever has come there has made the compactions that own has
 	self := membership.ServerID(m.config.Identity.MemberID)
 	answers := []memberHash{{self, own}}
+	otherwise := false
 	var mu sync.Mutex
 	var asked sync.WaitGroup
 	for _, server := range m.servers() {
@@ -51,6 +56,9 @@ func (m *Member) compareHashes(ctx context.Context) ([]memberHash, error) {
 				m.logger.Info("a member's history was not compared", "member", m.nameOf(server.ID), "error", err)
 			case hash.CompactRevision != own.CompactRevision:
 				m.logger.Debug("a member's history was not compared: it compacted meanwhile", "member", m.nameOf(server.ID))
+				mu.Lock()
+				otherwise = true
+				mu.Unlock()
 			default:
 				mu.Lock()
 				answers = append(answers, memberHash{server.ID, hash})
@@ -59,6 +67,9 @@ func (m *Member) compareHashes(ctx context.Context) ([]memberHash, error) {
 		})
 	}
 	asked.Wait()
+	if _, known := deviants(answers, len(m.servers())); !known && otherwise {
+		return nil, errCompactedOtherwise
+	}
 	return answers, nil
 }
 
@@ -180,6 +191,10 @@ func (m *Member) checkOwnHistory(ctx context.Context) {
 			return
 		}
 		m.logger.Info("the history is not compared with the others' yet", "error", err)
+		select {
+		case <-time.After(propose.RetryPause):
+		case <-ctx.Done():
+		}
 	}
 	own := answers[0].id
 	ids, known := deviants(answers, len(m.servers()))
