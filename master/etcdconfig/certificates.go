@@ -34,7 +34,11 @@ func (s *Settings) clientTLS(dataDir string, logger *slog.Logger) (*tls.Config, 
 			return nil, fmt.Errorf("--auto-tls: %w", err)
 		}
 	case transport.empty():
-		return nil, fmt.Errorf("%s is served over TLS: give --cert-file and --key-file, or --auto-tls", served.String())
+		secured := slices.DeleteFunc(served, func(u url.URL) bool { return !secure(u) })
+		if !slices.Concat(s.ListenClient, s.ListenClientHTTP).anySecure() { // in etcd's words
+			return nil, fmt.Errorf("client TLS key/cert (--cert-file, --key-file) must be provided for metrics secure url %s: give them, or --auto-tls", secured.String())
+		}
+		return nil, fmt.Errorf("%s is served over TLS: give --cert-file and --key-file, or --auto-tls", secured.String())
 	case transport.AutoTLS:
 		logger.Warn("--auto-tls has no effect: --cert-file is given")
 	}

@@ -150,7 +150,8 @@ func TestMasterRefuses(t *testing.T) {
 		"--initial-cluster is needed with": {"--initial-cluster-state=existing"},
 		"partly http and partly https":     {"--listen-peer-urls=https://localhost:1,http://localhost:2"},
 		"give --peer-cert-file":            {"--listen-peer-urls=https://localhost:1", "--initial-advertise-peer-urls=https://localhost:1"},
-		"give --cert-file":                 {"--listen-metrics-urls=https://localhost:1"},
+		"must be provided for metrics":     {"--listen-metrics-urls=https://localhost:1"},
+		"give --cert-file":                 {"--listen-client-urls=https://localhost:1", "--advertise-client-urls=https://localhost:1"},
 		"holds the log of etcd":            {"--wal-dir", ours},
 		"auth-token":                       {"--auth-token=paper"},
 	} {
