@@ -1,6 +1,7 @@
 package pki
 
 import (
+	"cmp"
 	"context"
 	"crypto/hmac"
 	"crypto/tls"
@@ -30,13 +31,14 @@ type Joined struct {
 // DialJoin connects to a server that serves the join protocol. Nothing is known of the server until Join
 // returns without an error.
 func DialJoin(ctx context.Context, address string) (*tls.Conn, error) {
-	return DialJoinWith(ctx, address, joinClient())
+	return DialJoinWith(ctx, net.Dialer{}, address, nil)
 }
 
-// DialJoinWith is DialJoin with a configuration of the caller's, which proves the server by other means, too.
-func DialJoinWith(ctx context.Context, address string, config *tls.Config) (*tls.Conn, error) {
+// DialJoinWith is DialJoin by a dialer, and with a configuration, if not nil, that proves the server by other means, too.
+func DialJoinWith(ctx context.Context, by net.Dialer, address string, config *tls.Config) (*tls.Conn, error) {
 	network, at := PeerNetwork(address)
-	dialer := tls.Dialer{NetDialer: &net.Dialer{Timeout: joinTimeout}, Config: PeerConfig(config, address)}
+	by.Timeout = joinTimeout
+	dialer := tls.Dialer{NetDialer: &by, Config: PeerConfig(cmp.Or(config, joinClient()), address)}
 	conn, err := dialer.DialContext(ctx, network, at)
 	if err != nil {
 		return nil, err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/ctlplane/ctlplane/pki"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 const (
@@ -124,10 +125,12 @@ func (b *bootstrap) tryServer(ctx context.Context, here Identity, server string)
 }
 
 func (b *bootstrap) dialJoin(ctx context.Context, address string) (*tls.Conn, error) {
+	network, _ := pki.PeerNetwork(address)
+	var config *tls.Config
 	if security := b.Member.PeerSecurity; security != nil {
-		return pki.DialJoinWith(ctx, address, security.Client(pki.ProtocolJoin))
+		config = security.Client(pki.ProtocolJoin)
 	}
-	return pki.DialJoin(ctx, address)
+	return pki.DialJoinWith(ctx, peers.Dialer(network, b.Member.CallFrom, nil), address, config)
 }
 
 // joined stores what the cluster granted, the identity last: without it the next start joins again.

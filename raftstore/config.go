@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"os"
 	"syscall"
 	"time"
@@ -100,6 +101,10 @@ type Config struct {
 	CompactCheckInterval time.Duration
 	// SlowApply is how long a request may take the state before the log is told; below 0: as long as it likes.
 	SlowApply time.Duration
+
+	// CallFrom is the address of this machine that other members are called from, for certificates that are checked against
+	// it; the zero one: the system chooses.
+	CallFrom netip.Addr
 
 	// ForceNewCluster makes this member the only one of its group, with the data that it has, when the majority is
 	// lost for good. It is for one start.

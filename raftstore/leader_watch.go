@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/pki"
 	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 const (
@@ -153,8 +153,9 @@ func (m *Member) gone(id raft.ServerID) bool {
 	if !ok {
 		return false
 	}
-	dialer := net.Dialer{Timeout: probeTimeout, Control: m.config.dialControl}
 	network, at := pki.PeerNetwork(string(address))
+	dialer := peers.Dialer(network, m.config.CallFrom, m.config.dialControl)
+	dialer.Timeout = probeTimeout
 	conn, err := dialer.DialContext(m.life, network, at)
 	if err == nil {
 		_ = conn.Close()

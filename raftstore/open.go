@@ -179,7 +179,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	m.onUnwind(func() error { m.listener.Close(); return nil })
 	m.stream = peers.NewStream(peers.StreamOptions{
 		Listener: m.listener.Raft(), Advertised: m.config.Identity.PeerAddress, TLS: m.config.PeerSecurity.Client(pki.ProtocolRaft),
-		Control: m.config.dialControl, DialTimeout: m.config.HeartbeatTimeout, BytesOf: m.bytesOf,
+		From: m.config.CallFrom, Control: m.config.dialControl, DialTimeout: m.config.HeartbeatTimeout, BytesOf: m.bytesOf,
 	})
 	var network peers.Network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  m.stream,
@@ -199,7 +199,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 		OnHeartbeat: m.instruments.heartbeat,
 	})
 	m.onUnwind(m.transport.Close)
-	m.peers = peers.NewConns(m.config.PeerSecurity, m.addressOf)
+	m.peers = peers.NewConns(m.config.PeerSecurity, m.config.CallFrom, m.addressOf)
 	m.onUnwind(func() error { m.peers.Close(); return nil })
 	return nil
 }

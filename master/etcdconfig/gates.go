@@ -11,6 +11,7 @@ import (
 const (
 	gateInitialCorruptCheck = "InitialCorruptCheck"
 	gateCompactHashCheck    = "CompactHashCheck"
+	gateLocalAddress        = "SetMemberLocalAddr"
 )
 
 // gates are etcd's, each with why it has no effect; empty for one that works.
@@ -21,7 +22,7 @@ var gates = map[string]string{
 	"TxnModeWriteWithSharedBuffer": noBBolt,
 	"LeaseCheckpoint":              "what is left of a lease always survives a change of the leader",
 	"LeaseCheckpointPersist":       "what is left of a lease always survives a change of the leader",
-	"SetMemberLocalAddr":           "members call from the address that the system chooses",
+	gateLocalAddress:               "",
 	"FastLeaseKeepAlive":           "leases are always renewed without a round",
 	"PriorityRequest":              "requests wait in the order in which they come",
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"path/filepath"
 	"slices"
@@ -90,12 +91,32 @@ func (s *Settings) setCluster(ctx context.Context, config *master.Config, logger
 	if len(config.PeerURLs) == 0 && !everywhere(s.ListenPeer[0]) {
 		config.PeerURLs = s.ListenPeer[:1].texts()
 	}
+	self := c.self
+	if len(self) == 0 {
+		self = s.ListenPeer[:1]
+	}
+	config.Member.CallFrom = s.callFrom(self, logger)
 	var guarded bool
 	config.PeerSecurity, guarded, err = s.peerSecurity(c.self, logger)
 	if err == nil && !guarded && !s.ListenPeer.onlyLoopback() {
 		s.warnOfStrangers(config, logger)
 	}
 	return err
+}
+
+// callFrom is the address of this machine that it calls other members from, if the feature gate says so: the first of its peer
+// URLs that is one, but loopback.
+func (s *Settings) callFrom(self URLs, logger *slog.Logger) netip.Addr {
+	if !s.alpha(gateLocalAddress) {
+		return netip.Addr{}
+	}
+	for _, u := range self {
+		if ip, err := netip.ParseAddr(u.Hostname()); err == nil && !ip.IsLoopback() && !ip.IsUnspecified() {
+			return ip
+		}
+	}
+	logger.Warn("the feature gate SetMemberLocalAddr has no effect: --initial-advertise-peer-urls has no address that other machines reach", "urls", self.String())
+	return netip.Addr{}
 }
 
 // warnOfStrangers says who can get at the cluster through a peer port that other machines reach and that asks for no

@@ -119,6 +119,12 @@ func TestMaster(t *testing.T) {
 		"auto-tls": {[]string{"--auto-tls", "--listen-client-urls=https://localhost:2379,unix:///run/x"}, func(c master.Config, _ string) bool {
 			return c.ClientTLS != nil && !c.KVInsecure && c.ClientListen[0].TLS && !c.ClientListen[1].TLS
 		}},
+		"calls from where it is": {[]string{"--feature-gates=SetMemberLocalAddr=true", "--listen-peer-urls=http://0.0.0.0:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380,http://10.0.0.7:2380", "--initial-cluster=default=http://127.0.0.1:2380,default=http://10.0.0.7:2380"}, func(c master.Config, _ string) bool {
+			return c.Member.CallFrom.String() == "10.0.0.7"
+		}},
+		"calls from nowhere": {[]string{"--feature-gates=SetMemberLocalAddr=true"}, func(c master.Config, logged string) bool {
+			return !c.Member.CallFrom.IsValid() && strings.Contains(logged, "SetMemberLocalAddr has no effect")
+		}},
 		"warnings": {[]string{"--max-wals=1", "--feature-gates=PriorityRequest=true"}, func(_ master.Config, logged string) bool {
 			return strings.Count(logged, "\n") == 2 && strings.Contains(logged, "--max-wals has no effect") && strings.Contains(logged, "PriorityRequest has no effect")
 		}},

@@ -27,11 +27,12 @@ func checkCaller(ctx context.Context, names resolver, cert *x509.Certificate, fr
 	if err != nil {
 		return err
 	}
-	if cert.VerifyHostname(host) == nil || resolvesTo(ctx, names, cert.DNSNames, host) {
+	err = cert.VerifyHostname(host)
+	if err == nil || resolvesTo(ctx, names, cert.DNSNames, host) {
 		return nil
 	}
-	return fmt.Errorf("the certificate of %q is for %v %v, and the caller's address is %s: add that to the certificate, or skip the check with --peer-skip-client-san-verification",
-		cert.Subject, cert.IPAddresses, cert.DNSNames, host)
+	return fmt.Errorf("%w, and the caller's address is that: add it to the certificate of %q, which is for %v %v, or skip the check with --peer-skip-client-san-verification",
+		err, cert.Subject, cert.IPAddresses, cert.DNSNames)
 }
 
 // resolvesTo tells whether one of the names is the address's: a plain name by its addresses, a wildcard by the

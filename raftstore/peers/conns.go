@@ -13,6 +13,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -39,6 +40,7 @@ const (
 // Conns are the connections to other members, one each, kept for as long as they are used.
 type Conns struct {
 	security *pki.PeerSecurity
+	from     netip.Addr
 	// address finds a member's address.
 	address func(raft.ServerID) (raft.ServerAddress, bool)
 
@@ -52,9 +54,10 @@ type peerConn struct {
 	address raft.ServerAddress
 }
 
-// NewConns makes none yet; address finds a member's address, and false for one that is no member.
-func NewConns(security *pki.PeerSecurity, address func(raft.ServerID) (raft.ServerAddress, bool)) *Conns {
-	return &Conns{security: security, address: address, conns: map[raft.ServerID]*peerConn{}}
+// NewConns makes none yet. They go out from an address of this machine, or where that is the zero one, as the system chooses.
+// address finds a member's address, and false for one that is no member.
+func NewConns(security *pki.PeerSecurity, from netip.Addr, address func(raft.ServerID) (raft.ServerAddress, bool)) *Conns {
+	return &Conns{security: security, from: from, address: address, conns: map[raft.ServerID]*peerConn{}}
 }
 
 // Close closes all of them, and has no more made.
@@ -102,7 +105,7 @@ func (p *Conns) conn(id raft.ServerID) (*grpc.ClientConn, error) {
 func (p *Conns) connect(address raft.ServerAddress) (*grpc.ClientConn, error) {
 	return grpc.NewClient("passthrough:///"+string(address),
 		grpc.WithTransportCredentials(credentials.NewTLS(pki.PeerConfig(p.security.Client(pki.ProtocolGRPC), string(address)))),
-		grpc.WithContextDialer(dialMember(string(address))),
+		grpc.WithContextDialer(dialMember(string(address), p.from)),
 		grpc.WithConnectParams(grpc.ConnectParams{
 			Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
 			MinConnectTimeout: connectTimeout,

@@ -3,6 +3,7 @@ package peers
 import (
 	"crypto/tls"
 	"net"
+	"net/netip"
 	"sync"
 	"syscall"
 	"time"
@@ -26,7 +27,7 @@ type Stream struct {
 	closed bool
 }
 
-// StreamOptions are all required, but for Control and BytesOf.
+// StreamOptions are all required, but for From, Control and BytesOf.
 type StreamOptions struct {
 	// Listener gets the connections of other members, who reach it at the advertised address.
 	Listener   net.Listener
@@ -35,6 +36,7 @@ type StreamOptions struct {
 	// DialTimeout, and a second, bound the making of a connection, TLS included: Raft's own timeout is for a request, which
 	// may be large.
 	DialTimeout time.Duration
+	From        netip.Addr // the address of this machine to dial from; the zero one: the system chooses
 	// Control comes before a connection is dialled (see net.Dialer).
 	Control func(network, address string, conn syscall.RawConn) error
 	// BytesOf counts the bytes of a connection, dialled or, without an address, accepted; nil: nobody counts.
@@ -52,9 +54,9 @@ func (s *Stream) BrokenConn() <-chan struct{} { return s.broken }
 
 // Dial implements raft.StreamLayer.
 func (s *Stream) Dial(address raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
-	dialer := dialer(s.options.Control)
-	dialer.Timeout = min(timeout, connectTimeout+s.options.DialTimeout)
 	network, at := pki.PeerNetwork(string(address))
+	dialer := Dialer(network, s.options.From, s.options.Control)
+	dialer.Timeout = min(timeout, connectTimeout+s.options.DialTimeout)
 	conn, err := tls.DialWithDialer(&dialer, network, at, pki.PeerConfig(s.options.TLS, string(address)))
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package peers
 
 import (
 	"net"
+	"net/netip"
 	"syscall"
 	"testing"
 
@@ -29,7 +30,7 @@ func TestLinksBetweenMembersEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer listener.Close()
-	dialled, err := dialMember(listener.Addr().String())(t.Context(), "")
+	dialled, err := dialMember(listener.Addr().String(), netip.MustParseAddr("127.0.0.2"))(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,6 +40,9 @@ func TestLinksBetweenMembersEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer accepted.Close()
+	if from := accepted.RemoteAddr().(*net.TCPAddr).IP.String(); from != "127.0.0.2" {
+		t.Errorf("dialled from %s", from)
+	}
 	if err := boundAccepted(accepted); err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +56,7 @@ func TestLinksBetweenMembersEnd(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer dial.Close()
-	socket, err := dialMember("unix://"+dial.Addr().String())(t.Context(), "")
+	socket, err := dialMember("unix://"+dial.Addr().String(), netip.MustParseAddr("127.0.0.2"))(t.Context(), "")
 	if err != nil {
 		t.Fatalf("a socket, which has no such bound: %v", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"strings"
 	"syscall"
 	"time"
@@ -43,21 +44,26 @@ func boundAccepted(conn net.Conn) error {
 	return boundLink(conn.LocalAddr().Network(), raw)
 }
 
-// dialer dials other members. then, if not nil, comes before each connection as well.
-func dialer(then func(network, address string, socket syscall.RawConn) error) net.Dialer {
-	return net.Dialer{Control: func(network, address string, socket syscall.RawConn) error {
-		if then != nil {
-			if err := then(network, address, socket); err != nil {
+// Dialer dials other members over a network, from an address of this machine, if that is not the zero one. control, if not nil,
+// comes before each connection.
+func Dialer(network string, from netip.Addr, control func(network, address string, socket syscall.RawConn) error) net.Dialer {
+	dialer := net.Dialer{Control: func(network, address string, socket syscall.RawConn) error {
+		if control != nil {
+			if err := control(network, address, socket); err != nil {
 				return err
 			}
 		}
 		return boundLink(network, socket)
 	}}
+	if from.IsValid() && network == "tcp" {
+		dialer.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+	}
+	return dialer
 }
 
 // dialMember dials another member for gRPC, which secures the connection itself.
-func dialMember(address string) func(context.Context, string) (net.Conn, error) {
-	dialer := dialer(nil)
+func dialMember(address string, from netip.Addr) func(context.Context, string) (net.Conn, error) {
 	network, at := pki.PeerNetwork(address)
+	dialer := Dialer(network, from, nil)
 	return func(ctx context.Context, _ string) (net.Conn, error) { return dialer.DialContext(ctx, network, at) }
 }
