@@ -212,7 +212,7 @@ func (m *Master) announce(ctx context.Context, objects *registry.Registry, clien
 	}
 	ready := Ready{
 		Name: m.id.Name, API: "https://" + m.id.APIAddress, APIAddress: m.id.APIAddress,
-		Client: m.clientScheme() + m.id.ClientAddress, Peer: m.id.PeerAddress, Dial: clients.Dial,
+		Client: m.clientURL(), Peer: m.id.PeerAddress, Dial: clients.Dial,
 	}
 	if m.cluster.Created && m.cfg.Token == "" {
 		ready.NewToken = m.cluster.Secret.Reveal()
@@ -244,11 +244,15 @@ func (m *Master) clientEndpoints() []string {
 	return endpoints
 }
 
-func (m *Master) clientScheme() string {
-	if m.cfg.KVInsecure {
-		return "http://"
+// clientURL is where clients are told to find this master.
+func (m *Master) clientURL() string {
+	switch {
+	case len(m.id.ClientURLs) > 0:
+		return m.id.ClientURLs[0]
+	case m.cfg.KVInsecure:
+		return "http://" + m.id.ClientAddress
 	}
-	return "https://"
+	return "https://" + m.id.ClientAddress
 }
 
 func trimScheme(url string) string {

@@ -38,15 +38,25 @@ func listen(address string, config net.ListenConfig) (net.Listener, error) {
 	return listener, err
 }
 
+// maxSocketPath is what the kernel has room for.
+const maxSocketPath = 107
+
 // listenOnSocket makes a socket that only this user can call. What a process that was killed left behind is in the way; one that
 // lives is not to be pushed aside.
 func listenOnSocket(path string) (net.Listener, error) {
+	if len(path) > maxSocketPath {
+		return nil, fmt.Errorf("the path of a socket has at most %d bytes, and %s has %d: choose a shorter one", maxSocketPath, path, len(path))
+	}
 	if conn, err := net.Dial("unix", path); err == nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("%s is taken: stop the process that has it, or choose another path", path)
 	}
-	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == fs.ModeSocket {
+	switch info, err := os.Lstat(path); {
+	case err != nil: // listening tells, unless there is just nothing
+	case info.Mode().Type() == fs.ModeSocket:
 		_ = os.Remove(path) // listening tells when that failed
+	default:
+		return nil, fmt.Errorf("%s is there, and is no socket: choose another path", path)
 	}
 	listener, err := net.Listen("unix", path)
 	if err != nil {

@@ -183,7 +183,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	})
 	var network peers.Network = raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
 		Stream:  m.stream,
-		MaxPool: 4,
+		MaxPool: peers.ConnsPerMember,
 		Timeout: 10 * time.Second,
 		Logger:  logger,
 

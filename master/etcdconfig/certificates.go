@@ -58,7 +58,7 @@ func (s *Settings) clientTLS(dataDir string, logger *slog.Logger) (*tls.Config, 
 func (s *Settings) peerSecurity(self URLs, logger *slog.Logger) (security *pki.PeerSecurity, demandsCertificate bool, err error) {
 	transport := s.Peer
 	all := slices.Concat(s.ListenPeer, self)
-	if all.anySecure() && slices.ContainsFunc(all, func(u url.URL) bool { return !secure(u) }) {
+	if all.mixed() {
 		return nil, false, fmt.Errorf("peer URLs are partly http and partly https (%s): use one of the two for all", all.String())
 	}
 	switch {

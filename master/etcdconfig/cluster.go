@@ -96,6 +96,13 @@ func parseCluster(text string) (map[string]URLs, error) {
 			}
 		}
 	}
+	var all URLs
+	for _, urls := range members {
+		all = append(all, urls...)
+	}
+	if all.mixed() {
+		return nil, fmt.Errorf("--initial-cluster: URLs are partly with TLS and partly without (%s): members need https (or unixs) for all, or http (or unix) for all", text)
+	}
 	taken := map[string]string{}
 	for _, name := range sortedKeys(members) {
 		for _, u := range members[name] {

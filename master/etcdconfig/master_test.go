@@ -154,6 +154,7 @@ func TestMasterRefuses(t *testing.T) {
 		"can't be reached by others":       {"--initial-cluster=default=http://0.0.0.0:1,b=http://10.0.0.2:1"},
 		`both "a"'s and "b"'s`:             {"--initial-cluster=a=http://10.0.0.1:1,b=http://10.0.0.1:1"},
 		"--initial-cluster is needed with": {"--initial-cluster-state=existing"},
+		"partly with TLS":                  {"--initial-cluster=default=http://10.0.0.1:1,b=https://10.0.0.2:1"},
 		"partly http and partly https":     {"--listen-peer-urls=https://localhost:1,http://localhost:2"},
 		"give --peer-cert-file":            {"--listen-peer-urls=https://localhost:1", "--initial-advertise-peer-urls=https://localhost:1"},
 		"must be provided for metrics":     {"--listen-metrics-urls=https://localhost:1"},

@@ -99,6 +99,7 @@ func TestParseRefuses(t *testing.T) {
 		"is no time":                                          {"--auto-compaction-retention=soon"},
 		"has no port":                                         {"--listen-peer-urls", "http://10.0.0.1"},
 		"begins neither with http://":                         {"--listen-peer-urls", "ftp://10.0.0.1:2380"},
+		"has more than a path":                                {"--listen-peer-urls", "unix:///run/x?y=z"},
 		"more than a host and a port":                         {"--listen-peer-urls", "http://10.0.0.1:2380/x"},
 		"--advertise-client-urls is needed":                   {"--listen-client-urls", "http://0.0.0.0:2379"},
 		"both in --listen-client-urls":                        {"--listen-client-http-urls", "https://localhost:2379"},

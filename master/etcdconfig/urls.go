@@ -52,6 +52,9 @@ func parseURL(text string) (*url.URL, error) {
 		if u.Host+u.Path == "" {
 			return nil, wrong("has no path")
 		}
+		if u.RawQuery != "" || u.User != nil {
+			return nil, wrong("has more than a path")
+		}
 	default:
 		return nil, wrong("begins neither with http:// nor with https://")
 	}
@@ -70,6 +73,11 @@ func (us URLs) texts() []string {
 
 // anySecure tells whether one of them is served over TLS.
 func (us URLs) anySecure() bool { return slices.ContainsFunc(us, secure) }
+
+// mixed tells whether some are served over TLS and some in plain text.
+func (us URLs) mixed() bool {
+	return us.anySecure() && slices.ContainsFunc(us, func(u url.URL) bool { return !secure(u) })
+}
 
 func secure(u url.URL) bool { return u.Scheme == "https" || u.Scheme == "unixs" }
 

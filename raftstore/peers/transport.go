@@ -16,12 +16,14 @@ type Network interface {
 	raft.WithClose
 }
 
-// Transport is Raft's network transport, with five differences.
+// Transport is Raft's network transport, with six differences.
 //
 // It keeps a follower's acknowledgement from Raft until what it acknowledges is durable here, too (see
 // raftlog.WriteBehind). What the acknowledgement says of who leads is noted at once (see readindex.Proof).
 //
 // Heartbeats change nothing behind Raft's back (see Heartbeats).
+//
+// A vote is asked for again when the connection was broken (see RequestVote).
 //
 // What goes to a follower that does not answer waits until it does (see silence).
 //

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/ctlplane/ctlplane/api/immutable"
 	"github.com/ctlplane/ctlplane/dev"
 )
@@ -43,8 +45,24 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
+	if err := checkRoom(os.TempDir()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
 	foreignSegments() // before there are any of ours
 	return m.Run()
+}
+
+// checkRoom refuses a disk on which nodes would take no pods, for which every test would wait in vain.
+func checkRoom(dir string) error {
+	var disk unix.Statfs_t
+	if err := unix.Statfs(dir, &disk); err != nil {
+		return fmt.Errorf("%s: %w", dir, err)
+	}
+	if disk.Bavail*100 < disk.Blocks*12 {
+		return fmt.Errorf("the disk of %s has less than 12 %% of its room left; with less than 10 %% nodes take no pods: make room", dir)
+	}
+	return nil
 }
 
 // patience bounds each wait of a test.

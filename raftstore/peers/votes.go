@@ -1,0 +1,43 @@
+package peers
+
+import (
+	"errors"
+	"net"
+
+	"github.com/hashicorp/raft"
+)
+
+// ConnsPerMember is how many connections to a member Raft's transport keeps for requests.
+const ConnsPerMember = 4
+
+// RequestVote asks another member for its vote. A vote is too dear for a connection that broke while nobody used it: without it
+// the election is lost, and the next one waits for an election timeout.
+func (t *Transport) RequestVote(id raft.ServerID, target raft.ServerAddress, request *raft.RequestVoteRequest, response *raft.RequestVoteResponse) error {
+	return overWorkingConn(func() error { return t.Network.RequestVote(id, target, request, response) })
+}
+
+// RequestPreVote asks another member whether it would vote for this one.
+func (t *Transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, request *raft.RequestPreVoteRequest, response *raft.RequestPreVoteResponse) error {
+	return overWorkingConn(func() error { return t.Network.RequestPreVote(id, target, request, response) })
+}
+
+// overWorkingConn repeats a request that may be made twice while it may have met a connection that was broken before: there are
+// ConnsPerMember, each of which is thrown away by the request that finds out, and then one is dialled.
+func overWorkingConn(request func() error) (err error) {
+	for range ConnsPerMember + 1 {
+		if err = request(); err == nil || dialFailed(err) || isTimeout(err) {
+			return err
+		}
+	}
+	return err
+}
+
+func dialFailed(err error) bool {
+	var failed *net.OpError
+	return errors.As(err, &failed) && failed.Op == "dial"
+}
+
+func isTimeout(err error) bool {
+	var failed net.Error
+	return errors.As(err, &failed) && failed.Timeout()
+}
