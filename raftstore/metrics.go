@@ -122,10 +122,13 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(peersDesc, prometheus.GaugeValue, 1,
 			strconv.FormatUint(status.ID, 16), strconv.FormatUint(membership.MemberID(server.ID), 16))
 	}
-	out <- prometheus.MustNewConstMetric(featureDesc, prometheus.GaugeValue, truth(c.member.config.InitialCorruptCheck),
-		"InitialCorruptCheck", "ALPHA")
-	out <- prometheus.MustNewConstMetric(featureDesc, prometheus.GaugeValue, truth(c.member.config.CompactCheckInterval > 0),
-		"CompactHashCheck", "ALPHA")
+	config := &c.member.config
+	for name, on := range map[string]bool{
+		"InitialCorruptCheck": config.InitialCorruptCheck, "CompactHashCheck": config.CompactCheckInterval > 0,
+		"SetMemberLocalAddr": config.CallFrom.IsValid(),
+	} {
+		out <- prometheus.MustNewConstMetric(featureDesc, prometheus.GaugeValue, truth(on), name, "ALPHA")
+	}
 	for _, m := range metrics {
 		out <- prometheus.MustNewConstMetric(m.desc, m.kind, m.value(&status))
 	}
