@@ -12,12 +12,6 @@ type encoder interface {
 	Encode() mem.BufferSlice
 }
 
-// decoder is a message that decodes itself.
-type decoder interface {
-	// decode takes the message from its encoding, which it may keep.
-	decode([]byte) error
-}
-
 // codec is gRPC's protobuf codec, but for the messages that know better. Both speak the same wire: a client can't tell.
 type codec struct{ encoding.CodecV2 }
 
@@ -29,12 +23,4 @@ func (c codec) Marshal(message any) (mem.BufferSlice, error) {
 		return m.Encode(), nil
 	}
 	return c.CodecV2.Marshal(message)
-}
-
-// Unmarshal implements encoding.CodecV2.
-func (c codec) Unmarshal(data mem.BufferSlice, message any) error {
-	if m, ok := message.(decoder); ok {
-		return m.decode(data.Materialize())
-	}
-	return c.CodecV2.Unmarshal(data, message)
 }

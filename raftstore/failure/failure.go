@@ -38,8 +38,8 @@ var (
 var (
 	// ErrPeerURLExists is returned for a peer URL that another member has.
 	ErrPeerURLExists = errors.New("a member with this peer URL exists: 'ctlplane member list' shows it")
-	// ErrBadPeerURLs is returned for peer URLs that are no http://host:port or https://host:port.
-	ErrBadPeerURLs = errors.New("peer URLs must be like https://10.0.0.1:2380")
+	// ErrBadPeerURLs is returned for peer URLs that are neither http(s)://host:port nor the path of a socket after unix(s)://.
+	ErrBadPeerURLs = errors.New("peer URLs must be like https://10.0.0.1:2380 or unix:///run/m1.peer")
 	// ErrNotEnoughStarted is returned for a change after which members that were never started could make up half of the
 	// voters.
 	ErrNotEnoughStarted = errors.New("too few members are started: start those that were added, or remove them")
