@@ -71,6 +71,7 @@ func (w *writer) entries(entries []Entry) ([][]Result, error) {
 		if e.Index <= w.state.applied {
 			continue
 		}
+		w.entry = e.Index
 		results[i] = make([]Result, len(e.Commands))
 		for j := range e.Commands {
 			r, err := w.command(&e.Commands[j], e.Rules)

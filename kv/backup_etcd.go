@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/etcd/api/v3/mvccpb"
@@ -96,31 +97,37 @@ func (e *exporter) kept(before int64, temp string) (err error) {
 // history visits the changes from a revision on. What is superseded below the compaction revision may be gone
 // already.
 func (e *exporter) history(from, compact int64) error {
-	_, upper := sectionBounds(sectionHistory)
+	h, err := newHistoryIterator(e.db, from, math.MaxInt64)
+	if err != nil {
+		return err
+	}
+	defer h.close()
 	var scratch []byte
-	return eachBetween(e.db, appendHistoryKey(nil, from, 0), upper, func(k, v []byte) error {
-		rev, _, ok := decodeHistoryKey(k)
-		if !ok {
-			return errCorruptRecord
-		}
-		c, err := decodeChange(v)
-		if err != nil {
-			return err
-		}
-		if c.deleted {
-			return e.record(rev, true, &mvccpb.KeyValue{Key: c.key})
-		}
-		scratch = appendVersionKey(scratch[:0], c.key, rev, markValue)
-		record, closer, err := e.db.Get(scratch)
-		if errors.Is(err, pebble.ErrNotFound) {
-			if rev < compact {
-				return nil
-			}
-			return fmt.Errorf("revision %d has no value: %w", rev, errCorruptRecord)
+	for ok := h.first(); ok; ok = h.next() {
+		if h.change.deleted {
+			err = e.record(h.rev, true, &mvccpb.KeyValue{Key: h.change.key})
+		} else {
+			scratch = appendVersionKey(scratch[:0], h.change.key, h.rev, markValue)
+			err = e.version(h.rev, h.change.key, scratch, compact)
 		}
 		if err != nil {
 			return err
 		}
-		return errors.Join(e.put(rev, c.key, record), closer.Close())
-	})
+	}
+	return h.err
+}
+
+// version visits a put of a revision, whose version is stored under k.
+func (e *exporter) version(rev int64, key, k []byte, compact int64) error {
+	record, closer, err := e.db.Get(k)
+	if errors.Is(err, pebble.ErrNotFound) {
+		if rev < compact {
+			return nil
+		}
+		return fmt.Errorf("revision %d has no value: %w", rev, errCorruptRecord)
+	}
+	if err != nil {
+		return err
+	}
+	return errors.Join(e.put(rev, key, record), closer.Close())
 }

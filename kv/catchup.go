@@ -147,14 +147,11 @@ func (s *Store) fromHistory(g *gathering, c int64) (next, compacted int64, err e
 	}
 	defer release()
 	last := s.Revision()
-	history, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: appendHistoryKey(nil, c, 0),
-		UpperBound: appendHistoryKey(nil, last+1, 0),
-	})
+	history, err := newHistoryIterator(s.db, c, last)
 	if err != nil {
 		return c, 0, err
 	}
-	defer history.Close()
+	defer history.close()
 	lower, upper := sectionBounds(sectionVersion)
 	versions, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
@@ -167,36 +164,24 @@ func (s *Store) fromHistory(g *gathering, c int64) (next, compacted int64, err e
 	return g.scan(history, versions, c, last)
 }
 
-// scan walks the history iterator to its end, or until enough is gathered.
-func (g *gathering) scan(history, versions *pebble.Iterator, c, last int64) (next, compacted int64, err error) {
-	looked := 0
-	for ok := history.First(); ok; ok = history.Next() {
-		rev, sub, valid := decodeHistoryKey(history.Key())
-		if !valid {
-			return c, 0, errCorruptRecord
+// scan walks the history to the last revision, or until enough is gathered.
+func (g *gathering) scan(history *historyIterator, versions *pebble.Iterator, c, last int64) (next, compacted int64, err error) {
+	looked, rev := 0, int64(0)
+	for ok := history.first(); ok; ok = history.next() {
+		if history.rev != rev && (g.enough() || looked >= catchUpChanges) {
+			return history.rev, 0, nil
 		}
-		if sub == 0 && (g.enough() || looked >= catchUpChanges) {
-			return rev, 0, nil
-		}
-		looked++
-		v, err := history.ValueAndErr()
-		if err != nil {
-			return c, 0, err
-		}
-		ch, err := decodeChange(v)
-		if err != nil {
-			return c, 0, err
-		}
-		if !g.w.keys.contains(ch.key) {
+		looked, rev = looked+1, history.rev
+		if !g.w.keys.contains(history.change.key) {
 			continue
 		}
-		e, err := readEvent(versions, rev, ch)
+		e, err := readEvent(versions, rev, history.change)
 		if err != nil {
 			return c, 0, err
 		}
 		g.add(e)
 	}
-	return last + 1, 0, history.Error()
+	return last + 1, 0, history.err
 }
 
 // readEvent makes the event of a change of revision rev.

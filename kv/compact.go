@@ -42,26 +42,18 @@ func (w *writer) supersededAt(revision int64) (int64, error) {
 
 // supersededAt returns what state.superseded was at a revision that is written, and which st has not compacted.
 func (s *Store) supersededAt(st state, revision int64) (int64, error) {
-	it, err := s.db.NewIter(&pebble.IterOptions{
-		LowerBound: appendHistoryKey(nil, st.compact+1, 0),
-		UpperBound: appendHistoryKey(nil, revision+1, 0),
-	})
+	h, err := newHistoryIterator(s.db, st.compact+1, revision)
 	if err != nil {
 		return 0, err
 	}
-	defer it.Close()
-	if !it.Last() { // the revisions in between changed nothing
-		return st.reclaimed, it.Error()
+	defer h.close()
+	switch {
+	case !h.last(): // the revisions in between changed nothing
+		return st.reclaimed, h.err
+	case !h.change.measured:
+		return 0, errCorruptRecord
 	}
-	v, err := it.ValueAndErr()
-	if err != nil {
-		return 0, err
-	}
-	c, err := decodeChange(v)
-	if err == nil && !c.measured {
-		err = errCorruptRecord
-	}
-	return c.superseded, err
+	return h.change.superseded, nil
 }
 
 const (

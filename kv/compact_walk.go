@@ -15,7 +15,7 @@ import "github.com/cockroachdb/pebble/v2"
 type walk struct {
 	compactor *compactor
 	target    int64
-	history   *pebble.Iterator
+	history   *historyIterator
 	batch     *pebble.Batch // what the step removes
 	scratch   []byte
 
@@ -28,32 +28,25 @@ type walk struct {
 // collect adds the removals that the changes from revision from on ask for, and returns the revision up to
 // which it came: every revision below it is done, and it itself is looked at by the next walk again.
 func (c *compactor) collect(b *pebble.Batch, from, target int64) (reached int64, err error) {
-	it, err := c.store.db.NewIter(&pebble.IterOptions{
-		LowerBound: appendHistoryKey(nil, from, 0),
-		UpperBound: appendHistoryKey(nil, target+1, 0),
-	})
+	history, err := newHistoryIterator(c.store.db, from, target)
 	if err != nil {
 		return 0, err
 	}
-	defer it.Close()
-	w := &walk{compactor: c, target: target, history: it, batch: b, tombstones: c.store.db.NewBatch()}
+	defer history.close()
+	w := &walk{compactor: c, target: target, history: history, batch: b, tombstones: c.store.db.NewBatch()}
 	defer w.tombstones.Close()
-	seen := 0
-	for ok := it.First(); ok; ok = it.Valid() {
-		rev, _, valid := decodeHistoryKey(it.Key())
-		if !valid {
-			return 0, errCorruptRecord
-		}
+	history.first()
+	for seen := 0; history.valid; {
 		if seen >= compactionChunk {
-			return rev, nil
+			return history.rev, nil
 		}
-		changes, err := w.revision(rev)
+		changes, err := w.revision(history.rev)
 		if err != nil {
 			return 0, err
 		}
 		seen += changes
 	}
-	return target, it.Error()
+	return target, history.err
 }
 
 // revision goes through the changes of one revision, at the first of which the iterator is, and returns their number.
@@ -74,7 +67,7 @@ func (w *walk) revision(rev int64) (changes int, err error) {
 	case err != nil:
 		return changes, err
 	case w.twice:
-		w.history.SeekGE(appendHistoryKey(nil, rev, 0))
+		w.history.seek(rev)
 		return w.each(rev, func(ch change) error {
 			if _, kept := w.kept[string(ch.key)]; kept || !ch.deleted {
 				return nil
@@ -98,34 +91,19 @@ func (w *walk) keep(key []byte) {
 // each visits the changes of rev from where the iterator is. What a revision of very many changes removes is written in
 // parts, which can be done twice.
 func (w *walk) each(rev int64, visit func(change) error) (n int, err error) {
-	for ; w.history.Valid(); w.history.Next() {
-		at, _, valid := decodeHistoryKey(w.history.Key())
-		if !valid {
-			return n, errCorruptRecord
-		}
-		if at != rev {
-			return n, nil
-		}
-		v, err := w.history.ValueAndErr()
-		if err != nil {
-			return n, err
-		}
-		ch, err := decodeChange(v)
-		if err != nil {
-			return n, err
-		}
+	for h := w.history; h.valid && h.rev == rev; h.next() {
 		if n > 0 && n%compactionChunk == 0 {
 			w.twice = true
 			if err := w.compactor.flushPart(w.batch); err != nil {
 				return n, err
 			}
 		}
-		if err := visit(ch); err != nil {
+		if err := visit(h.change); err != nil {
 			return n, err
 		}
 		n++
 	}
-	return n, w.history.Error()
+	return n, w.history.err
 }
 
 func (w *walk) removeValue(ch change) error {

@@ -9,7 +9,8 @@
 //
 //	k<key>\0 @ <descending revision>   a version of a key: its header and value, or a tombstone
 //	r\0 @ <revision><sub>              the ordered history: kind and key of each change, and what
-//	                                   the revisions so far have superseded
+//	                                   the revisions so far have superseded; the changes of one entry
+//	                                   share a record, under the last of them
 //	l<lease>\0                         a granted lease
 //	a<lease><key>\0                    a key that hangs on a lease
 //	m<name>\0                          the state record, compaction progress, members

@@ -1,63 +1,203 @@
 package kv
 
-import "encoding/binary"
+import (
+	"encoding/binary"
 
-// change is an entry of the history section: which key was changed, how, and what version it replaced.
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// change is one of the history: which key was changed, how, and what version it replaced.
 type change struct {
 	key     []byte
 	deleted bool
-	prev    int64
+	prev    int64 // the revision of that version; 0: there was none
 	// superseded is state.superseded as it was after the change, if measured says so: at least the last change of each revision
 	// does.
 	superseded int64
 	measured   bool
 }
 
-// A change's record is a byte of flags, the fields as varints, and the key. Format 1 knows no other flag than flagDeleted.
+// A record of the history holds changes that follow each other, of one revision or of several, and its key is that of the
+// last of them. So whatever lies between two keys is in the records from the first key on up to, and with, the one after the
+// second. A put needs no record of its own, but shares one with the others of its entry.
+//
+// A record begins with a byte of flags. With flagGrouped, there follow how many revisions the last change is after the first,
+// and each change as appendChange has it. Without, as in formats 1 and 2, it is one change: prev, superseded if it is measured,
+// and the key. Numbers are varints.
 const (
 	flagDeleted  = 1 << iota
-	flagMeasured // superseded follows prev
+	flagMeasured // superseded is there
+	flagGrouped
 )
 
-func (c change) encodedLen() int {
-	n := 1 + uvarintLen(uint64(c.prev)) + len(c.key)
-	if c.measured {
-		n += uvarintLen(uint64(c.superseded))
-	}
-	return n
+// historyRecordBytes bounds a record, but one change is never divided.
+const historyRecordBytes = 16 << 10
+
+// historyWriter makes records of changes that come in their order. The zero writer is ready.
+type historyWriter struct {
+	changes    []byte // of the record that is being made, encoded
+	first      int64  // revision of the first of them
+	rev        int64  // and of the last, which is the
+	sub        uint32 // sub-th of it
+	superseded int64  // of the last that was measured
 }
 
-func (c change) encode(b []byte) {
-	b[0] = 0
-	if c.deleted {
-		b[0] |= flagDeleted
-	}
-	n := 1 + binary.PutUvarint(b[1:], uint64(c.prev))
-	if c.measured {
-		b[0] |= flagMeasured
-		n += binary.PutUvarint(b[n:], uint64(c.superseded))
-	}
-	copy(b[n:], c.key)
-}
-
-// decodeChange aliases b.
-func decodeChange(b []byte) (change, error) {
-	if len(b) < 2 || b[0]&^(flagDeleted|flagMeasured) != 0 {
-		return change{}, errCorruptRecord
-	}
-	prev, n := binary.Uvarint(b[1:])
-	if n <= 0 {
-		return change{}, errCorruptRecord
-	}
-	c := change{deleted: b[0]&flagDeleted != 0, prev: int64(prev), measured: b[0]&flagMeasured != 0}
-	rest := b[1+n:]
-	if c.measured {
-		superseded, n := binary.Uvarint(rest)
-		if n <= 0 {
-			return change{}, errCorruptRecord
+// add adds the sub-th change of revision rev, and writes what has become a whole record.
+func (w *historyWriter) add(b *pebble.Batch, rev int64, sub uint32, c change) error {
+	if len(w.changes) >= historyRecordBytes {
+		if err := w.flush(b); err != nil {
+			return err
 		}
-		c.superseded, rest = int64(superseded), rest[n:]
 	}
-	c.key = rest
-	return c, nil
+	if len(w.changes) == 0 {
+		w.first, w.rev, w.superseded = rev, rev, 0
+	}
+	w.appendChange(rev, c)
+	w.rev, w.sub = rev, sub
+	return nil
+}
+
+// appendChange appends how many revisions the change is after the one before, flags, how far back prev is, what superseded has
+// grown by since the last change that says so, and the key.
+func (w *historyWriter) appendChange(rev int64, c change) {
+	var flags byte
+	if c.deleted {
+		flags |= flagDeleted
+	}
+	if c.measured {
+		flags |= flagMeasured
+	}
+	back := uint64(0)
+	if c.prev != 0 {
+		back = uint64(rev-c.prev) + 1
+	}
+	w.changes = binary.AppendUvarint(w.changes, uint64(rev-w.rev))
+	w.changes = append(w.changes, flags)
+	w.changes = binary.AppendUvarint(w.changes, back)
+	if c.measured {
+		w.changes = binary.AppendUvarint(w.changes, uint64(c.superseded-w.superseded))
+		w.superseded = c.superseded
+	}
+	w.changes = binary.AppendUvarint(w.changes, uint64(len(c.key)))
+	w.changes = append(w.changes, c.key...)
+}
+
+// flush writes the changes that no record has yet.
+func (w *historyWriter) flush(b *pebble.Batch) error {
+	if len(w.changes) == 0 {
+		return nil
+	}
+	span := uint64(w.rev - w.first)
+	op := b.SetDeferred(historyKeyLen, 1+uvarintLen(span)+len(w.changes))
+	appendHistoryKey(op.Key[:0], w.rev, w.sub)
+	op.Value[0] = flagGrouped
+	n := 1 + binary.PutUvarint(op.Value[1:], span)
+	copy(op.Value[n:], w.changes)
+	w.changes = w.changes[:0]
+	return op.Finish()
+}
+
+// historyRecord goes through the changes of a record. What it shows aliases the record.
+type historyRecord struct {
+	rest    []byte // what follows the present change
+	grouped bool
+	rev     int64
+	change  change
+}
+
+// open begins with a record whose last change is of revision last; next goes to its first one.
+func (r *historyRecord) open(last int64, b []byte) error {
+	*r = historyRecord{rest: b, rev: last}
+	if len(b) == 0 || b[0]&^(flagDeleted|flagMeasured|flagGrouped) != 0 {
+		return errCorruptRecord
+	}
+	if r.grouped = b[0] == flagGrouped; !r.grouped {
+		return nil
+	}
+	r.rest = b[1:]
+	span, err := r.number()
+	r.rev -= int64(span)
+	return err
+}
+
+// next goes to the next change. more is false when there was none.
+func (r *historyRecord) next() (more bool, err error) {
+	if len(r.rest) == 0 {
+		return false, nil
+	}
+	if !r.grouped {
+		return true, r.alone()
+	}
+	return true, r.shared()
+}
+
+// alone decodes the change of a record that has no other.
+func (r *historyRecord) alone() error {
+	if err := r.flags(); err != nil {
+		return err
+	}
+	prev, err := r.number()
+	if err != nil {
+		return err
+	}
+	r.change.prev = int64(prev)
+	if r.change.measured {
+		superseded, err := r.number()
+		if err != nil {
+			return err
+		}
+		r.change.superseded = int64(superseded)
+	}
+	r.change.key, r.rest = r.rest, nil
+	return nil
+}
+
+// shared decodes a change of several. superseded of one that isn't measured is that of the last one that is.
+func (r *historyRecord) shared() error {
+	ahead, err := r.number()
+	if err != nil {
+		return err
+	}
+	r.rev += int64(ahead)
+	if err := r.flags(); err != nil {
+		return err
+	}
+	back, err := r.number()
+	if err != nil {
+		return err
+	}
+	if r.change.prev = 0; back != 0 {
+		r.change.prev = r.rev - int64(back-1)
+	}
+	if r.change.measured {
+		grown, err := r.number()
+		if err != nil {
+			return err
+		}
+		r.change.superseded += int64(grown)
+	}
+	n, err := r.number()
+	if err != nil || n > uint64(len(r.rest)) {
+		return errCorruptRecord
+	}
+	r.change.key, r.rest = r.rest[:n:n], r.rest[n:]
+	return nil
+}
+
+func (r *historyRecord) flags() error {
+	if len(r.rest) == 0 || r.rest[0]&^(flagDeleted|flagMeasured) != 0 {
+		return errCorruptRecord
+	}
+	r.change.deleted, r.change.measured = r.rest[0]&flagDeleted != 0, r.rest[0]&flagMeasured != 0
+	r.rest = r.rest[1:]
+	return nil
+}
+
+func (r *historyRecord) number() (uint64, error) {
+	v, n := binary.Uvarint(r.rest)
+	if n <= 0 {
+		return 0, errCorruptRecord
+	}
+	r.rest = r.rest[n:]
+	return v, nil
 }

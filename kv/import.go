@@ -75,6 +75,7 @@ type importer struct {
 	sub      uint32 // of the next change of state.revision
 	deleted  bool   // state.revision has deleted a key
 
+	history historyWriter
 	flusher *bulkload.Flusher
 	batch   *pebble.Batch
 	points  *pebble.Iterator
@@ -159,10 +160,7 @@ func (i *importer) change(key, value []byte, rev int64, old, h header) error {
 	}
 	if rev >= i.contents.FinishedCompact {
 		c := change{key: key, deleted: !h.exists(), prev: old.mod, superseded: i.state.superseded, measured: true}
-		entry := make([]byte, c.encodedLen())
-		c.encode(entry)
-		i.scratch = appendHistoryKey(i.scratch[:0], rev, i.sub)
-		if err := i.batch.Set(i.scratch, entry, nil); err != nil {
+		if err := i.history.add(i.batch, rev, i.sub, c); err != nil {
 			return err
 		}
 		i.sub++
@@ -229,6 +227,9 @@ func (i *importer) commit() error {
 		if i.points = nil; err != nil {
 			return err
 		}
+	}
+	if err := i.history.flush(i.batch); err != nil {
+		return err
 	}
 	if err := i.flusher.Apply(i.batch); err != nil {
 		return err

@@ -102,18 +102,19 @@ func differ(got, want []*mvccpb.KeyValue) string {
 	return ""
 }
 
-// history is the changes after a revision, as they are stored.
+// history is the changes after a revision.
 func history(t failer, s *Store, after int64) []string {
-	var all []string
-	_, upper := sectionBounds(sectionHistory)
-	err := eachBetween(s.db, appendHistoryKey(nil, after+1, 0), upper, func(k, v []byte) error {
-		rev, sub, _ := decodeHistoryKey(k)
-		c, err := decodeChange(v)
-		all = append(all, fmt.Sprintf("%d.%d %q %t %d", rev, sub, c.key, c.deleted, c.prev))
-		return err
-	})
+	h, err := newHistoryIterator(s.db, after+1, s.Revision())
 	if err != nil {
 		t.Fatal(err)
+	}
+	defer h.close()
+	var all []string
+	for ok := h.first(); ok; ok = h.next() {
+		all = append(all, fmt.Sprintf("%d %q %t %d", h.rev, h.change.key, h.change.deleted, h.change.prev))
+	}
+	if h.err != nil {
+		t.Fatal(h.err)
 	}
 	return all
 }

@@ -33,6 +33,7 @@ type measuring struct {
 	state    state
 	batch    *pebble.Batch
 	versions *pebble.Iterator
+	history  historyWriter
 	scratch  []byte
 }
 
@@ -51,15 +52,14 @@ func (m *measuring) run() error {
 	m.batch = db.NewBatch()
 	defer func() { m.batch.Close() }()
 	// What was superseded up to the compaction revision can't be read any more.
-	_, end := sectionBounds(sectionHistory)
-	history, err := db.NewIter(&pebble.IterOptions{LowerBound: appendHistoryKey(nil, m.state.compact+1, 0), UpperBound: end})
+	history, err := newHistoryIterator(db, m.state.compact+1, m.state.revision)
 	if err != nil {
 		return err
 	}
-	defer history.Close()
+	defer history.close()
 	clock := m.store.options.Clock
 	reported := clock.Now()
-	for ok := history.First(); ok; ok = history.Next() {
+	for ok := history.first(); ok; ok = history.next() {
 		if err := m.change(history); err != nil {
 			return err
 		}
@@ -71,12 +71,11 @@ func (m *measuring) run() error {
 		}
 		if clock.Since(reported) >= measureReport {
 			reported = clock.Now()
-			rev, _, _ := decodeHistoryKey(history.Key())
-			m.store.log.Info("the history is being measured", "revision", rev, "of", m.state.revision)
+			m.store.log.Info("the history is being measured", "revision", history.rev, "of", m.state.revision)
 		}
 	}
-	if err := history.Error(); err != nil {
-		return err
+	if history.err != nil {
+		return history.err
 	}
 	if err := m.flush(); err != nil {
 		return err
@@ -84,16 +83,9 @@ func (m *measuring) run() error {
 	return m.save()
 }
 
-// change measures the change that the iterator is at.
-func (m *measuring) change(history *pebble.Iterator) error {
-	v, err := history.ValueAndErr()
-	if err != nil {
-		return err
-	}
-	c, err := decodeChange(v)
-	if err != nil {
-		return err
-	}
+// change measures the change that the iterator is at, which is alone in its record: no older format groups them.
+func (m *measuring) change(history *historyIterator) error {
+	c := history.change
 	if c.prev != 0 {
 		size, err := m.size(c)
 		if err != nil {
@@ -102,10 +94,11 @@ func (m *measuring) change(history *pebble.Iterator) error {
 		m.state.superseded += size
 	}
 	c.superseded, c.measured = m.state.superseded, true
-	op := m.batch.SetDeferred(len(history.Key()), c.encodedLen())
-	copy(op.Key, history.Key())
-	c.encode(op.Value)
-	return op.Finish()
+	_, sub, _ := decodeHistoryKey(history.records.Key())
+	if err := m.history.add(m.batch, history.rev, sub, c); err != nil {
+		return err
+	}
+	return m.history.flush(m.batch)
 }
 
 // size is what the version that c replaced counts for.

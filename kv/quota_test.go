@@ -78,8 +78,9 @@ func TestStoredBytesOfAdopted(t *testing.T) {
 	}
 }
 
-// format1 is what testdata/format1 was made of, by a release that wrote format 1, and had removed what was compacted.
-func format1() []Command {
+// olderFormats is what the directories of testdata were made of, by releases that wrote those formats, and had removed what
+// was compacted.
+func olderFormats() []Command {
 	return []Command{
 		put("a", "one"), put("b", "1"), put("a", "two"), del("b", ""), put("gone", "x"), del("gone", ""), compact(4),
 		put("c", "before"), put("c", "after"), {Txn: success(delOp("c", "\x00"), putOp("c"))},
@@ -88,27 +89,39 @@ func format1() []Command {
 	}
 }
 
-// TestFormat1IsMeasured: a directory of format 1 has, once it is open, all that one of the present format has after the
+// TestOlderFormats: a directory of an older format has, once it is open, all that one of the present format has after the
 // same; also if it was cut off while it was measured.
-func TestFormat1IsMeasured(t *testing.T) {
+func TestOlderFormats(t *testing.T) {
+	for _, format := range []string{"format1", "format2"} {
+		t.Run(format, func(t *testing.T) { testOlderFormat(t, format) })
+	}
+}
+
+func testOlderFormat(t *testing.T, format string) {
 	dir := t.TempDir() + "/db"
-	if err := os.CopyFS(dir, os.DirFS("testdata/format1")); err != nil {
+	if err := os.CopyFS(dir, os.DirFS("testdata/"+format)); err != nil {
 		t.Fatal(err)
 	}
 	want := open(t, Options{})
-	for _, c := range format1() {
+	for _, c := range olderFormats() {
 		apply(t, want, c)
 	}
 	for _, cutOff := range []bool{false, true} {
 		s := open(t, Options{Dir: dir, FS: vfs.Default})
 		compareStores(t, s, want)
 		if cutOff {
-			for revision := int64(5); revision <= want.Revision(); revision++ {
-				apply(t, want, compact(revision))
+			both := func(commands ...Command) {
+				apply(t, want, commands...)
 				// The entries' indexes are those of another log.
-				if _, err := s.Apply([]Entry{{Index: s.AppliedIndex() + 1, Term: 2, Commands: []Command{compact(revision)}}}); err != nil {
+				if _, err := s.Apply([]Entry{{Index: s.AppliedIndex() + 1, Term: 2, Commands: commands}}); err != nil {
 					t.Fatal(err)
 				}
+			}
+			both(put("a", "later"), Command{Txn: success(delOp("a", "\x00"), putOp("f"), putOp("g"))}, put("a", "again"))
+			compareStores(t, s, want)
+			for revision := int64(5); revision <= want.Revision(); revision++ {
+				both(compact(revision))
+				compareStores(t, s, want)
 				if got, want := s.StoredBytes(), want.StoredBytes(); got != want {
 					t.Errorf("compacted at %d: %d bytes, want %d", revision, got, want)
 				}

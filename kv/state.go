@@ -2,10 +2,12 @@ package kv
 
 import "encoding/binary"
 
-// formatVersion is the version of the layout. It is the first byte of the state record. A directory of format 1, which has no
-// measures of the history, is given them when it is opened (see measure).
+// formatVersion is the version of the layout. It is the first byte of the state record. A directory of format 2, which has
+// no records of the history that hold several changes, is read as it is, and becomes one of the present format with its first
+// write. One of format 1, which has no measures of the history, is given them when it is opened (see measure).
 const (
-	formatVersion   = 2
+	formatVersion   = 3
+	formatNoGroups  = 2
 	formatNoMeasure = 1
 )
 
@@ -52,7 +54,7 @@ func decodeState(b []byte) (state, error) {
 	}
 	want := stateLen
 	switch b[0] {
-	case formatVersion:
+	case formatVersion, formatNoGroups:
 	case formatNoMeasure:
 		want = stateLenNoMeasure
 	default:

@@ -34,6 +34,7 @@ type Store struct {
 		failed  error // the first disk failure: nothing is applied after it
 		headers *headerCache
 		scratch []byte
+		history historyWriter
 	}
 	current   atomic.Pointer[state]
 	progress  applyProgress

@@ -24,6 +24,7 @@ type writer struct {
 	indexed   bool
 	points    *pebble.Iterator // for headers that are not cached; made when needed
 	scratch   []byte
+	entry     uint64   // the index of the entry that is being applied
 	current   []*event // the changes of the revision that is being made
 	revisions []revisionEvents
 	counted   operations
@@ -45,7 +46,8 @@ type revisionEvents struct {
 	revision   int64
 	events     []*event
 	bytes      int
-	superseded int64 // state.superseded at its end
+	superseded int64  // state.superseded at its end
+	entry      uint64 // the index of the entry that made it
 }
 
 func newWriter(s *Store) *writer {
@@ -66,7 +68,7 @@ func (w *writer) endRevision() {
 		return
 	}
 	w.state.revision++
-	r := revisionEvents{revision: w.state.revision, events: w.current, superseded: w.state.superseded}
+	r := revisionEvents{revision: w.state.revision, events: w.current, superseded: w.state.superseded, entry: w.entry}
 	for _, e := range w.current {
 		r.bytes += e.bytes()
 	}
@@ -280,18 +282,22 @@ func (w *writer) existingKey(key []byte, values bool) ([]found, error) {
 }
 
 // writeHistory adds the batch's changes to the history, all at its end: Pebble's memory table takes keys
-// in ascending order faster than any other.
+// in ascending order faster than any other. No record has changes of two entries: which of them are applied at once is
+// different on each member, and what they write isn't.
 func (w *writer) writeHistory() error {
-	for _, r := range w.revisions {
+	history := &w.store.apply.history
+	for i, r := range w.revisions {
 		for sub, e := range r.events {
 			c := change{key: e.kv.Key, deleted: e.deleted(), prev: e.prev}
 			if sub == len(r.events)-1 {
 				c.superseded, c.measured = r.superseded, true
 			}
-			op := w.batch.SetDeferred(historyKeyLen, c.encodedLen())
-			appendHistoryKey(op.Key[:0], r.revision, uint32(sub))
-			c.encode(op.Value)
-			if err := op.Finish(); err != nil {
+			if err := history.add(w.batch, r.revision, uint32(sub), c); err != nil {
+				return err
+			}
+		}
+		if last := i == len(w.revisions)-1; last || w.revisions[i+1].entry != r.entry {
+			if err := history.flush(w.batch); err != nil {
 				return err
 			}
 		}
