@@ -160,7 +160,7 @@ func BenchmarkCompaction(b *testing.B) {
 		waitFor(b, clock.HasWaiters)
 		b.StartTimer()
 		for s.compact.behind() {
-			if err := s.compact.step(); err != nil {
+			if err := s.compact.work(); err != nil {
 				b.Fatal(err)
 			}
 		}

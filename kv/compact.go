@@ -57,7 +57,7 @@ func (s *Store) supersededAt(st state, revision int64) (int64, error) {
 }
 
 const (
-	// compactionChunk is how many changes of the history are looked at in one step.
+	// compactionChunk is how many changes of the history are looked at, or versions removed, in one step.
 	compactionChunk = 1000
 	// Between two steps there is a pause. What they remove the database rewrites its files for, which takes far more than the
 	// steps do: the more is written, the longer the pauses are, and at 5,000 writes a second they are the longest. They are
@@ -69,14 +69,14 @@ const (
 
 // compactor removes, in the background and in small steps, the versions that no readable revision needs.
 //
-// It walks the history from where the last compaction ended up to the compaction revision C (see walk). The history
-// below C goes too. That of C stays, because a watch may begin there and has to see all that C did; so each walk
-// begins at the revision at which the last one ended, not after it.
+// It walks the history from where the last compaction ended up to the compaction revision C (see walk), or, where much has
+// changed, through all versions (see sweep). The history below C goes too. That of C stays, because a watch may begin there and
+// has to see all that C did; so each walk begins at the revision at which the last one ended, not after it.
 //
 // Invariants:
 //  1. The target is the replicated state record's compaction revision: what is removed was refused to
 //     readers before.
-//  2. finished is stored with each step's removals: a restart goes on from there.
+//  2. finished is stored with the removals that reach it: a restart goes on from there.
 //  3. What is removed never changes what Apply does or answers.
 type compactor struct {
 	store    *Store
@@ -138,7 +138,7 @@ func (c *compactor) run() {
 		begun, worked := c.store.options.Clock.Now(), c.behind()
 		c.asked, c.seen = c.store.CompactRevision(), c.store.Revision()
 		for c.behind() {
-			if err := c.step(); c.ctx.Err() != nil {
+			if err := c.work(); c.ctx.Err() != nil {
 				return
 			} else if err != nil {
 				c.store.log.Error("the compaction can't go on; it is tried again after the next one or a restart", "err", err)
@@ -152,6 +152,15 @@ func (c *compactor) run() {
 			told(c.store.options.Clock.Since(begun))
 		}
 	}
+}
+
+// work sweeps, or does a step of a walk.
+func (c *compactor) work() error {
+	target := c.store.CompactRevision()
+	if c.sweepPays(target) {
+		return c.sweepTo(target)
+	}
+	return c.step(target)
 }
 
 func (c *compactor) behind() bool { return c.progress() < c.store.CompactRevision() }
@@ -185,27 +194,31 @@ func (c *compactor) nextPause() time.Duration {
 }
 
 // step does one chunk of whole revisions.
-func (c *compactor) step() error {
-	db, target, from := c.store.db, c.store.CompactRevision(), c.progress()
-	b := db.NewBatch()
+func (c *compactor) step(target int64) error {
+	b := c.store.db.NewBatch()
 	defer b.Close()
-	reached, err := c.collect(b, from, target)
+	reached, err := c.collect(b, c.progress(), target)
 	if err != nil {
 		return err
 	}
+	return c.reach(b, reached)
+}
+
+// reach writes what b holds, with that everything below a revision is removed.
+func (c *compactor) reach(b *pebble.Batch, revision int64) error {
 	// What is below was removed by the steps before. Said again each time, it would be as many overlapping ranges to sort.
-	if err := b.DeleteRange(appendHistoryKey(nil, from, 0), appendHistoryKey(nil, reached, 0), nil); err != nil {
+	if err := b.DeleteRange(appendHistoryKey(nil, c.progress(), 0), appendHistoryKey(nil, revision, 0), nil); err != nil {
 		return err
 	}
-	if err := b.Set(compactedKey, binary.BigEndian.AppendUint64(nil, uint64(reached)), nil); err != nil {
+	if err := b.Set(compactedKey, binary.BigEndian.AppendUint64(nil, uint64(revision)), nil); err != nil {
 		return err
 	}
-	if err := db.Apply(b, pebble.NoSync); err != nil {
+	if err := c.store.db.Apply(b, pebble.NoSync); err != nil {
 		return err
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.finished = reached
+	c.finished = revision
 	close(c.changed)
 	c.changed = make(chan struct{})
 	return nil

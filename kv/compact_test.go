@@ -1,13 +1,18 @@
 package kv
 
 import (
+	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
+	"pgregory.net/rapid"
 )
 
 func TestCompactErrors(t *testing.T) {
@@ -42,14 +47,14 @@ func TestCompactionGivesWayToWriters(t *testing.T) {
 	// next goes on to the next pause, and wants the present one to be that long. What is written meanwhile makes the next longer.
 	next := func(pause time.Duration, writes int) {
 		t.Helper()
-		before := s.Metrics().CompactedRevision
+		before := s.Metrics().CompactedVersions
 		apply(t, s, benchCommands(writes, 0, true)...)
 		clock.Step(pause - 1)
 		if !clock.HasWaiters() {
 			t.Errorf("the pause was shorter than %v", pause)
 		}
 		clock.Step(1)
-		waitFor(t, func() bool { return s.Metrics().CompactedRevision > before && clock.HasWaiters() })
+		waitFor(t, func() bool { return s.Metrics().CompactedVersions > before && clock.HasWaiters() })
 	}
 	must[*pb.CompactionResponse](t, s, compact(s.Revision()-1))
 	waitFor(t, clock.HasWaiters)
@@ -62,28 +67,51 @@ func TestCompactionGivesWayToWriters(t *testing.T) {
 }
 
 // TestCompactionIsGradual: it goes on only as its clock does, goes on after a restart, and leaves exactly
-// what is needed.
+// what is needed: whether it sweeps, or walks as there are many keys that have not changed.
 func TestCompactionIsGradual(t *testing.T) {
+	t.Run("sweep", func(t *testing.T) { testCompactionIsGradual(t, 1) })
+	t.Run("walk", func(t *testing.T) { testCompactionIsGradual(t, 50_000) })
+}
+
+// openStill opens a store with a number of keys that don't change, and are compacted.
+func openStill(t *testing.T, keys int, clock clock.WithTicker) (*Store, vfs.FS) {
+	t.Helper()
 	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs})
+	commands := make([]Command, keys)
+	for i := range commands {
+		commands[i] = put(fmt.Sprintf("\x01still%05d", i), "")
+	}
+	apply(t, s, commands...)
+	must[*pb.CompactionResponse](t, s, compact(s.Revision()))
+	if err := errors.Join(s.WaitCompacted(testContext(t), s.Revision()), s.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return open(t, Options{FS: fs, Clock: clock}), fs
+}
+
+func testCompactionIsGradual(t *testing.T, still int) {
 	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
-	s := open(t, Options{FS: fs, Clock: clock})
+	s, fs := openStill(t, still, clock)
 	const keys = 3000
 	for range 3 {
 		apply(t, s, benchCommands(keys, 0, true)...)
 	}
 	// One revision of thousands of changes, which is done in parts.
-	apply(t, s, del("\x00", "\x00"), put("last", ""))
+	apply(t, s, del("/", "0"), put("last", ""))
 	last := s.Revision()
 	must[*pb.CompactionResponse](t, s, compact(last))
-	waitFor(t, clock.HasWaiters)
-	first := s.Metrics().CompactedRevision
-	if first < compactionChunk/2 || first > 2*compactionChunk {
-		t.Errorf("the first step came to revision %d", first)
+	if sweeps := s.compact.sweepPays(last); sweeps != (still == 1) {
+		t.Fatalf("it sweeps: %v", sweeps)
 	}
-	clock.Step(shortestPause)
-	waitFor(t, func() bool { return s.Metrics().CompactedRevision > first && clock.HasWaiters() })
-	if got := s.Metrics().CompactedRevision; got > 2*first+2 {
-		t.Errorf("the second step came to revision %d", got)
+	for was := uint64(0); was < 4*compactionChunk; {
+		waitFor(t, clock.HasWaiters)
+		now := s.Metrics().CompactedVersions
+		if now-was > 2*compactionChunk {
+			t.Errorf("a step removed %d versions", now-was)
+		}
+		was = now
+		clock.Step(shortestPause)
 	}
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
@@ -101,7 +129,7 @@ func TestCompactionIsGradual(t *testing.T) {
 	for ok := it.First(); ok; ok = it.Next() {
 		left[it.Key()[0]]++
 	}
-	if left[sectionVersion] != 1 || left[sectionHistory] != 1 || left[sectionMeta] != 2 {
+	if left[sectionVersion] != still+1 || left[sectionHistory] != 1 || left[sectionMeta] != 2 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -167,11 +195,16 @@ func TestCompactionKeepsDeletedWhatWasPutBetween(t *testing.T) {
 
 // TestCompactionInPartsKeepsDeleted: the same of a revision so large that it is removed in parts, in each pause between them.
 func TestCompactionInPartsKeepsDeleted(t *testing.T) {
+	t.Run("sweep", func(t *testing.T) { testCompactionInPartsKeepsDeleted(t, 1) })
+	t.Run("walk", func(t *testing.T) { testCompactionInPartsKeepsDeleted(t, 50_000) })
+}
+
+func testCompactionInPartsKeepsDeleted(t *testing.T, still int) {
 	clock := clocktesting.NewFakeClock(time.Unix(0, 0))
-	s := open(t, Options{Clock: clock})
+	s, _ := openStill(t, still, clock)
 	apply(t, s, put("!first", "1"))
 	apply(t, s, benchCommands(3*compactionChunk, 0, true)...)
-	from := delOp("\x00", "\x00")
+	from := delOp("!", "\x00")
 	must[*pb.TxnResponse](t, s, Command{Txn: success(from, putOp("!first"), from)})
 	apply(t, s, put("last", ""))
 	// What is compacted first is all before the revision, so that the next step begins with it.
@@ -194,7 +227,7 @@ func TestCompactionInPartsKeepsDeleted(t *testing.T) {
 	if pauses < 6 {
 		t.Errorf("%d pauses: it was not removed in parts", pauses)
 	}
-	if left := storedVersions(t, s); left != 1 {
+	if left := storedVersions(t, s); left != still+1 {
 		t.Errorf("%d versions are left", left)
 	}
 }
@@ -217,4 +250,39 @@ func storedVersions(t *testing.T, s *Store) (n int) {
 		t.Fatal(err)
 	}
 	return n
+}
+
+// TestSweepLeavesWhatAWalkLeaves: of the same compactions, both leave the same bytes.
+func TestSweepLeavesWhatAWalkLeaves(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		walked, swept := openHarness(t), openHarness(t)
+		defer func() { walked.close(t); swept.close(t) }()
+		for _, h := range []*harness{walked, swept} {
+			h.store.compact.stop() // nothing is removed but below
+			h.store.compact.ctx = context.Background()
+		}
+		for range rapid.IntRange(1, 6).Draw(t, "batches") {
+			at := len(walked.entries)
+			walked.apply(t)
+			if rapid.Bool().Draw(t, "churn") {
+				walked.applyBatch(t, []Command{{Txn: genChurn(t, genKey(t))}}, []Command{{Compact: &pb.CompactionRequest{Revision: walked.model.rev()}}})
+			}
+			if _, err := swept.store.Apply(walked.entries[at:]); err != nil {
+				t.Fatal(err)
+			}
+			for walked.store.compact.behind() {
+				if err := walked.store.compact.step(walked.store.CompactRevision()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if swept.store.compact.behind() {
+				if err := swept.store.compact.sweepTo(swept.store.CompactRevision()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if want, got := contents(t, walked.store), contents(t, swept.store); !bytes.Equal(want, got) {
+				t.Fatalf("contents differ:\n%q\n%q", want, got)
+			}
+		}
+	})
 }
