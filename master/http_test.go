@@ -187,6 +187,29 @@ func TestHealthAndVersion(t *testing.T) {
 	}
 }
 
+// TestHealthOfACorruptMember: it was not alive either, so that it was ended again and again by who looks after that.
+func TestHealthOfACorruptMember(t *testing.T) {
+	r := startStore(t, plain)
+	c := r.client(nil)
+	if code, got, _ := r.ask(c, http.MethodPost, r.url("/v3/maintenance/alarm"), `{"action":"ACTIVATE","memberID":"1","alarm":"CORRUPT"}`); code != http.StatusOK {
+		t.Fatalf("the alarm was not raised: %d %s", code, got)
+	}
+	for path, want := range map[string]string{
+		"/livez?verbose": "[+]serializable_read ok\nok\n",
+		"/readyz":        "[-]data_corruption failed: alarm activated: CORRUPT\n[+]serializable_read ok\n[+]linearizable_read ok\n[+]non_learner ok\n\n",
+		"/health":        `{"health":"false","reason":"ALARM CORRUPT"}`,
+		"/health?serializable=true&exclude=CORRUPT": `{"health":"true","reason":""}`,
+	} {
+		wantCode := http.StatusOK
+		if path == "/readyz" || path == "/health" {
+			wantCode = http.StatusServiceUnavailable
+		}
+		if code, got, _ := r.ask(c, http.MethodGet, r.url(path), ""); code != wantCode || got != want {
+			t.Errorf("%s: %d %q", path, code, got)
+		}
+	}
+}
+
 func TestProfilesAreGated(t *testing.T) {
 	r := startStore(t, func(c *Config) { c.HTTP.Pprof = true })
 	for _, path := range []string{"/debug/pprof/", "/debug/pprof/goroutine?debug=1"} {

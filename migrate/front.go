@@ -149,11 +149,14 @@ type sourceHealth struct{ *Source }
 
 var _ web.Store = sourceHealth{}
 
-// Range implements web.Store.
-func (s sourceHealth) Range(ctx context.Context, _ *pb.RangeRequest) (*pb.RangeResponse, error) {
+// ReadState implements web.Store.
+func (s sourceHealth) ReadState(ctx context.Context) error {
 	_, err := s.position(ctx)
-	return &pb.RangeResponse{}, err
+	return err
 }
+
+// LinearizableRead implements web.Store: ReadState is one.
+func (sourceHealth) LinearizableRead(context.Context) error { return nil }
 
 // HasLeader implements web.Store: a read tells.
 func (sourceHealth) HasLeader() bool { return true }

@@ -44,6 +44,9 @@ func TestMemberShowsWhatItHasAnswered(t *testing.T) {
 			t.Errorf("%s of a state that lacks what was answered: %v", what, err)
 		}
 	}
+	if err := follower.ReadState(testContext(t)); err != nil {
+		t.Errorf("the state can be read as it is, and: %v", err)
+	}
 	seen := make(chan string, 1)
 	go func() {
 		for {

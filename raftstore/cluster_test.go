@@ -31,6 +31,7 @@ type testMember struct {
 	cluster *testCluster
 	config  Config
 	address string
+	port    *deafPort
 }
 
 func newTestCluster(t testing.TB, members int, adjust func(*Config)) *testCluster {
@@ -165,7 +166,8 @@ func (m *testMember) start() {
 	if err != nil {
 		m.cluster.t.Fatal(err)
 	}
-	m.config.Listener = listener
+	m.port = &deafPort{Listener: listener}
+	m.config.Listener = m.port
 	if m.Member, err = Open(m.config); err != nil {
 		m.cluster.t.Fatal(err)
 	}

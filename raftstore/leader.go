@@ -125,6 +125,7 @@ func (m *Member) term(ctx context.Context) {
 	}
 	parts.Go(func() { m.upkeep(ctx, func(ctx context.Context) { m.commits.Run(ctx, m.otherServers) }) })
 	parts.Go(func() { m.upkeep(ctx, func(ctx context.Context) { m.expireLeases(ctx, lessor) }) })
+	parts.Go(func() { m.upkeep(ctx, m.watchReach) })
 	parts.Go(func() { m.upkeep(ctx, m.reconcileMembers) })
 	parts.Go(func() { m.upkeep(ctx, m.watchCorruption) })
 	parts.Go(func() { m.upkeep(ctx, m.watchCompactions) })

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
+	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
 // livenessServer answers what other members ask about who is alive. The port let in nobody else.
@@ -27,4 +28,9 @@ func (s *livenessServer) Removed(_ context.Context, r *peerpb.RemovedRequest) (*
 	m := s.member
 	removed := r.ClusterId == m.config.Identity.ClusterID && m.machine.Store().MemberRemoved(r.Id)
 	return &peerpb.RemovedResponse{Removed: removed}, nil
+}
+
+// Reaches implements peerpb.LivenessServer.
+func (s *livenessServer) Reaches(ctx context.Context, r *peerpb.ReachesRequest) (*peerpb.ReachesResponse, error) {
+	return &peerpb.ReachesResponse{Reached: s.member.alive(ctx, membership.ServerID(r.Id))}, nil
 }

@@ -114,6 +114,7 @@ func (m *Member) replaceGone(ctx context.Context, newcomer NewMember) error {
 // RemoveMember takes a member out of the group, for good, on the leader or through it. Errors: kv.ErrMemberNotFound,
 // ErrNotEnoughStarted, ErrUnsafe, or those of Propose.
 func (m *Member) RemoveMember(ctx context.Context, id uint64) error {
+	defer m.removals.begin()()
 	return m.atLeader(ctx, func(ctx context.Context, now propose.Route) error {
 		if !now.Here {
 			return m.peers.RemoveMember(ctx, now.Leader, id)
@@ -123,6 +124,7 @@ func (m *Member) RemoveMember(ctx context.Context, id uint64) error {
 }
 
 func (m *Member) removeHere(ctx context.Context, id uint64) error {
+	defer m.removals.begin()()
 	m.joining.Lock()
 	defer m.joining.Unlock()
 	if err := m.LinearizableRead(ctx); err != nil {

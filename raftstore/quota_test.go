@@ -111,6 +111,9 @@ func TestAlarmByHand(t *testing.T) {
 	if _, err := m.Txn(testContext(t), &pb.TxnRequest{}); !errors.Is(err, kv.ErrCorrupt) {
 		t.Error(err)
 	}
+	if err := m.ReadState(testContext(t)); err != nil {
+		t.Errorf("whether the state can be read does not depend on alarms: %v", err)
+	}
 	if all := m.alarm(pb.AlarmRequest_GET, pb.AlarmType_NONE, 0); len(all) != 1 || all[0].Alarm != pb.AlarmType_CORRUPT {
 		t.Errorf("alarms %v", all)
 	}

@@ -6,8 +6,10 @@ import (
 	"time"
 
 	"github.com/hashicorp/raft"
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 
 	"github.com/ctlplane/ctlplane/broken"
+	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/failure"
 	"github.com/ctlplane/ctlplane/raftstore/membership"
 	"github.com/ctlplane/ctlplane/raftstore/propose"
@@ -25,6 +27,17 @@ func (m *Member) LinearizableRead(ctx context.Context) error {
 		return err
 	}
 	return m.machine.WaitApplied(ctx, index)
+}
+
+// ReadState reads something of this member's own state, if it can be read at all: however far it is behind, also behind what this
+// member has answered, and whatever alarm is raised.
+func (m *Member) ReadState(ctx context.Context) error {
+	// The smallest key there can be: nobody has it, and the read takes the way of all reads.
+	smallest := &pb.RangeRequest{Key: []byte{0}, KeysOnly: true, Limit: 1}
+	return m.machine.WithStore(func(store *kv.Store) error {
+		_, err := store.Range(ctx, smallest)
+		return err
+	})
 }
 
 // readIndex asks whoever leads, for as long as a command would wait for a leader.

@@ -3,19 +3,23 @@ package raftstore
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/ctlplane/ctlplane/api/peerpb"
 	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/notify"
 )
 
 const (
 	// removalPause is between two looks whether this member was removed.
-	removalPause = 500 * time.Millisecond
+	removalPause = 100 * time.Millisecond
 	// removalTimeout bounds the question to the others.
 	removalTimeout = time.Second
-	// removalGrace is how long a member that was removed goes on, so that who asked it for its removal gets an answer.
-	removalGrace = time.Second
+	// callsPatience is how long a member that was removed waits for its calls of RemoveMember to end, and answerTime how long
+	// the answer to the last of them, which may be for its own removal, then has to leave this machine.
+	callsPatience = time.Second
+	answerTime    = 100 * time.Millisecond
 )
 
 // watchRemoval ends a member that was removed from its group.
@@ -88,9 +92,42 @@ func (m *Member) othersRemovedIt() bool {
 func (m *Member) endRemoved() {
 	m.logger.Error("this member was removed from the cluster, and ends; to join again as a new member, delete its data directory and start it",
 		"id", membership.ServerID(m.config.Identity.MemberID), "data-dir", m.config.DataDir)
-	select {
-	case <-time.After(removalGrace):
-	case <-m.life.Done():
-	}
+	m.removals.answered(m.life)
 	m.machine.End(ErrRemoved)
+}
+
+// removals are the calls of RemoveMember that are under way at a member, its own and those that others have passed on.
+type removals struct {
+	running atomic.Int64
+	ended   notify.Signal
+}
+
+// begin notes a call, until end.
+func (r *removals) begin() (end func()) {
+	r.running.Add(1)
+	return func() {
+		r.running.Add(-1)
+		r.ended.Notify()
+	}
+}
+
+// answered returns once the calls have ended and were answered, or life has ended. It does not wait for long: a member that was
+// removed may have nobody to pass a call on to.
+func (r *removals) answered(life context.Context) {
+	ctx, cancel := context.WithTimeout(life, callsPatience)
+	defer cancel()
+	for {
+		ended := r.ended.Next()
+		if r.running.Load() == 0 || ctx.Err() != nil {
+			break
+		}
+		select {
+		case <-ended:
+		case <-ctx.Done():
+		}
+	}
+	select {
+	case <-time.After(answerTime):
+	case <-life.Done():
+	}
 }

@@ -335,6 +335,94 @@ func (x *RemovedResponse) GetRemoved() bool {
 	return false
 }
 
+type ReachesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            uint64                 `protobuf:"varint,1,opt,name=id,proto3" json:"id,omitempty"` // the other member's
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReachesRequest) Reset() {
+	*x = ReachesRequest{}
+	mi := &file_api_peerpb_liveness_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReachesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReachesRequest) ProtoMessage() {}
+
+func (x *ReachesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_api_peerpb_liveness_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReachesRequest.ProtoReflect.Descriptor instead.
+func (*ReachesRequest) Descriptor() ([]byte, []int) {
+	return file_api_peerpb_liveness_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *ReachesRequest) GetId() uint64 {
+	if x != nil {
+		return x.Id
+	}
+	return 0
+}
+
+type ReachesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reached       bool                   `protobuf:"varint,1,opt,name=reached,proto3" json:"reached,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReachesResponse) Reset() {
+	*x = ReachesResponse{}
+	mi := &file_api_peerpb_liveness_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReachesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReachesResponse) ProtoMessage() {}
+
+func (x *ReachesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_api_peerpb_liveness_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReachesResponse.ProtoReflect.Descriptor instead.
+func (*ReachesResponse) Descriptor() ([]byte, []int) {
+	return file_api_peerpb_liveness_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReachesResponse) GetReached() bool {
+	if x != nil {
+		return x.Reached
+	}
+	return false
+}
+
 var File_api_peerpb_liveness_proto protoreflect.FileDescriptor
 
 const file_api_peerpb_liveness_proto_rawDesc = "" +
@@ -360,12 +448,17 @@ const file_api_peerpb_liveness_proto_rawDesc = "" +
 	"cluster_id\x18\x01 \x01(\x04R\tclusterId\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\"+\n" +
 	"\x0fRemovedResponse\x12\x18\n" +
-	"\aremoved\x18\x01 \x01(\bR\aremoved2\x80\x02\n" +
+	"\aremoved\x18\x01 \x01(\bR\aremoved\" \n" +
+	"\x0eReachesRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"+\n" +
+	"\x0fReachesResponse\x12\x18\n" +
+	"\areached\x18\x01 \x01(\bR\areached2\xd0\x02\n" +
 	"\bLiveness\x12W\n" +
 	"\n" +
 	"LeaderGone\x12#.ctlplane.peer.v1.LeaderGoneRequest\x1a$.ctlplane.peer.v1.LeaderGoneResponse\x12K\n" +
 	"\x06Health\x12\x1f.ctlplane.peer.v1.HealthRequest\x1a .ctlplane.peer.v1.HealthResponse\x12N\n" +
-	"\aRemoved\x12 .ctlplane.peer.v1.RemovedRequest\x1a!.ctlplane.peer.v1.RemovedResponseB)Z'github.com/ctlplane/ctlplane/api/peerpbb\x06proto3"
+	"\aRemoved\x12 .ctlplane.peer.v1.RemovedRequest\x1a!.ctlplane.peer.v1.RemovedResponse\x12N\n" +
+	"\aReaches\x12 .ctlplane.peer.v1.ReachesRequest\x1a!.ctlplane.peer.v1.ReachesResponseB)Z'github.com/ctlplane/ctlplane/api/peerpbb\x06proto3"
 
 var (
 	file_api_peerpb_liveness_proto_rawDescOnce sync.Once
@@ -379,7 +472,7 @@ func file_api_peerpb_liveness_proto_rawDescGZIP() []byte {
 	return file_api_peerpb_liveness_proto_rawDescData
 }
 
-var file_api_peerpb_liveness_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_api_peerpb_liveness_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_api_peerpb_liveness_proto_goTypes = []any{
 	(*LeaderGoneRequest)(nil),  // 0: ctlplane.peer.v1.LeaderGoneRequest
 	(*LeaderGoneResponse)(nil), // 1: ctlplane.peer.v1.LeaderGoneResponse
@@ -387,16 +480,20 @@ var file_api_peerpb_liveness_proto_goTypes = []any{
 	(*HealthResponse)(nil),     // 3: ctlplane.peer.v1.HealthResponse
 	(*RemovedRequest)(nil),     // 4: ctlplane.peer.v1.RemovedRequest
 	(*RemovedResponse)(nil),    // 5: ctlplane.peer.v1.RemovedResponse
+	(*ReachesRequest)(nil),     // 6: ctlplane.peer.v1.ReachesRequest
+	(*ReachesResponse)(nil),    // 7: ctlplane.peer.v1.ReachesResponse
 }
 var file_api_peerpb_liveness_proto_depIdxs = []int32{
 	0, // 0: ctlplane.peer.v1.Liveness.LeaderGone:input_type -> ctlplane.peer.v1.LeaderGoneRequest
 	2, // 1: ctlplane.peer.v1.Liveness.Health:input_type -> ctlplane.peer.v1.HealthRequest
 	4, // 2: ctlplane.peer.v1.Liveness.Removed:input_type -> ctlplane.peer.v1.RemovedRequest
-	1, // 3: ctlplane.peer.v1.Liveness.LeaderGone:output_type -> ctlplane.peer.v1.LeaderGoneResponse
-	3, // 4: ctlplane.peer.v1.Liveness.Health:output_type -> ctlplane.peer.v1.HealthResponse
-	5, // 5: ctlplane.peer.v1.Liveness.Removed:output_type -> ctlplane.peer.v1.RemovedResponse
-	3, // [3:6] is the sub-list for method output_type
-	0, // [0:3] is the sub-list for method input_type
+	6, // 3: ctlplane.peer.v1.Liveness.Reaches:input_type -> ctlplane.peer.v1.ReachesRequest
+	1, // 4: ctlplane.peer.v1.Liveness.LeaderGone:output_type -> ctlplane.peer.v1.LeaderGoneResponse
+	3, // 5: ctlplane.peer.v1.Liveness.Health:output_type -> ctlplane.peer.v1.HealthResponse
+	5, // 6: ctlplane.peer.v1.Liveness.Removed:output_type -> ctlplane.peer.v1.RemovedResponse
+	7, // 7: ctlplane.peer.v1.Liveness.Reaches:output_type -> ctlplane.peer.v1.ReachesResponse
+	4, // [4:8] is the sub-list for method output_type
+	0, // [0:4] is the sub-list for method input_type
 	0, // [0:0] is the sub-list for extension type_name
 	0, // [0:0] is the sub-list for extension extendee
 	0, // [0:0] is the sub-list for field type_name
@@ -413,7 +510,7 @@ func file_api_peerpb_liveness_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_api_peerpb_liveness_proto_rawDesc), len(file_api_peerpb_liveness_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -24,6 +24,7 @@ const (
 	Liveness_LeaderGone_FullMethodName = "/ctlplane.peer.v1.Liveness/LeaderGone"
 	Liveness_Health_FullMethodName     = "/ctlplane.peer.v1.Liveness/Health"
 	Liveness_Removed_FullMethodName    = "/ctlplane.peer.v1.Liveness/Removed"
+	Liveness_Reaches_FullMethodName    = "/ctlplane.peer.v1.Liveness/Reaches"
 )
 
 // LivenessClient is the client API for Liveness service.
@@ -37,6 +38,8 @@ type LivenessClient interface {
 	Health(ctx context.Context, in *HealthRequest, opts ...grpc.CallOption) (*HealthResponse, error)
 	// Removed answers whether a member was removed from the cluster for good, as far as the one that is asked has applied.
 	Removed(ctx context.Context, in *RemovedRequest, opts ...grpc.CallOption) (*RemovedResponse, error)
+	// Reaches answers whether the member that is asked reaches another one, which answers at its address.
+	Reaches(ctx context.Context, in *ReachesRequest, opts ...grpc.CallOption) (*ReachesResponse, error)
 }
 
 type livenessClient struct {
@@ -77,6 +80,16 @@ func (c *livenessClient) Removed(ctx context.Context, in *RemovedRequest, opts .
 	return out, nil
 }
 
+func (c *livenessClient) Reaches(ctx context.Context, in *ReachesRequest, opts ...grpc.CallOption) (*ReachesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReachesResponse)
+	err := c.cc.Invoke(ctx, Liveness_Reaches_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // LivenessServer is the server API for Liveness service.
 // All implementations must embed UnimplementedLivenessServer
 // for forward compatibility.
@@ -88,6 +101,8 @@ type LivenessServer interface {
 	Health(context.Context, *HealthRequest) (*HealthResponse, error)
 	// Removed answers whether a member was removed from the cluster for good, as far as the one that is asked has applied.
 	Removed(context.Context, *RemovedRequest) (*RemovedResponse, error)
+	// Reaches answers whether the member that is asked reaches another one, which answers at its address.
+	Reaches(context.Context, *ReachesRequest) (*ReachesResponse, error)
 	mustEmbedUnimplementedLivenessServer()
 }
 
@@ -106,6 +121,9 @@ func (UnimplementedLivenessServer) Health(context.Context, *HealthRequest) (*Hea
 }
 func (UnimplementedLivenessServer) Removed(context.Context, *RemovedRequest) (*RemovedResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method Removed not implemented")
+}
+func (UnimplementedLivenessServer) Reaches(context.Context, *ReachesRequest) (*ReachesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Reaches not implemented")
 }
 func (UnimplementedLivenessServer) mustEmbedUnimplementedLivenessServer() {}
 func (UnimplementedLivenessServer) testEmbeddedByValue()                  {}
@@ -182,6 +200,24 @@ func _Liveness_Removed_Handler(srv interface{}, ctx context.Context, dec func(in
 	return interceptor(ctx, in, info, handler)
 }
 
+func _Liveness_Reaches_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReachesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(LivenessServer).Reaches(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: Liveness_Reaches_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(LivenessServer).Reaches(ctx, req.(*ReachesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // Liveness_ServiceDesc is the grpc.ServiceDesc for Liveness service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -200,6 +236,10 @@ var Liveness_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "Removed",
 			Handler:    _Liveness_Removed_Handler,
+		},
+		{
+			MethodName: "Reaches",
+			Handler:    _Liveness_Reaches_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

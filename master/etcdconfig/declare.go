@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Why flags have no effect.
+// Why flags have no effect. What etcd will drop is said in its own words, for who looks for these in a log.
 const (
 	noBBolt   = "the database is no bbolt file"
 	noTracing = "no traces are exported"
@@ -27,7 +27,7 @@ func (t *table) member(s *Settings) {
 	t.urls(&s.ListenPeer, "listen-peer-urls", "http://localhost:2380", "URLs that serve the other members")
 	t.urls(&s.ListenClient, "listen-client-urls", "http://localhost:2379", "URLs that serve clients")
 	t.urls(&s.ListenClientHTTP, "listen-client-http-urls", "", "URLs that serve clients over HTTP only; --listen-client-urls then serve gRPC only")
-	t.idle("max-snapshots", uint(5), "snapshots that are not needed any more are removed by themselves")
+	t.idle("max-snapshots", uint(5), "snapshots that are not needed any more are removed by themselves. --max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8.")
 	t.idle("max-wals", uint(5), "segments of the log that are not needed any more are removed by themselves")
 	t.idle("memory-mlock", false, noBBolt)
 	t.set.Int64Var(&s.QuotaBytes, "quota-backend-bytes", 0, "")
@@ -84,7 +84,7 @@ func (t *table) clustering(s *Settings) {
 	t.text(&d.User, "discovery-user", "", "user there, or user:password")
 	t.text(&d.Password, "discovery-password", "", "password of --discovery-user")
 	t.choice(&s.fallback, "discovery-fallback", "exit; there is no proxy to fall back to", "exit", "proxy")
-	t.idle("v2-deprecation", "write-only", "there is no v2 store")
+	t.idle("v2-deprecation", "write-only", "there is no v2 store. --v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input.")
 }
 
 func (t *table) security(s *Settings) {

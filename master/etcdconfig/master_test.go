@@ -125,6 +125,10 @@ func TestMaster(t *testing.T) {
 		"calls from nowhere": {[]string{"--feature-gates=SetMemberLocalAddr=true"}, func(c master.Config, logged string) bool {
 			return !c.Member.CallFrom.IsValid() && strings.Contains(logged, "SetMemberLocalAddr has no effect")
 		}},
+		"what etcd will drop": {[]string{"--max-snapshots=10", "--v2-deprecation=write-only-drop-data"}, func(_ master.Config, logged string) bool {
+			return strings.Contains(logged, "--max-snapshots is deprecated in 3.6 and will be decommissioned in 3.8") &&
+				strings.Contains(logged, "--v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input")
+		}},
 		"warnings": {[]string{"--max-wals=1", "--feature-gates=PriorityRequest=true"}, func(_ master.Config, logged string) bool {
 			return strings.Count(logged, "\n") == 2 && strings.Contains(logged, "--max-wals has no effect") && strings.Contains(logged, "PriorityRequest has no effect")
 		}},

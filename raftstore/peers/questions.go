@@ -209,6 +209,17 @@ func (p *Conns) Removed(ctx context.Context, id raft.ServerID, self *peerpb.Remo
 	return err == nil && response.Removed
 }
 
+// Misses asks a member whether it is certain that it does not reach another one. A member that does not answer, or is of an
+// earlier version, is not.
+func (p *Conns) Misses(ctx context.Context, id raft.ServerID, other uint64) bool {
+	client, err := p.liveness(ctx, id)
+	if err != nil {
+		return false
+	}
+	response, err := client.Reaches(ctx, &peerpb.ReachesRequest{Id: other})
+	return err == nil && !response.Reached
+}
+
 // Renew opens a stream of renewals to the leader.
 func (p *Conns) Renew(ctx context.Context, leader raft.ServerID) (RenewalStream, error) {
 	if _, err := p.client(ctx, leader); err != nil { // waits for the connection

@@ -16,7 +16,10 @@ import (
 
 // Store is the member whose health is told.
 type Store interface {
-	Range(context.Context, *pb.RangeRequest) (*pb.RangeResponse, error)
+	// ReadState reads something of this member's own state as it is, however far that is behind and whatever alarm is raised.
+	ReadState(context.Context) error
+	// LinearizableRead waits until a read sees all that was written.
+	LinearizableRead(context.Context) error
 	// HasLeader tells whether a leader is known, IsLearner whether this member has no vote.
 	HasLeader() bool
 	IsLearner() bool
@@ -148,12 +151,17 @@ func (h *health) notLearner(context.Context) error {
 	return nil
 }
 
+// read reads the state. Alarms are checks of their own. A process whose state can be read is not to be ended because its member is
+// behind, cut off from the others, or corrupt: the next one would be so as well.
 func (h *health) read(ctx context.Context, serializable bool) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
-	// The smallest key there can be: nobody has it, and the read takes the way of all reads.
-	_, err := h.store.Range(ctx, &pb.RangeRequest{Key: []byte{0}, KeysOnly: true, Limit: 1, Serializable: serializable})
-	return err
+	if !serializable {
+		if err := h.store.LinearizableRead(ctx); err != nil {
+			return err
+		}
+	}
+	return h.store.ReadState(ctx)
 }
 
 // addChecks serves all checks of a kind under its name, and each under its own below that.
