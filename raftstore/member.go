@@ -64,6 +64,7 @@ type Member struct {
 	hangs      atomic.Pointer[[]string] // what of the disk's work hangs
 	overQuota  chan int64               // has the size of a command that did not fit the quota
 	joining    sync.Mutex               // held while the group's members are changed
+	cutting    sync.Mutex               // held while the log is cut
 
 	answered answered
 
