@@ -162,6 +162,19 @@ func TestCompactionIsOfTheHistoryAlone(t *testing.T) {
 	}
 }
 
+// TestPhasesOfCompaction has a run of a minute and a half compact for a minute.
+func TestPhasesOfCompaction(t *testing.T) {
+	for at, want := range map[time.Duration]string{
+		0: "before", 15*time.Second - 1: "before",
+		15 * time.Second: "during", 75*time.Second - 1: "during",
+		75 * time.Second: "after", 2 * time.Minute: "after",
+	} {
+		if got := phases[phaseAt(at, 90*time.Second)]; got != want {
+			t.Errorf("%s is %s, want %s", at, got, want)
+		}
+	}
+}
+
 // fakeProcesses are fake servers that can't be stopped, but know that they were.
 type fakeProcesses struct {
 	endpoints                []string

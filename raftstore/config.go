@@ -71,10 +71,11 @@ type Config struct {
 	// MaxQueuedBytes and MaxQueued bound what waits to be proposed.
 	MaxQueuedBytes int
 	MaxQueued      int
-	// SnapshotEntries and SnapshotBytes are how much the log grows before it is cut.
+	// SnapshotEntries and SnapshotBytes are how much the log grows before it is cut. For a cut the state's memory table is
+	// written to the disk: the default takes one that is about to be full, so that there are not more and smaller tables.
 	SnapshotEntries uint64
 	SnapshotBytes   int64
-	// SnapshotInterval is how often that is looked at.
+	// SnapshotInterval is how often the number of entries is looked at.
 	SnapshotInterval time.Duration
 	// LogCacheBytes bounds the recent entries that are kept in memory for followers.
 	LogCacheBytes int
@@ -131,7 +132,7 @@ func (c *Config) setDefaults() {
 	setDefault(&c.MaxQueuedBytes, 64<<20)
 	setDefault(&c.MaxQueued, 100_000)
 	setDefault(&c.SnapshotEntries, 16384)
-	setDefault(&c.SnapshotBytes, 64<<20)
+	setDefault(&c.SnapshotBytes, 20<<20)
 	setDefault(&c.SnapshotInterval, 5*time.Second)
 	setDefault(&c.LogCacheBytes, 16<<20)
 	setDefault(&c.MaxLearners, 1)

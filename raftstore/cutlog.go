@@ -4,15 +4,18 @@ import (
 	"errors"
 
 	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/raftstore/raftlog"
 )
 
 // keepLogShort cuts the Raft log: once it has grown by enough entries or bytes since the last time, the
-// state is made durable and the log's old end is cut off.
+// state is made durable and the log's old end is cut off. Bytes are noticed at once, entries from time to time.
 func (m *Member) keepLogShort() {
 	ticker := m.config.Clock.NewTicker(m.config.SnapshotInterval)
 	defer ticker.Stop()
 	for {
 		select {
+		case <-m.stores.Growth.Much():
 		case <-ticker.C():
 		case <-m.life.Done():
 			return
@@ -33,17 +36,18 @@ func (m *Member) cutGrownLog() error {
 		cut = newest.Index
 	}
 	entries := m.machine.Store().AppliedIndex() - cut
-	bytes := m.stores.Grown.Load()
+	bytes := m.stores.Growth.Since().Bytes
 	if int64(entries) <= 0 || (entries < m.config.SnapshotEntries && bytes < m.config.SnapshotBytes) {
 		return nil
 	}
 	return m.CutLog()
 }
 
-// CutLog makes the state durable now and cuts the log, but for a tail that spares followers which are a
-// little behind a snapshot: half of what the log grows between two cuts.
+// CutLog makes the state durable now and cuts the log, but for a tail that spares followers which are behind a snapshot.
 func (m *Member) CutLog() error {
-	grown := m.stores.Grown.Load()
+	m.cutting.Lock()
+	defer m.cutting.Unlock()
+	grown := m.stores.Growth.Since()
 	settings := m.raft.ReloadableConfig()
 	settings.TrailingLogs = m.trailing(grown)
 	if err := m.raft.ReloadConfig(settings); err != nil {
@@ -56,24 +60,51 @@ func (m *Member) CutLog() error {
 	if err != nil {
 		return err
 	}
-	m.stores.Grown.Add(-grown)
+	m.stores.Growth.Cut(grown)
 	return nil
 }
 
-// shortTail is how many entries are kept while the disk is short of room.
-const shortTail = 64
+// What the log's tail is: shortTail entries while the disk is short of room, a shareOfTail-th of what the log grows between two cuts
+// as long as no follower needs more, and timesOfTail times of it while one does.
+const (
+	shortTail   = 64
+	shareOfTail = 4
+	timesOfTail = 3
+)
 
-// trailing turns the tail's bytes into entries, which is what Raft counts, by their size of late.
-func (m *Member) trailing(grown int64) uint64 {
-	entries := m.config.SnapshotEntries / 2
-	last, _ := m.stores.Log.LastIndex()
-	first, _ := m.stores.Log.FirstIndex()
-	if last > first && grown > 0 {
-		size := max(uint64(grown)/(last-first), 1)
-		entries = min(entries, uint64(m.config.SnapshotBytes/2)/size)
-	}
+// trailing is how many entries the log's tail has. A follower that falls behind is noticed before it lacks more than the short one
+// of them, and then the log is kept for it: the whole state would have to be sent in place of the entries that it lacks.
+func (m *Member) trailing(grown raftlog.Size) uint64 {
 	if m.disk.Short() {
-		entries = min(entries, shortTail)
+		return shortTail
 	}
-	return entries
+	entries, bytes := m.config.SnapshotEntries, m.config.SnapshotBytes
+	if tail := tailOf(entries/shareOfTail, bytes/shareOfTail, grown); !m.followerLacks(tail) {
+		return tail
+	}
+	return tailOf(timesOfTail*entries, min(timesOfTail*bytes, m.disk.Marks.Log), grown)
+}
+
+// tailOf turns bytes into entries, which is what Raft counts, by their size of late; there are no more than so many.
+func tailOf(entries uint64, bytes int64, grown raftlog.Size) uint64 {
+	if grown.Bytes == 0 {
+		return entries
+	}
+	return min(entries, uint64(bytes*grown.Entries/grown.Bytes))
+}
+
+// followerLacks tells whether this member leads one that is known to lack more than so many of the newest entries, or of whose log
+// nothing is known yet.
+func (m *Member) followerLacks(entries uint64) bool {
+	term := m.raft.CurrentTerm()
+	if !m.leadsIn(term) {
+		return false
+	}
+	last := m.raft.LastIndex()
+	for _, server := range m.otherServers() {
+		if m.commits.Acknowledged(server.ID, term)+entries < last {
+			return true
+		}
+	}
+	return false
 }

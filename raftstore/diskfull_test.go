@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"sync"
@@ -74,12 +75,13 @@ type writers struct {
 // writeUntil puts values from several goroutines until each has met an error that stop takes.
 func (w *writers) writeUntil(t *testing.T, m *testMember, round string, stop func(error) bool) {
 	t.Helper()
-	value := string(bytes.Repeat([]byte("x"), 8<<10))
 	var running sync.WaitGroup
 	for n := range 4 {
 		running.Go(func() {
+			random, block := rand.NewChaCha8([32]byte{byte(n)}), make([]byte, 8<<10)
 			for i := 0; ; i++ {
-				key := fmt.Sprintf("%s-%d-%d", round, n, i)
+				random.Read(block) // what can't be compressed takes its room
+				key, value := fmt.Sprintf("%s-%d-%d", round, n, i), string(block)
 				ctx, cancel := context.WithTimeout(t.Context(), testWait)
 				_, err := m.Put(ctx, &pb.PutRequest{Key: []byte(key), Value: []byte(key + value)})
 				cancel()
@@ -208,6 +210,31 @@ func TestDiskFilledByOthers(t *testing.T) {
 			w.check(t, m)
 		}
 	}
+}
+
+// TestDeletionsMakeRoomOnADiskFilledByOthers: somebody else takes a disk to the last byte and keeps it. What the reserve gives up is
+// enough for deletions to take effect, and with what they free the member has room again.
+func TestDeletionsMakeRoomOnADiskFilledByOthers(t *testing.T) {
+	mount := smallDisk(t, "128m")
+	c := newTestCluster(t, 1, func(config *Config) {
+		config.DataDir = filepath.Join(mount, filepath.Base(config.DataDir))
+	})
+	m := c.leader()
+	random, value := rand.NewChaCha8([32]byte{}), make([]byte, 64<<10)
+	for i := range 900 {
+		random.Read(value) // what can't be compressed takes its room
+		m.put(fmt.Sprint("key", i), string(value))
+	}
+	takeSpace(t, mount, 0)
+	m.eventually("to raise the alarm", func() bool { return len(m.Status().Alarms) == 1 })
+	if _, err := m.DeleteRange(testContext(t), &pb.DeleteRangeRequest{Key: []byte{0}, RangeEnd: []byte{0}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Compact(testContext(t), &pb.CompactionRequest{Revision: m.Revision()}); err != nil {
+		t.Fatal(err)
+	}
+	m.eventually("to have room, and to take the alarm back", func() bool { return len(m.Status().Alarms) == 0 && m.disk.Reserved() })
+	m.put("after", "room")
 }
 
 // TestCloseOnFullDisk: members end although nothing can be written, and have everything when they are back.

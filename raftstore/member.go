@@ -65,6 +65,7 @@ type Member struct {
 	overQuota  chan int64               // has the size of a command that did not fit the quota
 	joining    sync.Mutex               // held while the group's members are changed
 	removals   removals
+	cutting    sync.Mutex // held while the log is cut
 
 	answered answered
 

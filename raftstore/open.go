@@ -158,7 +158,7 @@ func (m *Member) openLog() error {
 // logOptions are those of the member's log, on a disk.
 func (c *Config) logOptions(on *disk.Disk, counted *instruments) raftlog.Options {
 	return raftlog.Options{
-		Kind: c.LogStore, NoSync: c.UnsafeNoSync, CacheBytes: c.LogCacheBytes, SegmentBytes: on.Marks.Segment,
+		Kind: c.LogStore, NoSync: c.UnsafeNoSync, CacheBytes: c.LogCacheBytes, SegmentBytes: on.Marks.Segment, CutBytes: c.SnapshotBytes,
 		Wrap: func(store raft.LogStore) raft.LogStore {
 			store = on.PatientLog(store)
 			if c.wrapLog != nil {

@@ -105,6 +105,20 @@ func TestStagesToChoose(t *testing.T) {
 	}
 }
 
+// TestRoundsOfStages keeps what varies from run to run from being judged by one of them.
+func TestRoundsOfStages(t *testing.T) {
+	stages, err := (&comparison{rounds: 5}).stages()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]int{"loads": 5, "compaction": 5, "failover": 1, "restart": 1} // the latter have trials of their own
+	for _, s := range stages {
+		if s.rounds != want[s.name] {
+			t.Errorf("%s has %d rounds", s.name, s.rounds)
+		}
+	}
+}
+
 // TestRowsHaveNamesOfTheirOwn keeps two rows from being taken for one.
 func TestRowsHaveNamesOfTheirOwn(t *testing.T) {
 	seen := map[string]bool{failoverRow.name: true, beforeRow.name: true, afterRow.name: true}

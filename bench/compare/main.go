@@ -46,7 +46,7 @@ func (c *comparison) flags(f *flag.FlagSet) {
 	f.StringVar(&c.etcd, "etcd", "", "etcd's binary (default: build it from bench/peers)")
 	f.StringVar(&c.dir, "dir", "", "directory for data, on the disk to measure (default: a temporary one in "+cluster.DefaultDir+")")
 	f.StringVar(&c.results, "results", filepath.Join("bench", "results"), "directory for the results as JSON and as a page")
-	f.IntVar(&c.rounds, "rounds", 0, "how often each load is measured (default 3, with -quick 1)")
+	f.IntVar(&c.rounds, "rounds", 0, "how often each load and the compaction are measured (default 3, with -quick 1)")
 	f.BoolVar(&c.quick, "quick", false, "short loads and little data: to see that it works, not to quote")
 	f.BoolVar(&c.large, "large", false, "measure with 10,000,000 keys; takes long")
 	f.StringVar(&c.only, "only", "", "of loads, failover, restart and compaction measure this one only")

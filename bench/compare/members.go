@@ -82,7 +82,7 @@ func (s *subject) noteMost(r row, of func(member int) (int64, error)) error {
 
 // compactionStage compacts a large history under writes at a constant rate.
 func compactionStage(n size) stage {
-	return stage{name: "compaction", rounds: 1, measure: func(ctx context.Context, s *subject) error {
+	return stage{name: "compaction", rounds: n.rounds, measure: func(ctx context.Context, s *subject) error {
 		return s.compaction(ctx, bench.Options{Duration: n.compaction, ValueSize: valueSize}, n.historyMiB)
 	}}
 }

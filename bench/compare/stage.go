@@ -58,13 +58,13 @@ func (s *subject) note(r row, values ...float64) {
 
 // size is how much of everything there is.
 type size struct {
-	rounds       int           // of the loads
+	rounds       int           // of the loads and of the compaction
 	load         time.Duration // each
 	failovers    int
 	restarts     int
 	keys         int // of the restart
 	historyMiB   int
-	compaction   time.Duration // the load while it compacts: a third before, a third during, a third after
+	compaction   time.Duration // the load around it: a sixth before, four sixths during, a sixth after
 	largeKeys    int
 	largeHistory int
 }
@@ -72,7 +72,7 @@ type size struct {
 var (
 	fullSize = size{
 		rounds: 3, load: 6 * time.Second, failovers: 5, restarts: 3, keys: 1_000_000,
-		historyMiB: 1024, compaction: 30 * time.Second, largeKeys: 10_000_000, largeHistory: 1024,
+		historyMiB: 1024, compaction: 90 * time.Second, largeKeys: 10_000_000, largeHistory: 1024,
 	}
 	quickSize = size{
 		rounds: 1, load: 2 * time.Second, failovers: 2, restarts: 2, keys: 100_000,

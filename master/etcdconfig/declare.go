@@ -19,7 +19,7 @@ func (t *table) member(s *Settings) {
 	t.text(&s.DataDir, "data-dir", "", "where the data is kept (default NAME.etcd)")
 	t.text(&s.WALDir, "wal-dir", "", "where the Raft log is kept, if not in the data directory")
 	t.set.Uint64Var(&s.SnapshotCount, "snapshot-count", 10000, "")
-	t.add(option{name: "snapshot-count", usage: "entries of the Raft log that are kept for members that are behind"})
+	t.add(option{name: "snapshot-count", usage: "entries after which the Raft log is truncated; three times as many are kept for members that are behind"})
 	t.idle("snapshot-catchup-entries", uint(5000), "--snapshot-count says how many entries are kept")
 	t.count(&s.HeartbeatMillis, "heartbeat-interval", 100, "how far apart the leader's heartbeats are, at most, in milliseconds; no more than a fifth of --election-timeout")
 	t.count(&s.ElectionMillis, "election-timeout", 1000, "how long a leader may be silent before another is elected, in milliseconds")

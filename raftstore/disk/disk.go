@@ -46,24 +46,27 @@ func SpaceOf(dir string) (Space, error) {
 type Watermarks struct {
 	// Low is the free space below which values are refused, High the one above which they are taken again.
 	Low, High int64
-	// reserve is how much is kept back for when the disk is full all the same.
+	// reserve is how much is kept back for when the disk is full all the same: what takes the member on from there. That is
+	// one memory table, with which its entries can be cut off the log, which makes room for the next, and the log's next file.
 	reserve int64
 	// Segment is the size of a file of the Raft log, whose space is claimed at once; Log is how much the log
 	// grows between two cuts at most.
 	Segment, Log int64
-	// table is the size of the state's memory tables: when the alarm is raised, several may still have to be written.
+	// table is the size of the state's memory tables at most: when the alarm is raised, several may still have to be written.
 	table int64
 }
 
 // NewWatermarks are the limits for a file system of a size.
 func NewWatermarks(total int64) Watermarks {
 	low := min(max(total/12, 2<<20), 512<<20)
+	segment := min(max(total/64, 512<<10), 8<<20)
+	table := min(max(total/64, 1<<20), int64(kv.Options{}.TableBytes()))
 	return Watermarks{
 		Low: low, High: low + low/2,
-		reserve: min(max(total/32, 1<<20), 128<<20),
-		Segment: min(max(total/64, 512<<10), 16<<20),
+		reserve: table + segment,
+		Segment: segment,
 		Log:     max(total/8, 1<<20),
-		table:   max(total/64, 1<<20),
+		table:   table,
 	}
 }
 

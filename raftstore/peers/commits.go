@@ -97,6 +97,13 @@ func (c *Commits) acknowledged(by raft.ServerID, request *raft.AppendEntriesRequ
 	}
 }
 
+// Acknowledged is the last entry that a follower is known to have, in the term that this member leads in; 0 if nothing is known.
+func (c *Commits) Acknowledged(id raft.ServerID, term uint64) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.of(id, term).acked
+}
+
 // Untold is the commit that a follower should be told of; 0 if there is none.
 func (c *Commits) Untold(id raft.ServerID, term, commit uint64) uint64 {
 	c.mu.Lock()

@@ -28,6 +28,9 @@ func TestCommitsAreToldOnce(t *testing.T) {
 	default:
 		t.Error("nobody was woken by an acknowledgement")
 	}
+	if got := [...]uint64{c.Acknowledged("f", 3), c.Acknowledged("f", 4), c.Acknowledged("g", 3)}; got != [...]uint64{10, 0, 0} {
+		t.Errorf("acknowledged: %d", got)
+	}
 	want("told with the entries", 3, 7, 0)
 	want("committed since", 3, 9, 9)
 	want("no more than it has", 3, 12, 10)

@@ -19,7 +19,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -44,6 +43,8 @@ type Options struct {
 	// CacheBytes bounds the recent entries that are kept in memory, SegmentBytes is the size of a file of the log.
 	CacheBytes   int
 	SegmentBytes int64
+	// CutBytes is the growth that Stores.Growth tells of.
+	CutBytes int64
 	// Wrap wraps the store that queued entries are written to; nil: nothing does.
 	Wrap   func(raft.LogStore) raft.LogStore
 	Logger *slog.Logger
@@ -56,8 +57,8 @@ type Options struct {
 type Stores struct {
 	Stable raft.StableStore
 	Log    *WriteBehind
-	// Grown counts the bytes of entries stored since it was last taken.
-	Grown   *atomic.Int64
+	// Growth is the log's.
+	Growth  *Growth
 	closers []io.Closer
 }
 
@@ -66,7 +67,7 @@ func Open(dir string, options Options) (_ *Stores, err error) {
 	if err := durable.MakeDir(dir); err != nil {
 		return nil, err
 	}
-	s := &Stores{Grown: new(atomic.Int64)}
+	s := &Stores{Growth: NewGrowth(options.CutBytes)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, s.Close())
@@ -87,7 +88,7 @@ func Open(dir string, options Options) (_ *Stores, err error) {
 	if err := durable.SyncDir(dir); err != nil { // bbolt does not for the files that it makes
 		return nil, err
 	}
-	store = newLogCache(countingStore{store, s.Grown}, options.CacheBytes)
+	store = newLogCache(countingStore{store, s.Growth}, options.CacheBytes)
 	if options.Wrap != nil {
 		store = options.Wrap(store)
 	}
@@ -158,29 +159,6 @@ func (s *Stores) Close() error {
 		err = errors.Join(err, s.closers[i].Close())
 	}
 	return err
-}
-
-// countingStore counts the bytes that go into a log.
-type countingStore struct {
-	raft.LogStore
-	grown *atomic.Int64
-}
-
-func (s countingStore) StoreLogs(logs []*raft.Log) error {
-	var bytes int64
-	for _, log := range logs {
-		bytes += int64(len(log.Data))
-	}
-	s.grown.Add(bytes)
-	return s.LogStore.StoreLogs(logs)
-}
-
-func (s countingStore) StoreLog(log *raft.Log) error { return s.StoreLogs([]*raft.Log{log}) }
-
-// IsMonotonic implements raft.MonotonicLogStore.
-func (s countingStore) IsMonotonic() bool {
-	store, ok := s.LogStore.(raft.MonotonicLogStore)
-	return ok && store.IsMonotonic()
 }
 
 // KeyCurrentTerm is where Raft keeps its term in the stable store.
