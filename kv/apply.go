@@ -167,6 +167,9 @@ func (w *writer) commit() error {
 	if w.state == *s.current.Load() {
 		return nil // all entries were skipped
 	}
+	if err := w.versions.write(w.batch); err != nil {
+		return err
+	}
 	if err := w.writeHistory(); err != nil {
 		return err
 	}

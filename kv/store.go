@@ -31,10 +31,11 @@ type Store struct {
 
 	apply struct {
 		sync.Mutex
-		failed  error // the first disk failure: nothing is applied after it
-		headers *headerCache
-		scratch []byte
-		history historyWriter
+		failed   error // the first disk failure: nothing is applied after it
+		headers  *headerCache
+		scratch  []byte
+		history  historyWriter
+		versions versionWriter
 	}
 	current   atomic.Pointer[state]
 	progress  applyProgress

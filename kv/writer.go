@@ -24,6 +24,7 @@ type writer struct {
 	indexed   bool
 	points    *pebble.Iterator // for headers that are not cached; made when needed
 	scratch   []byte
+	versions  *versionWriter
 	entry     uint64   // the index of the entry that is being applied
 	current   []*event // the changes of the revision that is being made
 	revisions []revisionEvents
@@ -51,7 +52,7 @@ type revisionEvents struct {
 }
 
 func newWriter(s *Store) *writer {
-	return &writer{store: s, state: *s.current.Load(), batch: s.db.NewBatch(), scratch: s.apply.scratch, auth: s.auth.get()}
+	return &writer{store: s, state: *s.current.Load(), batch: s.db.NewBatch(), scratch: s.apply.scratch, versions: &s.apply.versions, auth: s.auth.get()}
 }
 
 func (w *writer) close() {
@@ -87,6 +88,9 @@ func (w *writer) readRevision() int64 {
 
 // reader returns the database with the batch on top.
 func (w *writer) reader() (pebble.Reader, error) {
+	if err := w.versions.write(w.batch); err != nil {
+		return nil, err
+	}
 	if w.indexed {
 		return w.batch, nil
 	}
@@ -170,18 +174,6 @@ func (w *writer) putKey(key, value []byte, lease int64, old header) error {
 	} else {
 		w.state.keys++
 	}
-	if w.deleted && !old.exists() { // maybe by this very revision
-		w.scratch = appendVersionKey(w.scratch[:0], key, rev, markTombstone)
-		if err := w.batch.Delete(w.scratch, nil); err != nil {
-			return err
-		}
-	}
-	op := w.batch.SetDeferred(versionKeyLen(key), h.encodedLen()+len(value))
-	appendVersionKey(op.Key[:0], key, rev, markValue)
-	copy(op.Value[h.encode(op.Value):], value)
-	if err := op.Finish(); err != nil {
-		return err
-	}
 	if old.lease != lease {
 		if err := w.reattach(key, old.lease, lease); err != nil {
 			return err
@@ -193,17 +185,13 @@ func (w *writer) putKey(key, value []byte, lease int64, old header) error {
 	e.kv.Key, e.kv.Value = key, value
 	e.kv.CreateRevision, e.kv.ModRevision, e.kv.Version, e.kv.Lease = h.create, rev, h.version, lease
 	w.current = append(w.current, e)
+	w.versions.add(e, w.deleted && !old.exists()) // maybe by this very revision
 	return nil
 }
 
 // deleteKey writes a tombstone for key, of which old is the present version. It keeps key.
 func (w *writer) deleteKey(key []byte, old header) error {
 	rev := w.state.revision + 1
-	op := w.batch.SetDeferred(versionKeyLen(key), 0)
-	appendVersionKey(op.Key[:0], key, rev, markTombstone)
-	if err := op.Finish(); err != nil {
-		return err
-	}
 	if old.lease != 0 {
 		if err := w.reattach(key, old.lease, 0); err != nil {
 			return err
@@ -217,6 +205,7 @@ func (w *writer) deleteKey(key []byte, old header) error {
 	e := newEvent(true, old.mod)
 	e.kv.Key, e.kv.ModRevision = key, rev
 	w.current = append(w.current, e)
+	w.versions.add(e, false)
 	return nil
 }
 

@@ -1,0 +1,68 @@
+package kv
+
+import (
+	"bytes"
+	"cmp"
+	"slices"
+
+	"github.com/cockroachdb/pebble/v2"
+)
+
+// versionWriter writes versions and tombstones in the order of their keys: the memory table finds a key's place faster from that
+// of its neighbour than from the root. The zero writer is ready.
+//
+// Invariant: those of one key are written in the order in which they were added.
+type versionWriter struct {
+	added   []addedVersion
+	scratch []byte
+}
+
+// addedVersion is what an event has written.
+type addedVersion struct {
+	event *event
+	order int
+	// revived: the same revision may have deleted the key before.
+	revived bool
+}
+
+func (w *versionWriter) add(e *event, revived bool) {
+	w.added = append(w.added, addedVersion{event: e, order: len(w.added), revived: revived})
+}
+
+// write writes what was added.
+func (w *versionWriter) write(b *pebble.Batch) error {
+	slices.SortFunc(w.added, func(a, b addedVersion) int {
+		if c := bytes.Compare(a.event.kv.Key, b.event.kv.Key); c != 0 {
+			return c
+		}
+		return cmp.Compare(a.order, b.order)
+	})
+	for i := range w.added {
+		if err := w.set(b, &w.added[i]); err != nil {
+			return err
+		}
+	}
+	clear(w.added)
+	w.added = w.added[:0]
+	return nil
+}
+
+func (w *versionWriter) set(b *pebble.Batch, v *addedVersion) error {
+	kv := &v.event.kv
+	if v.event.deleted() {
+		op := b.SetDeferred(versionKeyLen(kv.Key), 0)
+		appendVersionKey(op.Key[:0], kv.Key, kv.ModRevision, markTombstone)
+		return op.Finish()
+	}
+	if v.revived {
+		w.scratch = appendVersionKey(w.scratch[:0], kv.Key, kv.ModRevision, markTombstone)
+		if err := b.Delete(w.scratch, nil); err != nil {
+			return err
+		}
+	}
+	h := header{create: kv.CreateRevision, version: kv.Version, lease: kv.Lease}
+	op := b.SetDeferred(versionKeyLen(kv.Key), h.encodedLen()+len(kv.Value))
+	appendVersionKey(op.Key[:0], kv.Key, kv.ModRevision, markValue)
+	copy(op.Value[h.encode(op.Value):], kv.Value)
+	return op.Finish()
+}
