@@ -46,7 +46,7 @@ func lookUpAll(reader pebble.Reader, points []*Point, rev int64) error {
 	var scratch []byte
 	for _, p := range points {
 		q := rangeQuery{request: p.Request, header: &pb.ResponseHeader{Revision: rev}, total: -1}
-		if p.Err = q.lookUp(it, &scratch, rev); p.Err == nil {
+		if p.Response, p.Err = nil, q.lookUp(it, &scratch, rev); p.Err == nil {
 			p.Response = q.response()
 		}
 	}

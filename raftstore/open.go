@@ -230,7 +230,7 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	m.followerRounds = readindex.NewRounds(m.life, m.askLeader, m.instruments.readRound)
 	m.points = readindex.NewPoints(readindex.PointsOptions{
 		Life: m.life, Logger: m.config.Logger, Timeout: m.config.RequestTimeout,
-		Ask: m.readIndex, Reach: m.reach, Look: m.lookUp,
+		Ask: m.readIndex, Reach: m.reach, LookUp: m.lookUp,
 	})
 
 	newest, err := m.snapshots.Newest()

@@ -17,16 +17,16 @@ import (
 )
 
 const (
-	// groupSize is how many keys one goroutine looks up before their readers are answered: enough to share the cost of an
-	// iterator, and few enough to wait for where each has to be read from the disk.
+	// groupSize is how many keys one goroutine looks up, one after the other: enough to share the cost of an iterator, and not
+	// too many where each has to be read from the disk.
 	groupSize = 16
-	// lookers is how many groups are looked up at a time. Most of them wait for the disk, if there is something to read there.
-	lookers = 8
+	// workers is how many groups are looked up at a time. Most of them wait for the disk, if there is something to read there.
+	workers = 8
 )
 
-// Points answers linearizable reads of single keys. Readers that come while others are answered are a batch: one of them need not ask
-// for itself whether the state is recent enough, nor open an iterator. The lookups are done by a few goroutines that last, because
-// they need a stack which each reader would have to grow for its single key.
+// Points answers linearizable reads of single keys. Readers that come while a question is asked are a batch: the next question is for
+// all of them, and they share iterators. A few goroutines that last look the keys up, because that takes a stack which each reader
+// would have to grow for its one key.
 //
 // Invariants:
 //  1. Nobody joins a batch once its question has begun, so that no reader gets an answer from before it came.
@@ -34,7 +34,7 @@ const (
 //  3. A reader that has left a batch which nobody has taken takes no room in it.
 //  4. A read that panics fails for its reader, and no other.
 type Points struct {
-	o       PointsOptions
+	options PointsOptions
 	groups  chan group
 	waiting chan struct{} // has a token while there is a batch to take
 
@@ -52,8 +52,8 @@ type PointsOptions struct {
 	Ask func(ctx context.Context) (index uint64, err error)
 	// Reach returns once reads see what is at the index.
 	Reach func(ctx context.Context, index uint64) error
-	// Look answers reads. What it has not answered when it fails has not been read.
-	Look func([]*kv.Point) error
+	// LookUp answers reads. An error of its own is of all of them.
+	LookUp func([]*kv.Point) error
 }
 
 // batch is readers that are answered together.
@@ -84,12 +84,12 @@ type group struct {
 
 // NewPoints answers nobody before Run.
 func NewPoints(o PointsOptions) *Points {
-	return &Points{o: o, groups: make(chan group), waiting: make(chan struct{}, 1)}
+	return &Points{options: o, groups: make(chan group), waiting: make(chan struct{}, 1)}
 }
 
 // Read answers a request that kv.IsPoint. The request must not be changed any more, not even when ctx has ended.
 func (p *Points) Read(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
-	mine := &reader{point: kv.Point{Request: r}, expires: time.Now().Add(p.o.Timeout)}
+	mine := &reader{point: kv.Point{Request: r}, expires: time.Now().Add(p.options.Timeout)}
 	joined := p.join(mine)
 	for {
 		select {
@@ -97,7 +97,7 @@ func (p *Points) Read(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRespons
 		case <-ctx.Done():
 			p.leave(mine)
 			return nil, context.Cause(ctx)
-		case <-p.o.Life.Done():
+		case <-p.options.Life.Done():
 			return nil, failure.ErrClosed
 		}
 		if joined.err == nil {
@@ -157,17 +157,18 @@ func (p *Points) leave(r *reader) {
 func (p *Points) Run() {
 	var running sync.WaitGroup
 	defer running.Wait()
-	for range lookers {
-		running.Go(p.look)
+	for range workers {
+		running.Go(p.work)
 	}
 	for {
 		select {
 		case <-p.waiting:
-		case <-p.o.Life.Done():
+		case <-p.options.Life.Done():
 			return
 		}
 		b := p.take()
-		if b.err = p.ask(b); b.err == nil {
+		b.err = supervise.Call("read", p.options.Logger, func() error { return p.ask(b) })
+		if b.err == nil {
 			p.hand(b)
 			continue
 		}
@@ -188,13 +189,13 @@ func (p *Points) take() *batch {
 
 // ask returns once reads see all that was acknowledged before the batch was taken.
 func (p *Points) ask(b *batch) error {
-	ctx, cancel := context.WithDeadlineCause(p.o.Life, b.expires, failure.ErrNoLeader)
+	ctx, cancel := context.WithDeadlineCause(p.options.Life, b.expires, failure.ErrNoLeader)
 	defer cancel()
-	index, err := p.o.Ask(ctx)
+	index, err := p.options.Ask(ctx)
 	if err != nil {
 		return err
 	}
-	return p.o.Reach(p.o.Life, index)
+	return p.options.Reach(p.options.Life, index)
 }
 
 // postpone moves the readers of a batch whose own time is not up to the next.
@@ -209,7 +210,7 @@ func (p *Points) postpone(b *batch) {
 	}
 }
 
-// hand gives a batch to those that look up, of whom one may be waited for.
+// hand gives a batch to the workers, and waits while all of them are busy.
 func (p *Points) hand(b *batch) {
 	b.left.Store(int64(len(b.readers)+groupSize-1) / groupSize)
 	for readers := range slices.Chunk(b.readers, groupSize) {
@@ -219,14 +220,14 @@ func (p *Points) hand(b *batch) {
 		}
 		select {
 		case p.groups <- group{of: b, points: points}:
-		case <-p.o.Life.Done():
+		case <-p.options.Life.Done():
 			return
 		}
 	}
 }
 
-// look answers groups until life ends.
-func (p *Points) look() {
+// work answers groups until life ends.
+func (p *Points) work() {
 	for {
 		select {
 		case g := <-p.groups:
@@ -238,7 +239,7 @@ func (p *Points) look() {
 			if g.of.left.Add(-1) == 0 {
 				close(g.of.done)
 			}
-		case <-p.o.Life.Done():
+		case <-p.options.Life.Done():
 			return
 		}
 	}
@@ -246,7 +247,7 @@ func (p *Points) look() {
 
 // answer answers all of the points, and tells whether that went without a panic.
 func (p *Points) answer(points []*kv.Point) bool {
-	err := supervise.Call("read", p.o.Logger, func() error { return p.o.Look(points) })
+	err := supervise.Call("read", p.options.Logger, func() error { return p.options.LookUp(points) })
 	if err == nil {
 		return true
 	}

@@ -44,8 +44,8 @@ func testPoints(t *testing.T, test func(t *testing.T, m *pointMember)) {
 					return 0, context.Cause(ctx)
 				}
 			},
-			Reach: func(_ context.Context, index uint64) error { m.reached <- index; return nil },
-			Look:  m.look,
+			Reach:  func(_ context.Context, index uint64) error { m.reached <- index; return nil },
+			LookUp: m.lookUp,
 		})
 		var running sync.WaitGroup
 		running.Go(m.Run)
@@ -55,8 +55,8 @@ func testPoints(t *testing.T, test func(t *testing.T, m *pointMember)) {
 	})
 }
 
-// look answers with a count that is the length of the key. Two keys are special.
-func (m *pointMember) look(points []*kv.Point) error {
+// lookUp answers with a count that is the length of the key. Two keys are special.
+func (m *pointMember) lookUp(points []*kv.Point) error {
 	m.groups <- len(points)
 	for _, p := range points {
 		switch string(p.Request.Key) {
