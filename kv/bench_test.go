@@ -111,6 +111,31 @@ func BenchmarkRange(b *testing.B) {
 	}
 }
 
+// BenchmarkPoints is BenchmarkRange's get, of 16 keys together; ns/op is for one.
+func BenchmarkPoints(b *testing.B) {
+	s := open(b, Options{Dir: b.TempDir() + "/db", FS: diskFS})
+	const keys, together = 50_000, 16
+	for i := 0; i < keys; i += 1000 {
+		apply(b, s, benchCommands(1000, i, true)...)
+	}
+	if err := s.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportAllocs()
+	b.ResetTimer()
+	points := make([]*Point, 0, together)
+	for i := range b.N {
+		points = append(points, &Point{Request: &pb.RangeRequest{Key: fmt.Appendf(nil, "/registry/bench/%016x", uint64(i%keys)*0x9e3779b97f4a7c15)}})
+		if len(points) < together {
+			continue
+		}
+		if err := s.Points(points); err != nil {
+			b.Fatal(err)
+		}
+		points = points[:0]
+	}
+}
+
 // BenchmarkWatchFanOut applies one put an iteration that 1000 streams watch, beside 10,000 that don't.
 func BenchmarkWatchFanOut(b *testing.B) {
 	s := open(b, Options{})

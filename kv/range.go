@@ -83,15 +83,20 @@ func (q *rangeQuery) run(ctx context.Context, reader pebble.Reader, current, com
 
 // point looks a single key up, through the bloom filters.
 func (q *rangeQuery) point(reader pebble.Reader, rev int64) error {
-	r := q.request
-	lower, upper := keyRange{lo: r.Key, point: true}.bounds()
+	lower, upper := keyRange{lo: q.request.Key, point: true}.bounds()
 	it, err := reader.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return err
 	}
 	defer it.Close()
+	return q.lookUp(it, &lower, rev)
+}
+
+// lookUp finds the request's single key through an iterator whose bounds have room for it.
+func (q *rangeQuery) lookUp(it *pebble.Iterator, scratch *[]byte, rev int64) error {
+	r := q.request
 	var value []byte
-	h, err := lookup(it, &lower, r.Key, rev, func(v []byte) {
+	h, err := lookup(it, scratch, r.Key, rev, func(v []byte) {
 		if !r.KeysOnly && !r.CountOnly {
 			value = bytes.Clone(v)
 		}

@@ -50,6 +50,7 @@ type Member struct {
 	proposer       *propose.Proposer
 	leaderRounds   *readindex.Rounds // shared by readers here and at followers, when this member leads
 	followerRounds *readindex.Rounds
+	points         *readindex.Points
 
 	// changed is notified when there is another leader, and when a new one is ready for reads.
 	changed    notify.Signal

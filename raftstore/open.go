@@ -228,6 +228,10 @@ func (m *Member) openRaft(logger hclog.Logger) error {
 	})
 	m.leaderRounds = readindex.NewRounds(m.life, m.provenIndex, m.instruments.readRound)
 	m.followerRounds = readindex.NewRounds(m.life, m.askLeader, m.instruments.readRound)
+	m.points = readindex.NewPoints(readindex.PointsOptions{
+		Life: m.life, Logger: m.config.Logger, Timeout: m.config.RequestTimeout,
+		Ask: m.readIndex, Reach: m.reach, LookUp: m.lookUp,
+	})
 
 	newest, err := m.snapshots.Newest()
 	if err == nil && newest != nil {
@@ -343,6 +347,7 @@ func (m *Member) run() {
 	m.wg.Go(m.watchRemoval)
 	m.wg.Go(m.leaderRounds.Run)
 	m.wg.Go(m.followerRounds.Run)
+	m.wg.Go(m.points.Run)
 	m.wg.Go(func() { m.upkeep(m.life, m.keepRecord) })
 	m.wg.Go(func() { m.upkeep(m.life, m.autoCompact) })
 	m.wg.Go(func() { m.upkeep(m.life, m.checkOwnHistory) })

@@ -22,7 +22,10 @@ const followerReadTimeout = time.Second
 // LinearizableRead returns once reads of this member's own state see everything that was acknowledged, by
 // any member, before the call.
 func (m *Member) LinearizableRead(ctx context.Context) error {
-	index, err := m.readIndex(ctx)
+	// As long as a command would wait for a leader.
+	asking, cancel := context.WithTimeoutCause(ctx, m.config.RequestTimeout, ErrNoLeader)
+	defer cancel()
+	index, err := m.readIndex(asking)
 	if err != nil {
 		return err
 	}
@@ -40,10 +43,8 @@ func (m *Member) ReadState(ctx context.Context) error {
 	})
 }
 
-// readIndex asks whoever leads, for as long as a command would wait for a leader.
+// readIndex asks whoever leads, until ctx ends.
 func (m *Member) readIndex(ctx context.Context) (uint64, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, m.config.RequestTimeout, ErrNoLeader)
-	defer cancel()
 	for {
 		changed := m.changed.Next()
 		var index uint64

@@ -135,7 +135,8 @@ func (m *Member) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Comp
 	return response, m.machine.WithStore(func(store *kv.Store) error { return store.WaitCompacted(ctx, r.Revision) })
 }
 
-// Range reads keys: linearizably, or if the request is serializable, from this member's state as it is.
+// Range reads keys: linearizably, or if the request is serializable, from this member's state as it is. The request must not be
+// changed any more, not even when ctx has ended.
 func (m *Member) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	begun := m.config.Clock.Now()
 	response, err := m.readRange(ctx, r)
@@ -147,6 +148,13 @@ func (m *Member) readRange(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRe
 	if err := kv.ValidateRange(r); err != nil {
 		return nil, err
 	}
+	if !r.Serializable && kv.IsPoint(r) {
+		response, err := m.points.Read(ctx, r)
+		if err == nil {
+			m.completeHeader(response)
+		}
+		return response, err
+	}
 	if !r.Serializable {
 		if err := m.LinearizableRead(ctx); err != nil {
 			return nil, err
@@ -157,6 +165,24 @@ func (m *Member) readRange(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRe
 			return nil, err
 		}
 		return store.Range(ctx, r)
+	})
+}
+
+// reach returns once this member's own state has what is at an index, and everything that it has answered.
+func (m *Member) reach(ctx context.Context, index uint64) error {
+	if err := m.machine.WaitApplied(ctx, index); err != nil {
+		return err
+	}
+	return m.show(ctx)
+}
+
+// lookUp answers reads of single keys from the present store.
+func (m *Member) lookUp(points []*kv.Point) error {
+	return m.machine.WithStore(func(store *kv.Store) error {
+		if err := store.Readable(); err != nil {
+			return err
+		}
+		return store.Points(points)
 	})
 }
 

@@ -30,7 +30,12 @@ func ServerOptions(where string, logger *slog.Logger) []grpc.ServerOption {
 // GRPCError is err as a client may see it: of a panic, only that there was one.
 func GRPCError(err error) error {
 	if fault := new(PanicError); errors.As(err, &fault) {
-		return status.Error(codes.Internal, "the server met a fault of its own; its log tells more")
+		return fault.GRPCStatus().Err()
 	}
 	return err
+}
+
+// GRPCStatus is what clients see of a panic that was contained outside of their call: as much as of one in it.
+func (e *PanicError) GRPCStatus() *status.Status {
+	return status.New(codes.Internal, "the server met a fault of its own; its log tells more")
 }

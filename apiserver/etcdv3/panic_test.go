@@ -12,14 +12,18 @@ import (
 
 	"github.com/ctlplane/ctlplane/api/writepb"
 	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/supervise"
 )
 
 // faultyBackend panics over everything that it is asked for with a key of "poison", or a lease of 13.
 type faultyBackend struct{ *localBackend }
 
 func (b faultyBackend) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
-	if string(r.Key) == "poison" {
+	switch string(r.Key) {
+	case "poison":
 		panic("secret detail")
+	case "contained":
+		return nil, &supervise.PanicError{Where: "read", Value: "secret detail"}
 	}
 	return b.localBackend.Range(ctx, r)
 }
@@ -54,6 +58,8 @@ func TestPanicEndsACallAlone(t *testing.T) {
 	}
 	_, err = pb.NewKVClient(conn).Range(t.Context(), &pb.RangeRequest{Key: []byte("poison")})
 	expect("a range", err)
+	_, err = pb.NewKVClient(conn).Range(t.Context(), &pb.RangeRequest{Key: []byte("contained")})
+	expect("a range that another goroutine answers", err)
 
 	renewals, err := pb.NewLeaseClient(conn).LeaseKeepAlive(t.Context())
 	if err != nil {

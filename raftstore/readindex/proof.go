@@ -1,7 +1,7 @@
 // Package readindex is what makes reads linearizable: readers share a question for the index that they have to see (Rounds), and
-// the leader proves, as of a moment after it was asked, that it leads (Proof).
+// the leader proves, as of a moment after it was asked, that it leads (Proof). Readers of single keys share the lookup too (Points).
 //
-// Both are safe for concurrent use, but one goroutine at a time may prove.
+// All are safe for concurrent use, but one goroutine at a time may prove.
 package readindex
 
 import (
