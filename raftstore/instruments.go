@@ -19,13 +19,14 @@ const (
 )
 
 // instruments are the figures that are counted where things happen, under etcd's names; the others are asked for when metrics are
-// collected (see collector). Counting costs some tens of nanoseconds, at most once a message, an fsync or an entry, never once a
-// command. Methods of nil count nothing.
+// collected (see collector). Counting costs some tens of nanoseconds, at most once a message, an fsync or an entry. Once a command
+// only requestInstruments count. Methods of nil count nothing.
 type instruments struct {
 	walSync, commit                                                 prometheus.Histogram
 	slowApplies, slowReads, failedReads, failedHeartbeats, renewals prometheus.Counter
 	expiries                                                        prometheus.Counter
 	upkeep                                                          upkeepInstruments
+	requests                                                        requestInstruments
 	roundTrip                                                       *prometheus.HistogramVec
 	sent, received                                                  *prometheus.CounterVec
 	hanging                                                         *prometheus.GaugeVec
@@ -45,6 +46,7 @@ func newInstruments() *instruments {
 	}
 	i := &instruments{
 		upkeep:           newUpkeepInstruments(),
+		requests:         newRequestInstruments(),
 		walSync:          histogram("etcd_disk_wal_fsync_duration_seconds", "How long the Raft log takes to make a batch of entries durable."),
 		commit:           histogram("etcd_disk_backend_commit_duration_seconds", "How long the state takes to take in a group of entries."),
 		slowApplies:      counter("etcd_server_slow_apply_total", "Groups of entries that took the state too long to take in (--warning-apply-duration)."),
@@ -79,7 +81,7 @@ func newInstruments() *instruments {
 }
 
 func (i *instruments) collectors() []prometheus.Collector {
-	return append(i.upkeep.collectors(),
+	return append(append(i.upkeep.collectors(), i.requests.collectors()...),
 		i.walSync, i.commit, i.slowApplies, i.slowReads, i.failedReads, i.failedHeartbeats, i.renewals, i.expiries,
 		i.roundTrip, i.sent, i.received, i.hanging, i.stalls, i.yields)
 }

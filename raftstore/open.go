@@ -125,7 +125,7 @@ func (m *Member) openState() error {
 	m.machine, err = statemachine.Open(statemachine.Options{
 		Store: options, Snapshots: saved, Logger: m.logger,
 		SlowApply: m.config.SlowApply, Now: m.config.Clock.Now,
-		OnApply: m.instruments.applied, OnApplied: func() { m.commits.Advanced() }, OnReplace: m.instruments.replacingState,
+		OnCommands: m.instruments.carriedOut, OnApply: m.instruments.applied, OnApplied: func() { m.commits.Advanced() }, OnReplace: m.instruments.replacingState,
 	})
 	if err != nil {
 		return err
