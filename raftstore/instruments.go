@@ -152,9 +152,17 @@ func (i *instruments) peer(id string) peers.Bytes {
 // unknownPeer is the label of who is not among the members yet.
 const unknownPeer = "unknown"
 
-// bytesOf are the counters of a connection of Raft's with another member, who is known by the address that was dialled, or by the
-// name in the certificate where it called.
+// bytesOf are the counters of a connection of Raft's with another member.
 func (m *Member) bytesOf(conn net.Conn, dialled raft.ServerAddress) peers.Bytes {
+	if id := m.peerOf(conn, dialled); id != "" {
+		return m.instruments.peer(string(id))
+	}
+	return m.instruments.peer(unknownPeer)
+}
+
+// peerOf is who is at the other end of a connection of Raft's: known by the address that was dialled, or by the name in the
+// certificate where it called. It is empty while it is not among the members.
+func (m *Member) peerOf(conn net.Conn, dialled raft.ServerAddress) raft.ServerID {
 	name := ""
 	if secured, ok := conn.(*tls.Conn); ok && dialled == "" {
 		if chain := secured.ConnectionState().PeerCertificates; len(chain) > 0 {
@@ -163,8 +171,8 @@ func (m *Member) bytesOf(conn net.Conn, dialled raft.ServerAddress) peers.Bytes 
 	}
 	for _, record := range m.MemberRecords() {
 		if dialled != "" && membership.HostPort(record.PeerURLs) == string(dialled) || name != "" && record.Name == name {
-			return m.instruments.peer(string(membership.ServerID(record.ID)))
+			return membership.ServerID(record.ID)
 		}
 	}
-	return m.instruments.peer(unknownPeer)
+	return ""
 }
