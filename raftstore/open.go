@@ -111,7 +111,7 @@ func (m *Member) openState() error {
 	// The snapshot store asks for checkpoints only once Raft runs, when there is a machine.
 	saved, err := snapshots.Open(m.config.DataDir, snapshots.Options{
 		Checkpoint: func(dir string) error { return m.machine.Checkpoint(dir) },
-		OnSaved:    m.instruments.saved,
+		OnSaved:    m.instruments.saved, OnReceived: m.instruments.stateReceived,
 	})
 	if err != nil {
 		return err
