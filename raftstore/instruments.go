@@ -28,7 +28,7 @@ type instruments struct {
 	upkeep                                                          upkeepInstruments
 	requests                                                        requestInstruments
 	roundTrip                                                       *prometheus.HistogramVec
-	sent, received                                                  *prometheus.CounterVec
+	sent, received, sendFailures                                    *prometheus.CounterVec
 	hanging                                                         *prometheus.GaugeVec
 	stalls                                                          *prometheus.CounterVec
 	yields                                                          prometheus.Counter
@@ -65,6 +65,9 @@ func newInstruments() *instruments {
 		received: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "etcd_network_peer_received_bytes_total", Help: "Bytes of Raft's messages from other members.",
 		}, []string{"From"}),
+		sendFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "etcd_network_peer_sent_failures_total", Help: "Raft's requests to other members that were not answered.",
+		}, []string{"To"}),
 		hanging: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "ctlplane_store_disk_stalled", Help: "Whether what the disk was given has not ended for an election timeout.",
 		}, []string{"work"}),
@@ -83,7 +86,7 @@ func newInstruments() *instruments {
 func (i *instruments) collectors() []prometheus.Collector {
 	return append(append(i.upkeep.collectors(), i.requests.collectors()...),
 		i.walSync, i.commit, i.slowApplies, i.slowReads, i.failedReads, i.failedHeartbeats, i.renewals, i.expiries,
-		i.roundTrip, i.sent, i.received, i.hanging, i.stalls, i.yields)
+		i.roundTrip, i.sent, i.received, i.sendFailures, i.hanging, i.stalls, i.yields)
 }
 
 func (i *instruments) stallBegun(kind string) {
@@ -126,6 +129,12 @@ func (i *instruments) heartbeat(to raft.ServerID, took time.Duration, err error)
 		i.failedHeartbeats.Inc()
 	default:
 		i.roundTrip.WithLabelValues(string(to)).Observe(took.Seconds())
+	}
+}
+
+func (i *instruments) sendFailed(to raft.ServerID) {
+	if i != nil {
+		i.sendFailures.WithLabelValues(string(to)).Inc()
 	}
 }
 

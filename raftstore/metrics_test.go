@@ -144,9 +144,13 @@ func TestActivePeers(t *testing.T) {
 	if n := len(leader.series("etcd_network_active_peers")); n != 2 {
 		t.Errorf("the leader shows %d members, there are two others", n)
 	}
-	gone := id(followers[0])
+	failures := func() float64 {
+		return leader.series("etcd_network_peer_sent_failures_total")["To="+id(followers[0])].GetCounter().GetValue()
+	}
+	gone, before := id(followers[0]), failures()
 	followers[0].stop()
 	leader.eventually("to miss a member", func() bool { value, shown := active(leader, gone); return shown && value == 0 })
+	leader.eventually("to count that it does not answer", func() bool { return failures() > before })
 	followers[1].eventually("to be called by the leader alone", func() bool {
 		value, _ := active(followers[1], id(leader))
 		_, shown := active(followers[1], gone)

@@ -196,7 +196,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	m.commits = peers.NewCommits(m.life, m.tellCommit)
 	m.transport = peers.NewTransport(peers.TransportOptions{
 		Network: network, Log: m.stores.Log, Lead: m.proof, Commits: m.commits, Heartbeats: m.heartbeats, Sends: m.sendsTo,
-		OnHeartbeat: m.instruments.heartbeat,
+		OnHeartbeat: m.instruments.heartbeat, OnFailure: m.instruments.sendFailed,
 	})
 	m.onUnwind(m.transport.Close)
 	m.peers = peers.NewConns(m.config.PeerSecurity, m.config.CallFrom, m.addressOf)
