@@ -144,6 +144,23 @@ func TestMetricsOfRequests(t *testing.T) {
 	}
 }
 
+// TestForwardedRequestsAreCountedOnce: by the member that was asked, while all of them apply what it proposed.
+func TestForwardedRequestsAreCountedOnce(t *testing.T) {
+	c := newTestCluster(t, 3, nil)
+	leader, follower := c.leader(), c.follower()
+	follower.put("key", "value")
+	for _, m := range []*testMember{leader, follower} {
+		m.wantValue("key", "value")
+		if n := m.observed("etcd_server_apply_duration_seconds")["op=Put success=true version=v3"]; n != 1 {
+			t.Errorf("%s has applied %d puts, want 1", m.config.Identity.Name, n)
+		}
+		want := map[bool]uint64{true: 1, false: 0}[m == follower]
+		if n := m.observed("etcd_server_request_duration_seconds")["success=true type=Put"]; n != want {
+			t.Errorf("%s was asked for %d puts, want %d", m.config.Identity.Name, n, want)
+		}
+	}
+}
+
 // wantError has an error that has to be.
 func wantError(err error) error {
 	if err == nil {
