@@ -30,7 +30,7 @@ func newMetrics(m *raftstore.Member) (*prometheus.Registry, http.Handler) {
 	)
 	metrics.MustRegister(logging.Metrics()...)
 	metrics.MustRegister(client.Metrics()...)
-	return metrics, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{})
+	return metrics, promhttp.InstrumentMetricHandler(metrics, promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 }
 
 // countTraffic shows the bytes of the client port's gRPC connections, as they cross the wire.

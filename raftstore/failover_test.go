@@ -111,6 +111,7 @@ func TestFollowerCatchesUpBySnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := follower.machine.Store().AppliedIndex()
+	received := follower.metrics()["etcd_snap_db_save_total_duration_seconds"]
 	heal := follower.partition()
 	leader := c.leader()
 	for i := 0; ; i++ {
@@ -134,6 +135,9 @@ func TestFollowerCatchesUpBySnapshot(t *testing.T) {
 	}
 	if newest, err := follower.snapshots.Newest(); err != nil || newest == nil {
 		t.Error("the follower did not get a snapshot", err)
+	}
+	if follower.metrics()["etcd_snap_db_save_total_duration_seconds"] <= received {
+		t.Error("the receipt of the state was not counted")
 	}
 	leader.eventually("to remove what it has sent", func() bool {
 		entries, err := os.ReadDir(filepath.Join(leader.config.DataDir, "snapshots"))

@@ -19,15 +19,16 @@ const (
 )
 
 // instruments are the figures that are counted where things happen, under etcd's names; the others are asked for when metrics are
-// collected (see collector). Counting costs some tens of nanoseconds, at most once a message, an fsync or an entry, never once a
-// command. Methods of nil count nothing.
+// collected (see collector). Counting costs some tens of nanoseconds, at most once a message, an fsync or an entry. Once a command
+// only requestInstruments count. Methods of nil count nothing.
 type instruments struct {
 	walSync, commit                                                 prometheus.Histogram
 	slowApplies, slowReads, failedReads, failedHeartbeats, renewals prometheus.Counter
 	expiries                                                        prometheus.Counter
 	upkeep                                                          upkeepInstruments
+	requests                                                        requestInstruments
 	roundTrip                                                       *prometheus.HistogramVec
-	sent, received                                                  *prometheus.CounterVec
+	sent, received, sendFailures                                    *prometheus.CounterVec
 	hanging                                                         *prometheus.GaugeVec
 	stalls                                                          *prometheus.CounterVec
 	yields                                                          prometheus.Counter
@@ -45,6 +46,7 @@ func newInstruments() *instruments {
 	}
 	i := &instruments{
 		upkeep:           newUpkeepInstruments(),
+		requests:         newRequestInstruments(),
 		walSync:          histogram("etcd_disk_wal_fsync_duration_seconds", "How long the Raft log takes to make a batch of entries durable."),
 		commit:           histogram("etcd_disk_backend_commit_duration_seconds", "How long the state takes to take in a group of entries."),
 		slowApplies:      counter("etcd_server_slow_apply_total", "Groups of entries that took the state too long to take in (--warning-apply-duration)."),
@@ -63,6 +65,9 @@ func newInstruments() *instruments {
 		received: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "etcd_network_peer_received_bytes_total", Help: "Bytes of Raft's messages from other members.",
 		}, []string{"From"}),
+		sendFailures: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "etcd_network_peer_sent_failures_total", Help: "Raft's requests to other members that were not answered.",
+		}, []string{"To"}),
 		hanging: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "ctlplane_store_disk_stalled", Help: "Whether what the disk was given has not ended for an election timeout.",
 		}, []string{"work"}),
@@ -79,9 +84,9 @@ func newInstruments() *instruments {
 }
 
 func (i *instruments) collectors() []prometheus.Collector {
-	return append(i.upkeep.collectors(),
+	return append(append(i.upkeep.collectors(), i.requests.collectors()...),
 		i.walSync, i.commit, i.slowApplies, i.slowReads, i.failedReads, i.failedHeartbeats, i.renewals, i.expiries,
-		i.roundTrip, i.sent, i.received, i.hanging, i.stalls, i.yields)
+		i.roundTrip, i.sent, i.received, i.sendFailures, i.hanging, i.stalls, i.yields)
 }
 
 func (i *instruments) stallBegun(kind string) {
@@ -127,6 +132,12 @@ func (i *instruments) heartbeat(to raft.ServerID, took time.Duration, err error)
 	}
 }
 
+func (i *instruments) sendFailed(to raft.ServerID) {
+	if i != nil {
+		i.sendFailures.WithLabelValues(string(to)).Inc()
+	}
+}
+
 func (i *instruments) leaseRenewed() {
 	if i != nil {
 		i.renewals.Inc()
@@ -150,9 +161,17 @@ func (i *instruments) peer(id string) peers.Bytes {
 // unknownPeer is the label of who is not among the members yet.
 const unknownPeer = "unknown"
 
-// bytesOf are the counters of a connection of Raft's with another member, who is known by the address that was dialled, or by the
-// name in the certificate where it called.
+// bytesOf are the counters of a connection of Raft's with another member.
 func (m *Member) bytesOf(conn net.Conn, dialled raft.ServerAddress) peers.Bytes {
+	if id := m.peerOf(conn, dialled); id != "" {
+		return m.instruments.peer(string(id))
+	}
+	return m.instruments.peer(unknownPeer)
+}
+
+// peerOf is who is at the other end of a connection of Raft's: known by the address that was dialled, or by the name in the
+// certificate where it called. It is empty while it is not among the members.
+func (m *Member) peerOf(conn net.Conn, dialled raft.ServerAddress) raft.ServerID {
 	name := ""
 	if secured, ok := conn.(*tls.Conn); ok && dialled == "" {
 		if chain := secured.ConnectionState().PeerCertificates; len(chain) > 0 {
@@ -161,8 +180,8 @@ func (m *Member) bytesOf(conn net.Conn, dialled raft.ServerAddress) peers.Bytes 
 	}
 	for _, record := range m.MemberRecords() {
 		if dialled != "" && membership.HostPort(record.PeerURLs) == string(dialled) || name != "" && record.Name == name {
-			return m.instruments.peer(string(membership.ServerID(record.ID)))
+			return membership.ServerID(record.ID)
 		}
 	}
-	return m.instruments.peer(unknownPeer)
+	return ""
 }

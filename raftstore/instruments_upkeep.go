@@ -9,9 +9,9 @@ import (
 // upkeepInstruments are those of what happens beside the requests: seldom, but for writes of the log, each of which is a batch
 // of entries. Names and buckets are etcd's.
 type upkeepInstruments struct {
-	walWrite, leaseTTL, compaction, save, defragment, backup, hash, hashKV prometheus.Histogram
-	walBytes, lastCompaction, defragments, replacing                       prometheus.Gauge
-	promotions                                                             prometheus.Counter
+	walWrite, leaseTTL, compaction, save, receipt, defragment, backup, hash, hashKV prometheus.Histogram
+	walBytes, lastCompaction, defragments, replacing                                prometheus.Gauge
+	promotions                                                                      prometheus.Counter
 }
 
 func newUpkeepInstruments() upkeepInstruments {
@@ -29,6 +29,7 @@ func newUpkeepInstruments() upkeepInstruments {
 		compaction:     histogram("etcd_debugging_mvcc_db_compaction_total_duration_milliseconds", "How long compactions took to remove what they made superfluous.", 100, 14),
 		lastCompaction: gauge("etcd_debugging_mvcc_db_compaction_last", "When a compaction was last done with that, in Unix time; 0: not since the start."),
 		save:           histogram("etcd_debugging_snap_save_total_duration_seconds", "How long it took to make the state durable, so that the Raft log can be cut.", 0.001, 14),
+		receipt:        histogram("etcd_snap_db_save_total_duration_seconds", "How long it took to receive the leader's state and to make it durable.", 0.1, 10),
 		replacing:      gauge("etcd_server_snapshot_apply_in_progress_total", "Whether the state is being replaced by the leader's."),
 		defragment:     histogram("etcd_disk_backend_defrag_duration_seconds", "How long it took to rewrite the database.", 0.1, 13),
 		defragments:    gauge("etcd_disk_defrag_inflight", "How many times the database is being rewritten now."),
@@ -42,7 +43,7 @@ func newUpkeepInstruments() upkeepInstruments {
 
 func (u *upkeepInstruments) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
-		u.walWrite, u.walBytes, u.leaseTTL, u.compaction, u.lastCompaction, u.save, u.replacing, u.defragment, u.defragments,
+		u.walWrite, u.walBytes, u.leaseTTL, u.compaction, u.lastCompaction, u.save, u.receipt, u.replacing, u.defragment, u.defragments,
 		u.backup, u.hash, u.hashKV, u.promotions,
 	}
 }
@@ -77,6 +78,12 @@ func (i *instruments) compacted(took time.Duration) {
 func (i *instruments) saved(took time.Duration) {
 	if i != nil {
 		i.upkeep.save.Observe(took.Seconds())
+	}
+}
+
+func (i *instruments) stateReceived(took time.Duration) {
+	if i != nil {
+		i.upkeep.receipt.Observe(took.Seconds())
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/hashicorp/raft"
 	"github.com/prometheus/client_golang/prometheus"
 	"go.etcd.io/etcd/api/v3/version"
 
@@ -42,6 +43,7 @@ var (
 	goVersionDesc = prometheus.NewDesc("etcd_server_go_version", "The version of Go that it was built with, as a label; 1.", []string{"server_go_version"}, nil)
 	clusterDesc   = prometheus.NewDesc("etcd_cluster_version", "The version of etcd whose API the cluster has, as a label; 1.", []string{"cluster_version"}, nil)
 	peersDesc     = prometheus.NewDesc("etcd_network_known_peers", "The members of the group, this one too, as a label; 1.", []string{"Local", "Remote"}, nil)
+	activeDesc    = prometheus.NewDesc("etcd_network_active_peers", "Whether a connection of Raft's with another member is open; 0: the member does not answer its leader, which alone calls all others.", []string{"Local", "Remote"}, nil)
 	featureDesc   = prometheus.NewDesc("etcd_server_feature_enabled", "Whether a feature gate of etcd's that has an effect here is on.", []string{"name", "stage"}, nil)
 )
 
@@ -98,7 +100,7 @@ var metrics = []metric{
 
 // Describe implements prometheus.Collector.
 func (c collector) Describe(descs chan<- *prometheus.Desc) {
-	for _, desc := range []*prometheus.Desc{serverIDDesc, versionDesc, goVersionDesc, clusterDesc, peersDesc, featureDesc} {
+	for _, desc := range []*prometheus.Desc{serverIDDesc, versionDesc, goVersionDesc, clusterDesc, peersDesc, activeDesc, featureDesc} {
 		descs <- desc
 	}
 	for _, m := range metrics {
@@ -122,6 +124,10 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 		out <- prometheus.MustNewConstMetric(peersDesc, prometheus.GaugeValue, 1,
 			strconv.FormatUint(status.ID, 16), strconv.FormatUint(membership.MemberID(server.ID), 16))
 	}
+	for remote, open := range c.member.activePeers() {
+		out <- prometheus.MustNewConstMetric(activeDesc, prometheus.GaugeValue, truth(open),
+			strconv.FormatUint(status.ID, 16), string(remote))
+	}
 	config := &c.member.config
 	for name, on := range map[string]bool{
 		"InitialCorruptCheck": config.InitialCorruptCheck, "CompactHashCheck": config.CompactCheckInterval > 0,
@@ -135,6 +141,28 @@ func (c collector) Collect(out chan<- prometheus.Metric) {
 	for _, i := range c.member.instruments.collectors() {
 		i.Collect(out)
 	}
+}
+
+// activePeers are the other members with whom a connection of Raft's is open, as far as it is in use: who leads calls all others
+// all the time, so that what it has dialled is open, and who has none at all does not answer it. Anybody else is called. What a
+// follower has dialled, to be elected, may be broken without anybody noticing, and followers need no connections with each other.
+func (m *Member) activePeers() map[raft.ServerID]bool {
+	self, active := membership.ServerID(m.config.Identity.MemberID), map[raft.ServerID]bool{}
+	leads := m.leads()
+	if leads {
+		for _, server := range membership.Without(m.servers(), self) {
+			active[server.ID] = false
+		}
+	}
+	for _, conn := range m.stream.OpenConns() {
+		if dialled := conn.Dialled != ""; dialled != leads {
+			continue
+		}
+		if id := m.peerOf(conn.Conn, conn.Dialled); id != "" && id != self {
+			active[id] = true
+		}
+	}
+	return active
 }
 
 // clusterVersion is major.minor of the API's version, as etcd's clusters have it.

@@ -3,6 +3,7 @@ package raftstore
 import (
 	"errors"
 	"io"
+	"strconv"
 	"testing"
 	"time"
 
@@ -120,4 +121,39 @@ func TestMetricsOfUpkeep(t *testing.T) {
 		t.Errorf("the last compaction was %v s ago", age)
 	}
 	wantMetrics(t, after, map[string]float64{"etcd_disk_defrag_inflight": 0, "etcd_server_feature_enabled": 1})
+}
+
+// TestActivePeers: the leader tells which members it reaches, and a follower that it is called by the leader.
+func TestActivePeers(t *testing.T) {
+	c := newTestCluster(t, 3, nil)
+	leader := c.leader()
+	id := func(m *testMember) string { return strconv.FormatUint(m.config.Identity.MemberID, 16) }
+	active := func(m *testMember, remote string) (value float64, shown bool) {
+		metric, shown := m.series("etcd_network_active_peers")["Local="+id(m)+" Remote="+remote]
+		return metric.GetGauge().GetValue(), shown
+	}
+	var followers []*testMember
+	for _, m := range c.members {
+		if m == leader {
+			continue
+		}
+		followers = append(followers, m)
+		leader.eventually("to reach a follower", func() bool { value, _ := active(leader, id(m)); return value == 1 })
+		m.eventually("to be called by the leader", func() bool { value, _ := active(m, id(leader)); return value == 1 })
+	}
+	if n := len(leader.series("etcd_network_active_peers")); n != 2 {
+		t.Errorf("the leader shows %d members, there are two others", n)
+	}
+	failures := func() float64 {
+		return leader.series("etcd_network_peer_sent_failures_total")["To="+id(followers[0])].GetCounter().GetValue()
+	}
+	gone, before := id(followers[0]), failures()
+	followers[0].stop()
+	leader.eventually("to miss a member", func() bool { value, shown := active(leader, gone); return shown && value == 0 })
+	leader.eventually("to count that it does not answer", func() bool { return failures() > before })
+	followers[1].eventually("to be called by the leader alone", func() bool {
+		value, _ := active(followers[1], id(leader))
+		_, shown := active(followers[1], gone)
+		return value == 1 && !shown
+	})
 }

@@ -111,7 +111,7 @@ func (m *Member) openState() error {
 	// The snapshot store asks for checkpoints only once Raft runs, when there is a machine.
 	saved, err := snapshots.Open(m.config.DataDir, snapshots.Options{
 		Checkpoint: func(dir string) error { return m.machine.Checkpoint(dir) },
-		OnSaved:    m.instruments.saved,
+		OnSaved:    m.instruments.saved, OnReceived: m.instruments.stateReceived,
 	})
 	if err != nil {
 		return err
@@ -125,7 +125,7 @@ func (m *Member) openState() error {
 	m.machine, err = statemachine.Open(statemachine.Options{
 		Store: options, Snapshots: saved, Logger: m.logger,
 		SlowApply: m.config.SlowApply, Now: m.config.Clock.Now,
-		OnApply: m.instruments.applied, OnApplied: func() { m.commits.Advanced() }, OnReplace: m.instruments.replacingState,
+		OnCommands: m.instruments.carriedOut, OnApply: m.instruments.applied, OnApplied: func() { m.commits.Advanced() }, OnReplace: m.instruments.replacingState,
 	})
 	if err != nil {
 		return err
@@ -196,7 +196,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	m.commits = peers.NewCommits(m.life, m.tellCommit)
 	m.transport = peers.NewTransport(peers.TransportOptions{
 		Network: network, Log: m.stores.Log, Lead: m.proof, Commits: m.commits, Heartbeats: m.heartbeats, Sends: m.sendsTo,
-		OnHeartbeat: m.instruments.heartbeat,
+		OnHeartbeat: m.instruments.heartbeat, OnFailure: m.instruments.sendFailed,
 	})
 	m.onUnwind(m.transport.Close)
 	m.peers = peers.NewConns(m.config.PeerSecurity, m.config.CallFrom, m.addressOf)

@@ -29,7 +29,9 @@ func (m *Member) RangeStream(ctx context.Context, r *pb.RangeRequest, chunkBytes
 			if err := store.Readable(); err != nil {
 				return err
 			}
+			begun := m.config.Clock.Now()
 			chunk, err = chunks.Next(ctx, store)
+			m.instruments.scanned(m.config.Clock.Since(begun), err)
 			return err
 		}); err != nil {
 			return err

@@ -36,7 +36,9 @@ func (m *Member) Propose(ctx context.Context, command kv.Command) (kv.Result, er
 // and must not block. Commands that one goroutine proposes are applied in its order. A command whose
 // context ends before it is proposed is not proposed.
 func (m *Member) ProposeAsync(ctx context.Context, command kv.Command, done func(kv.Result, error)) {
+	operation, begun := operationOf(&command), m.config.Clock.Now()
 	m.submit(ctx, command, false, func(result kv.Result, err error) {
+		m.instruments.answered(operation, m.config.Clock.Since(begun), err)
 		if result.Response != nil {
 			m.completeHeader(result.Response)
 		}
@@ -105,7 +107,9 @@ func (m *Member) Txn(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, er
 	}
 	begun := m.config.Clock.Now()
 	response, err := m.readTxn(ctx, r)
-	m.machine.LogSlowRead("read-only txn ", begun, pb.NewLoggableTxnRequest(r), response, err)
+	took := m.config.Clock.Since(begun)
+	m.instruments.answered(opReadTxn, took, err)
+	m.machine.LogSlowRead("read-only txn ", took, pb.NewLoggableTxnRequest(r), response, err)
 	return response, err
 }
 
@@ -140,7 +144,9 @@ func (m *Member) Compact(ctx context.Context, r *pb.CompactionRequest) (*pb.Comp
 func (m *Member) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	begun := m.config.Clock.Now()
 	response, err := m.readRange(ctx, r)
-	m.machine.LogSlowRead("read-only range ", begun, r, response, err)
+	took := m.config.Clock.Since(begun)
+	m.instruments.answered(opRange, took, err)
+	m.machine.LogSlowRead("read-only range ", took, r, response, err)
 	return response, err
 }
 
@@ -164,7 +170,10 @@ func (m *Member) readRange(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRe
 		if err := store.Readable(); err != nil {
 			return nil, err
 		}
-		return store.Range(ctx, r)
+		begun := m.config.Clock.Now()
+		response, err := store.Range(ctx, r)
+		m.instruments.scanned(m.config.Clock.Since(begun), err)
+		return response, err
 	})
 }
 

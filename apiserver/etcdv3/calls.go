@@ -13,12 +13,13 @@ import (
 // CallMetrics count a server's calls, under the names that etcd's have.
 //
 // The library that those names come from (go-grpc-middleware) makes labels, and looks them up, several times a call. Here
-// everything is looked up before the server starts: a call costs one look into a map and four additions,
-// and each further message of a stream one.
+// everything is looked up before the server starts, or when it is first needed: a call costs two looks into maps and five
+// additions, and each further message of a stream one.
 type CallMetrics struct {
 	started, handled, received, sent *prometheus.CounterVec
 	seconds                          *prometheus.HistogramVec // nil: calls are not timed
 	calls                            map[string]*callMetrics  // by full method; not changed after Count
+	versions                         *clientVersions
 }
 
 // callMetrics are those of one method.
@@ -40,6 +41,7 @@ func NewCallMetrics(registerer prometheus.Registerer, extensive bool) *CallMetri
 		received: counter("grpc_server_msg_received_total", "Messages that clients sent."),
 		sent:     counter("grpc_server_msg_sent_total", "Messages that were sent to clients."),
 		calls:    map[string]*callMetrics{},
+		versions: newClientVersions(registerer),
 	}
 	registerer.MustRegister(m.started, m.handled, m.received, m.sent)
 	if extensive {
@@ -94,6 +96,7 @@ func kindOf(method grpc.MethodInfo) string {
 }
 
 func (m *CallMetrics) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	m.versions.of(ctx).unary.Inc()
 	c, begun := m.begin(info.FullMethod)
 	if c != nil {
 		c.received.Inc()
@@ -107,6 +110,7 @@ func (m *CallMetrics) unary(ctx context.Context, req any, info *grpc.UnaryServer
 }
 
 func (m *CallMetrics) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+	m.versions.of(stream.Context()).stream.Inc()
 	c, begun := m.begin(info.FullMethod)
 	if c != nil {
 		stream = &countedStream{stream, c}

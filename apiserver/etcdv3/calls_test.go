@@ -6,9 +6,11 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 )
 
 // services stands in for a server that has all services.
@@ -78,11 +80,12 @@ func BenchmarkCallMetrics(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			metrics := NewCallMetrics(prometheus.NewRegistry(), extensive)
 			metrics.Count(serviceInfo(b))
+			ctx := metadata.NewIncomingContext(b.Context(), metadata.Pairs(rpctypes.MetadataClientAPIVersionKey, "3.7"))
 			info := &grpc.UnaryServerInfo{FullMethod: "/etcdserverpb.KV/Put"}
 			handler := func(context.Context, any) (any, error) { return nil, nil }
 			b.ReportAllocs()
 			for b.Loop() {
-				_, _ = metrics.unary(b.Context(), nil, info, handler)
+				_, _ = metrics.unary(ctx, nil, info, handler)
 			}
 		})
 	}

@@ -78,7 +78,7 @@ func (s *Stream) Addr() net.Addr { return s.advertised }
 
 // track keeps account of a connection; one without an address was accepted.
 func (s *Stream) track(conn net.Conn, dialled raft.ServerAddress) (net.Conn, error) {
-	tracked := &raftConn{Conn: conn, stream: s, accepted: dialled == ""}
+	tracked := &raftConn{Conn: conn, stream: s, dialled: dialled}
 	if s.options.BytesOf != nil {
 		tracked.bytes = s.options.BytesOf(conn, dialled)
 	}
@@ -90,6 +90,23 @@ func (s *Stream) track(conn net.Conn, dialled raft.ServerAddress) (net.Conn, err
 	}
 	s.conns[tracked] = struct{}{}
 	return tracked, nil
+}
+
+// OpenConn is a connection with another member.
+type OpenConn struct {
+	net.Conn
+	Dialled raft.ServerAddress // empty: it was accepted
+}
+
+// OpenConns are all that are open now. They are not the caller's to use.
+func (s *Stream) OpenConns() []OpenConn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	open := make([]OpenConn, 0, len(s.conns))
+	for conn := range s.conns {
+		open = append(open, OpenConn{conn.Conn, conn.dialled})
+	}
+	return open
 }
 
 // CloseConns closes every connection, and refuses others.
@@ -131,9 +148,9 @@ func (s *Stream) BreakConnsTo(address string) {
 
 type raftConn struct {
 	net.Conn
-	stream   *Stream
-	accepted bool
-	bytes    Bytes
+	stream  *Stream
+	dialled raft.ServerAddress // empty: it was accepted
+	bytes   Bytes
 }
 
 func (c *raftConn) Write(p []byte) (int, error) {
@@ -145,7 +162,7 @@ func (c *raftConn) Write(p []byte) (int, error) {
 func (c *raftConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	c.bytes.read(n)
-	if err != nil && c.accepted {
+	if err != nil && c.dialled == "" {
 		select {
 		case c.stream.broken <- struct{}{}:
 		default:

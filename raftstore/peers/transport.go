@@ -41,7 +41,7 @@ type Transport struct {
 	open map[*pipeline]struct{}
 }
 
-// TransportOptions are all required, but for OnHeartbeat.
+// TransportOptions are all required, but for OnHeartbeat and OnFailure.
 type TransportOptions struct {
 	Network    Network
 	Log        durableLog
@@ -52,6 +52,8 @@ type TransportOptions struct {
 	Sends func(to raft.ServerID, term uint64) bool
 	// OnHeartbeat is told of each heartbeat, and how long its answer took; nil: nobody is.
 	OnHeartbeat func(to raft.ServerID, took time.Duration, err error)
+	// OnFailure is told of each request that was sent and not answered, heartbeats included; nil: nobody is.
+	OnFailure func(to raft.ServerID)
 }
 
 // durableLog tells what of the log is durable here.
@@ -90,7 +92,7 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 	}
 	begun, stamp := time.Now(), t.options.Lead.Stamp()
 	t.options.Commits.sent(id, request)
-	err := t.Network.AppendEntries(id, target, request, response)
+	err := t.ended(id, t.Network.AppendEntries(id, target, request, response))
 	t.silence.outcome(id, err)
 	if heartbeat && t.options.OnHeartbeat != nil {
 		t.options.OnHeartbeat(id, time.Since(begun), err)
@@ -110,8 +112,16 @@ func (t *Transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 	if err := t.silence.wait(id, request.Term); err != nil {
 		return err
 	}
-	err := t.Network.InstallSnapshot(id, target, request, response, data)
+	err := t.ended(id, t.Network.InstallSnapshot(id, target, request, response, data))
 	t.silence.outcome(id, err)
+	return err
+}
+
+// ended is how a request to another member has ended, which it returns.
+func (t *Transport) ended(to raft.ServerID, err error) error {
+	if err != nil && t.options.OnFailure != nil {
+		t.options.OnFailure(to)
+	}
 	return err
 }
 
@@ -191,7 +201,7 @@ func (p *pipeline) relayAnswers() {
 	for {
 		select {
 		case answer := <-p.AppendPipeline.Consumer():
-			if stamp := p.stamp(); answer.Error() == nil {
+			if stamp := p.stamp(); p.transport.ended(p.follower, answer.Error()) == nil {
 				p.transport.answered(p.follower, answer.Request(), answer.Response(), stamp)
 			}
 			if !p.transport.options.Log.AwaitDurable(lastIndex(answer.Request()), &p.closed) {

@@ -13,12 +13,12 @@ const ConnsPerMember = 4
 // RequestVote asks another member for its vote. A vote is too dear for a connection that broke while nobody used it: without it
 // the election is lost, and the next one waits for an election timeout.
 func (t *Transport) RequestVote(id raft.ServerID, target raft.ServerAddress, request *raft.RequestVoteRequest, response *raft.RequestVoteResponse) error {
-	return overWorkingConn(func() error { return t.Network.RequestVote(id, target, request, response) })
+	return t.ended(id, overWorkingConn(func() error { return t.Network.RequestVote(id, target, request, response) }))
 }
 
 // RequestPreVote asks another member whether it would vote for this one.
 func (t *Transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, request *raft.RequestPreVoteRequest, response *raft.RequestPreVoteResponse) error {
-	return overWorkingConn(func() error { return t.Network.RequestPreVote(id, target, request, response) })
+	return t.ended(id, overWorkingConn(func() error { return t.Network.RequestPreVote(id, target, request, response) }))
 }
 
 // overWorkingConn repeats a request that may be made twice while it may have met a connection that was broken before: there are

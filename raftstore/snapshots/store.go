@@ -51,8 +51,9 @@ type Store struct {
 type Options struct {
 	// Checkpoint writes the live state into a directory that does not exist yet. It is called once another member asks.
 	Checkpoint func(dir string) error
-	// OnSaved is told how long it took to make the state durable; nil: nobody is.
-	OnSaved func(took time.Duration)
+	// OnSaved is told how long it took to make the state durable, and OnReceived how long until a state was here, and durable,
+	// that another member sent; nil: nobody is.
+	OnSaved, OnReceived func(took time.Duration)
 }
 
 // Open opens that of a data directory, and removes leftovers.
@@ -258,8 +259,12 @@ func (k *Sink) Close() error {
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(k.temp))
 	}
-	if k.archive == nil && k.store.options.OnSaved != nil { // what is received takes as long as the network does
-		k.store.options.OnSaved(time.Since(k.begun))
+	tell := k.store.options.OnSaved
+	if k.archive != nil {
+		tell = k.store.options.OnReceived // takes as long as the network does
+	}
+	if tell != nil {
+		tell(time.Since(k.begun))
 	}
 	return k.store.removeOlder(k.meta.ID)
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 
@@ -47,5 +48,52 @@ func TestInterruptedSnapshotsAreRemoved(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(filepath.Join(dir, "snapshots")); err != nil || len(entries) != 0 {
 		t.Errorf("left over: %v, %v", entries, err)
+	}
+}
+
+// TestSaveAndReceiptAreTold: each by itself, once it is complete.
+func TestSaveAndReceiptAreTold(t *testing.T) {
+	var saved, received int
+	store, err := Open(t.TempDir(), Options{
+		OnSaved: func(time.Duration) { saved++ }, OnReceived: func(time.Duration) { received++ },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	content := t.TempDir()
+	if err := os.WriteFile(filepath.Join(content, "a"), []byte("state"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	create := func(index uint64, write bool) raft.SnapshotSink {
+		t.Helper()
+		sink, err := store.Create(1, index, 1, raft.Configuration{}, 1, nil)
+		if err != nil || !write {
+			return sink
+		}
+		r, err := archive.NewReader(content, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close()
+		if _, err := io.Copy(sink, r); err != nil {
+			t.Fatal(err)
+		}
+		return sink
+	}
+	for index, step := range []struct {
+		write           bool
+		end             func(raft.SnapshotSink) error
+		saved, received int
+	}{
+		{false, raft.SnapshotSink.Close, 1, 0},
+		{true, raft.SnapshotSink.Cancel, 1, 0},
+		{true, raft.SnapshotSink.Close, 1, 1},
+	} {
+		if err := step.end(create(uint64(index+1), step.write)); err != nil {
+			t.Fatal(err)
+		}
+		if saved != step.saved || received != step.received {
+			t.Errorf("step %d: %d saved, %d received, want %+v", index, saved, received, step)
+		}
 	}
 }

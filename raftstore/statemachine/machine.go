@@ -66,6 +66,8 @@ type Options struct {
 	// likes.
 	SlowApply time.Duration
 	Now       func() time.Time
+	// OnCommands is told how long commands took, before anybody sees what they did. It must be quick; nil: nobody is told.
+	OnCommands func(Timing)
 	// OnApply is told how long a group of entries took, and whether that was too long. OnApplied is called after entries were
 	// applied, OnReplace when the state is being replaced, and what that returns when it is. Nil: nobody is told.
 	OnApply   func(took time.Duration, slow bool)
@@ -77,7 +79,7 @@ type Options struct {
 func Open(options Options) (*Machine, error) {
 	f := &Machine{
 		options:  options,
-		slow:     slowApplies{limit: options.SlowApply, logger: options.Logger, now: options.Now},
+		slow:     slowApplies{limit: options.SlowApply, logger: options.Logger, now: options.Now, onCommands: options.OnCommands},
 		proposed: map[*byte][]kv.Command{},
 	}
 	f.options.Store.OnCommand = f.slow.carriedOut
@@ -132,8 +134,8 @@ func (f *Machine) Hold() (release func()) {
 }
 
 // LogSlowRead tells the log of a read that took too long: see slowApplies.
-func (f *Machine) LogSlowRead(prefix string, begun time.Time, request fmt.Stringer, response proto.Message, err error) {
-	f.slow.read(prefix, begun, request, response, err)
+func (f *Machine) LogSlowRead(prefix string, took time.Duration, request fmt.Stringer, response proto.Message, err error) {
+	f.slow.read(prefix, took, request, response, err)
 }
 
 // Expect keeps the decoded commands of an entry that is about to be proposed; Forget drops them.

@@ -14,27 +14,38 @@ import (
 // describedBytes bounds what the log gets of a request: a transaction may name very many keys.
 const describedBytes = 1 << 10
 
-// slowApplies tells the log of requests that took the state longer than they should: what they asked for, with keys and sizes, and
-// never a value. The lines are those of etcd's.
+// slowApplies times requests, and tells the log of those that took the state longer than they should: what they asked for, with keys
+// and sizes, and never a value. The lines are those of etcd's.
 type slowApplies struct {
-	limit  time.Duration // 0 or less: nobody is told
+	limit  time.Duration // 0 or less: the log is told nothing
 	logger *slog.Logger
 	now    func() time.Time
+	// onCommands is told of all commands; nil: nobody is.
+	onCommands func(Timing)
 
 	// Of the batch that is being applied, by the goroutine that applies it:
 	timed bool // its commands are timed one by one
 	last  time.Time
 	named bool // one of them was slow
+	// Where they are timed as a whole: how many are yet to come, and those that were carried out and refused.
+	left          int
+	done, refused Timing
+}
+
+// Timing is how long commands of one kind took that had the same outcome.
+type Timing struct {
+	Command *kv.Command // one of them
+	Err     error       // why they were refused; nil: they were not
+	Count   int
+	Each    time.Duration
 }
 
 // begin notes that a batch is applied from now on. Puts cost all the same, so that a batch of them is timed as a whole: looking
 // at the clock for each would cost more than it tells.
 func (s *slowApplies) begin(entries []kv.Entry) {
-	s.timed, s.named = false, false
-	if s.limit <= 0 {
-		return
-	}
+	s.timed, s.named, s.left = false, false, 0
 	for i := range entries {
+		s.left += len(entries[i].Commands)
 		for j := range entries[i].Commands {
 			s.timed = s.timed || entries[i].Commands[j].Put == nil
 		}
@@ -42,16 +53,42 @@ func (s *slowApplies) begin(entries []kv.Entry) {
 	s.last = s.now()
 }
 
-// carriedOut takes the time of one command of the batch.
+// carriedOut takes the time of one command of the batch, or with the last one that of all.
 func (s *slowApplies) carriedOut(command *kv.Command, result kv.Result) {
 	if !s.timed {
+		s.carriedOutPut(command, result.Err)
 		return
 	}
 	begun := s.last
 	s.last = s.now()
-	if took := s.last.Sub(begun); took > s.limit {
+	took := s.last.Sub(begun)
+	s.tell(Timing{Command: command, Err: result.Err, Count: 1, Each: took})
+	if s.limit > 0 && took > s.limit {
 		s.named = true
 		s.warn(took, "", describeCommand(command), describeResponse(result.Response), result.Err)
+	}
+}
+
+func (s *slowApplies) carriedOutPut(command *kv.Command, err error) {
+	of := &s.done
+	if err != nil {
+		of = &s.refused
+	}
+	of.Command, of.Err = command, err
+	of.Count++
+	if s.left--; s.left > 0 {
+		return
+	}
+	each := s.now().Sub(s.last) / time.Duration(s.done.Count+s.refused.Count)
+	s.done.Each, s.refused.Each = each, each
+	s.tell(s.done)
+	s.tell(s.refused)
+	s.done, s.refused = Timing{}, Timing{}
+}
+
+func (s *slowApplies) tell(timing Timing) {
+	if s.onCommands != nil && timing.Count > 0 {
+		s.onCommands(timing)
 	}
 }
 
@@ -76,12 +113,9 @@ func (s *slowApplies) end(entries []kv.Entry, took time.Duration, err error) boo
 	return true
 }
 
-// read tells of a read that began at a time and took too long, its wait for the leader included.
-func (s *slowApplies) read(prefix string, begun time.Time, request fmt.Stringer, response proto.Message, err error) {
-	if s.limit <= 0 {
-		return
-	}
-	if took := s.now().Sub(begun); took > s.limit {
+// read tells of a read that took too long, its wait for the leader included.
+func (s *slowApplies) read(prefix string, took time.Duration, request fmt.Stringer, response proto.Message, err error) {
+	if s.limit > 0 && took > s.limit {
 		s.warn(took, prefix, cut(request.String()), describeResponse(response), err)
 	}
 }

@@ -3,6 +3,7 @@ package statemachine
 import (
 	"bytes"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -74,6 +75,48 @@ func TestSlowRequestIsNamed(t *testing.T) {
 	slow.limit = -1
 	if line, tooLong = apply(batch, ms, 101*ms, ms, ms); tooLong || line != "" {
 		t.Errorf("nobody asked: %v, %s", tooLong, line)
+	}
+}
+
+// TestCommandsAreTimed: each for itself, but puts that come without other commands.
+func TestCommandsAreTimed(t *testing.T) {
+	clock := testclock.NewFakeClock(time.Unix(0, 0))
+	var told []Timing
+	slow := slowApplies{now: clock.Now, onCommands: func(timing Timing) { told = append(told, timing) }}
+	put, txn := kv.Command{Put: putOf("key", "value").GetRequestPut()}, kv.Command{Txn: txnWithSecrets("key")}
+	refused := kv.ErrLeaseNotFound
+	apply := func(results map[int]error, commands ...kv.Command) []Timing {
+		told = nil
+		slow.begin([]kv.Entry{{Commands: commands[:1]}, {}, {Commands: commands[1:]}})
+		for i := range commands {
+			clock.Step(time.Duration(i+1) * time.Millisecond)
+			slow.carriedOut(&commands[i], kv.Result{Err: results[i]})
+		}
+		for i := range told {
+			if told[i].Command == nil || (told[i].Command.Put == nil) != (told[i].Command.Txn != nil) {
+				t.Errorf("told of %+v", told[i])
+			}
+			told[i].Command = nil // compared already
+		}
+		return told
+	}
+	ms := time.Millisecond
+	for _, c := range []struct {
+		what     string
+		results  map[int]error
+		commands []kv.Command
+		want     []Timing
+	}{
+		{"one put", nil, []kv.Command{put}, []Timing{{Count: 1, Each: ms}}},
+		{"puts", nil, []kv.Command{put, put, put}, []Timing{{Count: 3, Each: 2 * ms}}},
+		{"puts, one refused", map[int]error{1: refused}, []kv.Command{put, put, put}, []Timing{{Count: 2, Each: 2 * ms}, {Err: refused, Count: 1, Each: 2 * ms}}},
+		{"refused puts", map[int]error{0: refused}, []kv.Command{put}, []Timing{{Err: refused, Count: 1, Each: ms}}},
+		{"a transaction between puts", map[int]error{1: refused}, []kv.Command{put, txn, put},
+			[]Timing{{Count: 1, Each: ms}, {Err: refused, Count: 1, Each: 2 * ms}, {Count: 1, Each: 3 * ms}}},
+	} {
+		if got := apply(c.results, c.commands...); !slices.Equal(got, c.want) {
+			t.Errorf("%s: told of %+v, want %+v", c.what, got, c.want)
+		}
 	}
 }
 

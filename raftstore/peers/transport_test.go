@@ -1,0 +1,114 @@
+package peers
+
+import (
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync/atomic"
+	"testing"
+
+	"github.com/hashicorp/raft"
+)
+
+// answeringNetwork answers every request with err.
+type answeringNetwork struct {
+	Network
+	err error
+}
+
+func (n *answeringNetwork) AppendEntries(raft.ServerID, raft.ServerAddress, *raft.AppendEntriesRequest, *raft.AppendEntriesResponse) error {
+	return n.err
+}
+
+func (n *answeringNetwork) RequestVote(raft.ServerID, raft.ServerAddress, *raft.RequestVoteRequest, *raft.RequestVoteResponse) error {
+	return n.err
+}
+
+func (n *answeringNetwork) RequestPreVote(raft.ServerID, raft.ServerAddress, *raft.RequestPreVoteRequest, *raft.RequestPreVoteResponse) error {
+	return n.err
+}
+
+func (n *answeringNetwork) InstallSnapshot(raft.ServerID, raft.ServerAddress, *raft.InstallSnapshotRequest, *raft.InstallSnapshotResponse, io.Reader) error {
+	return n.err
+}
+
+func (n *answeringNetwork) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return &answeringPipeline{err: n.err, answers: make(chan raft.AppendFuture, 1)}, nil
+}
+
+type answeringPipeline struct {
+	err     error
+	answers chan raft.AppendFuture
+}
+
+func (p *answeringPipeline) AppendEntries(request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) (raft.AppendFuture, error) {
+	p.answers <- pipelinedAnswer{err: p.err, request: request, response: response}
+	return nil, nil
+}
+func (p *answeringPipeline) Consumer() <-chan raft.AppendFuture { return p.answers }
+func (p *answeringPipeline) Close() error                       { return nil }
+
+type pipelinedAnswer struct {
+	raft.AppendFuture
+	err      error
+	request  *raft.AppendEntriesRequest
+	response *raft.AppendEntriesResponse
+}
+
+func (a pipelinedAnswer) Error() error                          { return a.err }
+func (a pipelinedAnswer) Request() *raft.AppendEntriesRequest   { return a.request }
+func (a pipelinedAnswer) Response() *raft.AppendEntriesResponse { return a.response }
+
+// durableAtOnce stands in for a log of which everything is durable, and for a proof that nobody asks for.
+type durableAtOnce struct{}
+
+func (durableAtOnce) AwaitDurable(uint64, *atomic.Bool) bool { return true }
+func (durableAtOnce) Wake()                                  {}
+func (durableAtOnce) Stamp() uint64                          { return 0 }
+func (durableAtOnce) Answered(raft.ServerID, uint64, uint64) {}
+
+// TestRequestsThatFailAreTold: of every kind, once each.
+func TestRequestsThatFailAreTold(t *testing.T) {
+	for _, failure := range []error{nil, errors.New("connection refused")} {
+		var told []raft.ServerID
+		transport := NewTransport(TransportOptions{
+			Network: &answeringNetwork{err: failure}, Log: durableAtOnce{}, Lead: durableAtOnce{},
+			Commits:   NewCommits(t.Context(), func(context.Context, raft.Server) {}),
+			Sends:     func(raft.ServerID, uint64) bool { return true },
+			OnFailure: func(to raft.ServerID) { told = append(told, to) },
+		})
+		for what, request := range map[string]func() error{
+			"entries": func() error {
+				return transport.AppendEntries("m", "", &raft.AppendEntriesRequest{PrevLogEntry: 7}, &raft.AppendEntriesResponse{})
+			},
+			"a snapshot": func() error { return transport.InstallSnapshot("m", "", &raft.InstallSnapshotRequest{}, nil, nil) },
+			"a vote":     func() error { return transport.RequestVote("m", "", nil, nil) },
+			"a pre-vote": func() error { return transport.RequestPreVote("m", "", nil, nil) },
+			"a pipeline": func() error {
+				p, err := transport.AppendEntriesPipeline("m", "")
+				if err != nil {
+					return err
+				}
+				if _, err := p.AppendEntries(&raft.AppendEntriesRequest{}, &raft.AppendEntriesResponse{}); err != nil {
+					return err
+				}
+				answer := <-p.Consumer()
+				return errors.Join(answer.Error(), p.Close())
+			},
+		} {
+			told = nil
+			if err := request(); (err != nil) != (failure != nil) {
+				t.Errorf("%s: %v", what, err)
+			}
+			var want []raft.ServerID
+			if failure != nil {
+				want = []raft.ServerID{"m"}
+			}
+			if !slices.Equal(told, want) {
+				t.Errorf("%s that ended with %v: told of %v, want %v", what, failure, told, want)
+			}
+			transport.silence.outcome("m", nil) // the next one does not wait
+		}
+	}
+}
