@@ -257,7 +257,7 @@ func waitStepping(t *testing.T, s *Store, clock *clocktesting.FakeClock, revisio
 }
 
 // storedVersions counts the versions and tombstones in the database.
-func storedVersions(t *testing.T, s *Store) (n int) {
+func storedVersions(t failer, s *Store) (n int) {
 	t.Helper()
 	if err := eachMeta(s.db, sectionVersion, func(_, _ []byte) error { n++; return nil }); err != nil {
 		t.Fatal(err)
