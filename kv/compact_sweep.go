@@ -6,7 +6,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// sweepFrom is which part of the keys have to have changed, on average, for a sweep to pay.
+// sweepFrom is which part of what stays there has to be removed, on average, for a sweep to pay.
 const sweepFrom = 4
 
 // sweepChunk is how many versions are looked at in one step.
@@ -32,9 +32,11 @@ type sweep struct {
 	removed   int    // by the step
 }
 
-// sweepPays tells whether a sweep is less work than a walk: the walk is in proportion to the changes, the sweep to the keys as well.
+// sweepPays tells whether a sweep is less work than a walk: the walk is in proportion to the changes up to the target, the sweep to
+// those that follow and to the keys as well.
 func (c *compactor) sweepPays(target int64) bool {
-	return target-c.progress() >= c.store.current.Load().keys/sweepFrom
+	now := c.store.current.Load()
+	return target-c.progress() >= (now.keys+now.revision-target)/sweepFrom
 }
 
 // sweepTo removes everything below target.

@@ -134,6 +134,19 @@ func testCompactionIsGradual(t *testing.T, still int) {
 	}
 }
 
+// TestNoSweepForALittleOfALongHistory: who keeps much history, and compacts often, would have all of it looked at each time.
+func TestNoSweepForALittleOfALongHistory(t *testing.T) {
+	s := open(t, Options{})
+	for range 50 {
+		apply(t, s, benchCommands(20, 0, true)...)
+	}
+	for target, want := range map[int64]bool{20: false, 200: false, 205: true, 900: true, s.Revision(): true} {
+		if sweeps := s.compact.sweepPays(target); sweeps != want {
+			t.Errorf("at %d of %d it sweeps: %v", target, s.Revision(), sweeps)
+		}
+	}
+}
+
 // TestReadersDuringCompaction: a range is right or refused, whatever is removed meanwhile.
 func TestReadersDuringCompaction(t *testing.T) {
 	s := open(t, Options{MemTableBytes: 64 << 10})
@@ -244,7 +257,7 @@ func waitStepping(t *testing.T, s *Store, clock *clocktesting.FakeClock, revisio
 }
 
 // storedVersions counts the versions and tombstones in the database.
-func storedVersions(t *testing.T, s *Store) (n int) {
+func storedVersions(t failer, s *Store) (n int) {
 	t.Helper()
 	if err := eachMeta(s.db, sectionVersion, func(_, _ []byte) error { n++; return nil }); err != nil {
 		t.Fatal(err)

@@ -2,6 +2,7 @@ package raftstore
 
 import (
 	"errors"
+	"math"
 
 	"github.com/hashicorp/raft"
 
@@ -65,7 +66,8 @@ func (m *Member) CutLog() error {
 }
 
 // What the log's tail is: shortTail entries while the disk is short of room, a shareOfTail-th of what the log grows between two cuts
-// as long as no follower needs more, and timesOfTail times of it while one does.
+// as long as no follower needs more, and timesOfTail times of it while one does. For one that is sent the whole state it is all
+// that follows that state, up to as much as the disk has room for.
 const (
 	shortTail   = 64
 	shareOfTail = 4
@@ -79,10 +81,18 @@ func (m *Member) trailing(grown raftlog.Size) uint64 {
 		return shortTail
 	}
 	entries, bytes := m.config.SnapshotEntries, m.config.SnapshotBytes
-	if tail := tailOf(entries/shareOfTail, bytes/shareOfTail, grown); !m.followerLacks(tail) {
+	tail := tailOf(entries/shareOfTail, bytes/shareOfTail, grown)
+	lacked, fed := m.followersLack()
+	if lacked <= tail {
 		return tail
 	}
-	return tailOf(timesOfTail*entries, min(timesOfTail*bytes, m.disk.Marks.Log), grown)
+	tail = tailOf(timesOfTail*entries, min(timesOfTail*bytes, m.disk.Marks.Log), grown)
+	if fed == 0 {
+		return tail
+	}
+	// Raft counts back from what the log has when the state is written, and it grows until then.
+	meanwhile := tailOf(entries, bytes, grown)
+	return max(tail, min(fed+meanwhile, tailOf(math.MaxUint64, m.disk.Marks.Log, grown)))
 }
 
 // tailOf turns bytes into entries, which is what Raft counts, by their size of late; there are no more than so many.
@@ -93,18 +103,20 @@ func tailOf(entries uint64, bytes int64, grown raftlog.Size) uint64 {
 	return min(entries, uint64(bytes*grown.Entries/grown.Bytes))
 }
 
-// followerLacks tells whether this member leads one that is known to lack more than so many of the newest entries, or of whose log
-// nothing is known yet.
-func (m *Member) followerLacks(entries uint64) bool {
+// followersLack is how many of the newest entries a follower of this member lacks, as far as is known, and how many one that is sent
+// the whole state: the most of each. They are 0 where this member does not lead.
+func (m *Member) followersLack() (lacked, fed uint64) {
 	term := m.raft.CurrentTerm()
 	if !m.leadsIn(term) {
-		return false
+		return 0, 0
 	}
-	last := m.raft.LastIndex()
 	for _, server := range m.otherServers() {
-		if m.commits.Acknowledged(server.ID, term)+entries < last {
-			return true
+		has, from := m.commits.Acknowledged(server.ID, term), m.commits.Fed(server.ID, term)
+		last := max(m.raft.LastIndex(), has, from)
+		lacked = max(lacked, last-has)
+		if from > 0 {
+			fed = max(fed, last-from)
 		}
 	}
-	return false
+	return lacked, fed
 }

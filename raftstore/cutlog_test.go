@@ -2,9 +2,16 @@ package raftstore
 
 import (
 	"fmt"
+	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 // TestLogIsCutOnceItHasGrown: by its bytes, at once, and down to a tail.
@@ -69,4 +76,80 @@ func TestLogIsKeptForAFollowerThatIsBehind(t *testing.T) {
 			break
 		}
 	}
+}
+
+// slowSnapshots is a network on which the first snapshot takes its time.
+type slowSnapshots struct {
+	peers.Network
+	*transfers
+}
+
+type transfers struct {
+	number  atomic.Int32
+	begun   chan struct{} // closed when the first has
+	release chan struct{} // closed to let it through
+}
+
+func (s slowSnapshots) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, request *raft.InstallSnapshotRequest, response *raft.InstallSnapshotResponse, data io.Reader) error {
+	if s.number.Add(1) == 1 {
+		close(s.begun)
+		<-s.release
+	}
+	return s.Network.InstallSnapshot(id, target, request, response, data)
+}
+
+// TestLogIsKeptForAFollowerThatIsSentTheState: it was cut meanwhile like for any follower that is behind, and a follower to which
+// the state takes longer than so many writes needed it again and again, for as long as there were as many writes.
+func TestLogIsKeptForAFollowerThatIsSentTheState(t *testing.T) {
+	sent := &transfers{begun: make(chan struct{}), release: make(chan struct{})}
+	c := newTestCluster(t, 3, func(config *Config) {
+		smallLogs(config)
+		config.wrapNetwork = func(n peers.Network) peers.Network { return slowSnapshots{n, sent} }
+	})
+	leader, follower := c.leader(), c.follower()
+	last := follower.machine.Store().AppliedIndex()
+	heal := follower.partition()
+	cutAt := func() uint64 {
+		newest, err := leader.snapshots.Newest()
+		if err != nil || newest == nil {
+			t.Fatal(newest, err)
+		}
+		return newest.Index
+	}
+	for i := 0; ; i++ {
+		leader.put(fmt.Sprint("key", i), "value")
+		if first, _ := leader.stores.Log.FirstIndex(); first > last+64 {
+			break
+		}
+	}
+	heal()
+	select {
+	case <-sent.begun:
+	case <-testContext(t).Done():
+		t.Fatal("no snapshot is sent")
+	}
+	for i, begun := 0, cutAt(); cutAt() < begun+20*leader.config.SnapshotEntries; i++ {
+		leader.put(fmt.Sprint("more", i), "value")
+	}
+	close(sent.release)
+	leader.put("last", "value")
+	follower.wantValue("last", "value")
+	if n := sent.number.Load(); n != 1 {
+		t.Errorf("%d snapshots were sent", n)
+	}
+	// The log is cut again once it has caught up.
+	kept, _ := leader.stores.Log.FirstIndex()
+	for i := 0; ; i++ {
+		leader.put(fmt.Sprint("after", i), "value")
+		if first, _ := leader.stores.Log.FirstIndex(); first > kept+20*leader.config.SnapshotEntries {
+			break
+		}
+	}
+	// Nor is it kept for one that has ended.
+	id, term := membership.ServerID(follower.config.Identity.MemberID), leader.raft.CurrentTerm()
+	if leader.commits.Fed(id, term) == 0 {
+		t.Error("nothing is known of the snapshot any more")
+	}
+	follower.stop()
+	leader.eventually("to find that it is silent", func() bool { return leader.commits.Fed(id, term) == 0 })
 }

@@ -125,6 +125,9 @@ func New(life context.Context, options Options) (*Disk, error) {
 	}
 	d.Marks = NewWatermarks(now.Total)
 	d.reserve.path, d.reserve.size = reservePath(d.dirs[0]), d.Marks.reserve
+	if err := d.reserve.adopt(); err != nil {
+		return nil, err
+	}
 	d.MakeReserve(now)
 	return d, nil
 }

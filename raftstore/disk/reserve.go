@@ -27,6 +27,23 @@ func (r *reserve) held() bool {
 	return r.claimed
 }
 
+// adopt takes over what the process before has claimed. If a release with other limits has, that is given up.
+func (r *reserve) adopt() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	info, err := os.Stat(r.path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if r.claimed = info.Size() == r.size; r.claimed {
+		return nil
+	}
+	return os.Remove(r.path)
+}
+
 // claim takes the space. On a file system that can't claim any there is no reserve.
 func (r *reserve) claim() (err error) {
 	r.mu.Lock()

@@ -31,6 +31,8 @@ type followerLog struct {
 	term  uint64
 	acked uint64 // the last entry that it is known to have
 	told  uint64 // the last commit that was sent to it
+	// fed is the last entry of the snapshot that it is sent or has taken over, until it is silent; 0: none.
+	fed uint64
 }
 
 // NewCommits has tell called for a follower that there may be something to tell, while run runs.
@@ -102,6 +104,28 @@ func (c *Commits) Acknowledged(id raft.ServerID, term uint64) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.of(id, term).acked
+}
+
+// Fed is the entry after which a follower needs the log that is sent a snapshot, or has taken one over and catches up from there;
+// 0 for any other. Without those entries it would need a snapshot again, and again if that takes as long.
+func (c *Commits) Fed(id raft.ServerID, term uint64) uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f := c.of(id, term)
+	if f.fed == 0 {
+		return 0
+	}
+	return max(f.fed, f.acked)
+}
+
+// feeds notes that a follower is sent a snapshot up to an entry, or has taken it over; 0: that this has failed, or it is silent.
+func (c *Commits) feeds(to raft.ServerID, term, index uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if f := c.of(to, term); f.fed != index {
+		f.fed = index
+		c.followers[to] = f
+	}
 }
 
 // Untold is the commit that a follower should be told of; 0 if there is none.

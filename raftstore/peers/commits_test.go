@@ -43,3 +43,23 @@ func TestCommitsAreToldOnce(t *testing.T) {
 	c.sent("f", &raft.AppendEntriesRequest{Term: 3})
 	want("a heartbeat", 3, 10, 0)
 }
+
+// TestWhatFollowersAreFedFrom: from the snapshot on, and then from what they have acknowledged.
+func TestWhatFollowersAreFedFrom(t *testing.T) {
+	c := NewCommits(t.Context(), func(context.Context, raft.Server) {})
+	want := func(term, want uint64) {
+		t.Helper()
+		if got := c.Fed("f", term); got != want {
+			t.Errorf("in term %d it is fed from %d on, want %d", term, got, want)
+		}
+	}
+	c.acknowledged("f", &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 5})
+	want(3, 0)
+	c.feeds("f", 3, 7)
+	want(3, 7)
+	want(4, 0)
+	c.acknowledged("f", &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 9})
+	want(3, 9)
+	c.feeds("f", 3, 0)
+	want(3, 0)
+}

@@ -40,8 +40,8 @@ func newSilence(sends func(raft.ServerID, uint64) bool) *silence {
 	return &silence{sends: sends, followers: map[raft.ServerID]*silentFollower{}}
 }
 
-// outcome notes how a request to a follower has ended.
-func (s *silence) outcome(to raft.ServerID, err error) {
+// outcome notes how a request to a follower has ended, and tells whether the follower is silent.
+func (s *silence) outcome(to raft.ServerID, err error) (silent bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f := s.followers[to]
@@ -53,7 +53,9 @@ func (s *silence) outcome(to raft.ServerID, err error) {
 		s.followers[to] = &silentFollower{failures: 1, answered: make(chan struct{})}
 	case err != nil:
 		f.failures++
+		return f.failures >= silentAfter
 	}
+	return false
 }
 
 // wait returns nil once a request to a follower is worth sending, and errSilent when it is not to be sent any more.

@@ -93,7 +93,9 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 	begun, stamp := time.Now(), t.options.Lead.Stamp()
 	t.options.Commits.sent(id, request)
 	err := t.ended(id, t.Network.AppendEntries(id, target, request, response))
-	t.silence.outcome(id, err)
+	if t.silence.outcome(id, err) {
+		t.options.Commits.feeds(id, request.Term, 0)
+	}
 	if heartbeat && t.options.OnHeartbeat != nil {
 		t.options.OnHeartbeat(id, time.Since(begun), err)
 	}
@@ -112,8 +114,14 @@ func (t *Transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress,
 	if err := t.silence.wait(id, request.Term); err != nil {
 		return err
 	}
+	t.options.Commits.feeds(id, request.Term, request.LastLogIndex)
 	err := t.ended(id, t.Network.InstallSnapshot(id, target, request, response, data))
 	t.silence.outcome(id, err)
+	if err == nil && response.Success {
+		t.options.Commits.feeds(id, request.Term, request.LastLogIndex) // heartbeats may have failed meanwhile
+	} else {
+		t.options.Commits.feeds(id, request.Term, 0)
+	}
 	return err
 }
 

@@ -22,7 +22,11 @@ const (
 	groupSize = 16
 	// workers is how many groups are looked up at a time. Most of them wait for the disk, if there is something to read there.
 	workers = 8
+	// statePatience is how long the next question waits for the state to have the last answer.
+	statePatience = time.Second
 )
+
+var errStateBehind = errors.New("the state is behind for longer than the next question waits")
 
 // Points answers linearizable reads of single keys. Readers that come while a question is asked are a batch: the next question is for
 // all of them, and they share iterators. A few goroutines that last look the keys up, because that takes a stack which each reader
@@ -30,7 +34,8 @@ const (
 //
 // Invariants:
 //  1. Nobody joins a batch once its question has begun, so that no reader gets an answer from before it came.
-//  2. A reader waits for no longer than its context and, where nobody leads, its own timeout allow.
+//  2. A reader waits for no longer than its context and, where nobody leads, its own timeout allow. So a batch that the state is
+//     behind of waits for that apart: of a member that was cut off from the others, it may be behind until it is back.
 //  3. A reader that has left a batch which nobody has taken takes no room in it.
 //  4. A read that panics fails for its reader, and no other.
 type Points struct {
@@ -50,7 +55,7 @@ type PointsOptions struct {
 	Timeout time.Duration
 	// Ask returns an index that covers all that was acknowledged before the call. It tries until ctx ends, and then fails with its cause.
 	Ask func(ctx context.Context) (index uint64, err error)
-	// Reach returns once reads see what is at the index.
+	// Reach returns once reads see what is at the index. It tries until ctx ends, and then fails with its cause.
 	Reach func(ctx context.Context, index uint64) error
 	// LookUp answers reads. An error of its own is of all of them.
 	LookUp func([]*kv.Point) error
@@ -60,6 +65,7 @@ type PointsOptions struct {
 type batch struct {
 	readers []*reader
 	expires time.Time     // when the time of the first is up
+	index   uint64        // the answer to its question
 	done    chan struct{} // closed when each is answered, or err is set
 	err     error         // the question's
 	left    atomic.Int64  // groups that are not looked up yet
@@ -167,16 +173,33 @@ func (p *Points) Run() {
 			return
 		}
 		b := p.take()
-		b.err = supervise.Call("read", p.options.Logger, func() error { return p.ask(b) })
-		if b.err == nil {
-			p.hand(b)
+		err := p.contained(func() error { return p.ask(b) })
+		if errors.Is(err, errStateBehind) {
+			running.Go(func() {
+				p.settle(b, p.contained(func() error { return p.options.Reach(p.options.Life, b.index) }))
+			})
 			continue
 		}
-		if errors.Is(b.err, failure.ErrNoLeader) {
-			p.postpone(b)
-		}
-		close(b.done)
+		p.settle(b, err)
 	}
+}
+
+// contained makes an error of a panic.
+func (p *Points) contained(call func() error) error {
+	return supervise.Call("read", p.options.Logger, call)
+}
+
+// settle has the readers of a batch answered, or fails them.
+func (p *Points) settle(b *batch, err error) {
+	if err == nil {
+		p.hand(b)
+		return
+	}
+	b.err = err
+	if errors.Is(err, failure.ErrNoLeader) {
+		p.postpone(b)
+	}
+	close(b.done)
 }
 
 func (p *Points) take() *batch {
@@ -187,15 +210,17 @@ func (p *Points) take() *batch {
 	return b
 }
 
-// ask returns once reads see all that was acknowledged before the batch was taken.
-func (p *Points) ask(b *batch) error {
+// ask returns once reads see all that was acknowledged before the batch was taken, or with errStateBehind if they don't see what is
+// at its index yet.
+func (p *Points) ask(b *batch) (err error) {
 	ctx, cancel := context.WithDeadlineCause(p.options.Life, b.expires, failure.ErrNoLeader)
 	defer cancel()
-	index, err := p.options.Ask(ctx)
-	if err != nil {
+	if b.index, err = p.options.Ask(ctx); err != nil {
 		return err
 	}
-	return p.options.Reach(p.options.Life, index)
+	reaching, cancel := context.WithTimeoutCause(p.options.Life, statePatience, errStateBehind)
+	defer cancel()
+	return p.options.Reach(reaching, b.index)
 }
 
 // postpone moves the readers of a batch whose own time is not up to the next.

@@ -25,7 +25,8 @@ type pointMember struct {
 	*Points
 	indexes chan uint64
 	reached chan uint64
-	groups  chan int // how many keys were looked up together
+	groups  chan int      // how many keys were looked up together
+	behind  chan struct{} // if not nil, the state reaches nothing until it is closed
 	end     context.CancelFunc
 }
 
@@ -44,7 +45,7 @@ func testPoints(t *testing.T, test func(t *testing.T, m *pointMember)) {
 					return 0, context.Cause(ctx)
 				}
 			},
-			Reach:  func(_ context.Context, index uint64) error { m.reached <- index; return nil },
+			Reach:  m.reach,
 			LookUp: m.lookUp,
 		})
 		var running sync.WaitGroup
@@ -53,6 +54,18 @@ func testPoints(t *testing.T, test func(t *testing.T, m *pointMember)) {
 		end()
 		running.Wait()
 	})
+}
+
+func (m *pointMember) reach(ctx context.Context, index uint64) error {
+	if m.behind != nil {
+		select {
+		case <-m.behind:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	m.reached <- index
+	return nil
 }
 
 // lookUp answers with a count that is the length of the key. Two keys are special.
@@ -177,6 +190,30 @@ func TestAReaderThatOutlivesItsBatchIsAnswered(t *testing.T) {
 		waits(t, third)
 		m.indexes <- 1
 		if err := <-third; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestAStateThatIsBehindHoldsUpItsReadersAlone: a member was cut off when it had an answer, and not yet what is at the index. Who reads
+// then learns in time that nobody leads; who has the answer waits for the state.
+func TestAStateThatIsBehindHoldsUpItsReadersAlone(t *testing.T) {
+	testPoints(t, func(t *testing.T, m *pointMember) {
+		m.behind = make(chan struct{})
+		first := m.read(t.Context(), "a")
+		m.indexes <- 7
+		begun, second := time.Now(), m.read(t.Context(), "b")
+		select {
+		case err := <-second:
+			if waited := time.Since(begun); !errors.Is(err, failure.ErrNoLeader) || waited != pointTimeout {
+				t.Errorf("it ended after %v: %v", waited, err)
+			}
+		case <-time.After(time.Hour):
+			t.Error("a reader waits for the state that another one has to see")
+		}
+		waits(t, first)
+		close(m.behind)
+		if err := <-first; err != nil {
 			t.Error(err)
 		}
 	})
