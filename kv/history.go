@@ -105,8 +105,8 @@ type historyRecord struct {
 	change  change
 }
 
-// open begins with a record whose last change is of revision last; next goes to its first one.
-func (r *historyRecord) open(last int64, b []byte) error {
+// begin begins with a record whose last change is of revision last; advance goes to its first one.
+func (r *historyRecord) begin(last int64, b []byte) error {
 	*r = historyRecord{rest: b, rev: last}
 	if len(b) == 0 || b[0]&^(flagDeleted|flagMeasured|flagGrouped) != 0 {
 		return errCorruptRecord
@@ -120,8 +120,8 @@ func (r *historyRecord) open(last int64, b []byte) error {
 	return err
 }
 
-// next goes to the next change. more is false when there was none.
-func (r *historyRecord) next() (more bool, err error) {
+// advance goes to the next change. more is false when there was none.
+func (r *historyRecord) advance() (more bool, err error) {
 	if len(r.rest) == 0 {
 		return false, nil
 	}

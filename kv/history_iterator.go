@@ -31,7 +31,7 @@ func (h *historyIterator) first() bool { return h.seek(h.from) }
 
 // seek goes to the first change of a revision, or of what follows.
 func (h *historyIterator) seek(rev int64) bool {
-	h.open(h.records.SeekGE(appendHistoryKey(nil, rev, 0)))
+	h.enter(h.records.SeekGE(appendHistoryKey(nil, rev, 0)))
 	for h.valid && h.rev < rev { // the record may begin before
 		h.next()
 	}
@@ -41,8 +41,8 @@ func (h *historyIterator) seek(rev int64) bool {
 // next goes to the next change.
 func (h *historyIterator) next() bool {
 	var more bool
-	if more, h.err = h.historyRecord.next(); !more && h.err == nil {
-		return h.open(h.records.Next())
+	if more, h.err = h.advance(); !more && h.err == nil {
+		return h.enter(h.records.Next())
 	}
 	h.valid = more && h.err == nil && h.rev <= h.to
 	return h.valid
@@ -50,13 +50,13 @@ func (h *historyIterator) next() bool {
 
 // last goes to the last change.
 func (h *historyIterator) last() bool {
-	// The record that ends after it may begin before, and else is the one before.
-	if h.open(h.records.SeekGE(appendHistoryKey(nil, h.to+1, 0))); h.err == nil && !h.valid {
-		h.open(h.records.Prev())
+	// The record that ends after revision to may begin before it: the last change is then in there, and else in the record before.
+	if h.enter(h.records.SeekGE(appendHistoryKey(nil, h.to+1, 0))); h.err == nil && !h.valid {
+		h.enter(h.records.Prev())
 	}
 	for h.valid {
 		at := h.historyRecord
-		more, err := h.historyRecord.next()
+		more, err := h.advance()
 		if h.err = err; err != nil {
 			h.valid = false
 		} else if !more || h.rev > h.to {
@@ -67,8 +67,8 @@ func (h *historyIterator) last() bool {
 	return h.valid
 }
 
-// open goes to the first change of the record at which the iterator of the records is, if it is at one.
-func (h *historyIterator) open(found bool) bool {
+// enter goes to the first change of the record at which the iterator of the records is, if it is at one.
+func (h *historyIterator) enter(found bool) bool {
 	h.valid = false
 	if h.err = h.records.Error(); !found {
 		return false
@@ -82,7 +82,7 @@ func (h *historyIterator) open(found bool) bool {
 	if b, h.err = h.records.ValueAndErr(); h.err != nil {
 		return false
 	}
-	if h.err = h.historyRecord.open(last, b); h.err != nil {
+	if h.err = h.begin(last, b); h.err != nil {
 		return false
 	}
 	return h.next()

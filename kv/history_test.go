@@ -152,11 +152,11 @@ func FuzzHistoryRecord(f *testing.F) {
 	f.Add([]byte{flagGrouped})
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var r historyRecord
-		if r.open(9, b) != nil {
+		if r.begin(9, b) != nil {
 			return
 		}
 		for n := 0; ; n++ {
-			more, err := r.next()
+			more, err := r.advance()
 			if err != nil || !more {
 				return
 			}
