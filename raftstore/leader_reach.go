@@ -9,12 +9,12 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
-const (
-	// reachTimeout bounds the question to a voter whether it reaches the leader, which takes it up to aliveTimeout to find out.
-	reachTimeout = 2 * aliveTimeout
-	// unreachedLooks is how many times in a row the voters have to find that they don't: a link may be lost for a moment.
-	unreachedLooks = 2
-)
+// unreachedLooks is how many times in a row the voters have to find that they don't reach the leader: a link may be lost for a moment.
+const unreachedLooks = 2
+
+// reachPatience is how long a voter tries to reach the leader before it says that it can't: as long as it waits for a heartbeat, so that
+// a busy machine loses its lead no sooner by this.
+func (m *Member) reachPatience() time.Duration { return max(aliveTimeout, m.config.HeartbeatTimeout) }
 
 // watchReach hands the lead over when the others can't reach this member, while it leads: a firewall, or a wrong rule for its
 // port, lets nothing in. Its heartbeats go out over its own connections all the same. They keep the others from an election, and
@@ -54,7 +54,7 @@ func (m *Member) unreachable(ctx context.Context) bool {
 
 // unreachedBy is how many voters say that they don't reach this member.
 func (m *Member) unreachedBy(ctx context.Context) (n int) {
-	ctx, cancel := context.WithTimeout(ctx, reachTimeout)
+	ctx, cancel := context.WithTimeout(ctx, 2*m.reachPatience())
 	defer cancel()
 	self := m.config.Identity.MemberID
 	voters := membership.Without(m.voterServers(), membership.ServerID(self))

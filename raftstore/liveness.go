@@ -32,5 +32,5 @@ func (s *livenessServer) Removed(_ context.Context, r *peerpb.RemovedRequest) (*
 
 // Reaches implements peerpb.LivenessServer.
 func (s *livenessServer) Reaches(ctx context.Context, r *peerpb.ReachesRequest) (*peerpb.ReachesResponse, error) {
-	return &peerpb.ReachesResponse{Reached: s.member.alive(ctx, membership.ServerID(r.Id))}, nil
+	return &peerpb.ReachesResponse{Reached: s.member.aliveWithin(ctx, membership.ServerID(r.Id), s.member.reachPatience())}, nil
 }

@@ -188,10 +188,14 @@ func (m *Member) safeWithout(ctx context.Context, servers []raft.Server, without
 
 // alive tells whether a member answers at its address.
 func (m *Member) alive(ctx context.Context, id raft.ServerID) bool {
+	return m.aliveWithin(ctx, id, aliveTimeout)
+}
+
+func (m *Member) aliveWithin(ctx context.Context, id raft.ServerID, patience time.Duration) bool {
 	if id == membership.ServerID(m.config.Identity.MemberID) {
 		return true
 	}
-	ctx, cancel := context.WithTimeout(ctx, aliveTimeout)
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	_, err := m.peers.Progress(ctx, id)
 	return err == nil
