@@ -80,7 +80,7 @@ func newRequestInstruments() requestInstruments {
 			0.0001, 20, "version", "op", "success"),
 		request: histogram("etcd_server_request_duration_seconds", "How long clients of this member wait for commands and reads. A command that was applied has success, though it may have been refused.",
 			0.001, 14, "type", "success"),
-		scan: histogram("etcd_server_range_duration_seconds", "How long the state takes to answer a range, or a chunk of one.",
+		scan: histogram("etcd_server_range_duration_seconds", "How long the state takes to answer a range, or a chunk of one; of single keys that are read together, their mean.",
 			0.0001, 20, "success"),
 		applies: map[string]*outcomes{}, requests: map[string]*outcomes{},
 	}

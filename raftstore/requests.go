@@ -191,7 +191,13 @@ func (m *Member) lookUp(points []*kv.Point) error {
 		if err := store.Readable(); err != nil {
 			return err
 		}
-		return store.Points(points)
+		begun := m.config.Clock.Now()
+		err := store.Points(points)
+		each := m.config.Clock.Since(begun) / time.Duration(len(points))
+		for range points {
+			m.instruments.scanned(each, err)
+		}
+		return err
 	})
 }
 

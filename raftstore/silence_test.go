@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"sync/atomic"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -12,14 +13,14 @@ import (
 // attempts counts what a leader sends to a follower, and how much of it fails.
 type attempts struct {
 	peers.Network
-	of func() raft.ServerID
+	of atomic.Value // the follower's id, once it is set
 
 	heartbeats, entries chan struct{} // a token for each that failed
 }
 
 func (a *attempts) AppendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
 	err := a.Network.AppendEntries(id, target, request, response)
-	if err != nil && id == a.of() {
+	if err != nil && id == a.of.Load() {
 		if len(request.Entries) == 0 && request.PrevLogEntry == 0 {
 			a.heartbeats <- struct{}{}
 		} else {
@@ -32,8 +33,7 @@ func (a *attempts) AppendEntries(id raft.ServerID, target raft.ServerAddress, re
 // TestFollowerThatWasAwayIsServedAtOnce: however long a follower was away, Raft counts few failures, after each of which it would
 // wait twice as long as before.
 func TestFollowerThatWasAwayIsServedAtOnce(t *testing.T) {
-	var away raft.ServerID
-	sent := &attempts{of: func() raft.ServerID { return away }, heartbeats: make(chan struct{}, 1000), entries: make(chan struct{}, 1000)}
+	sent := &attempts{heartbeats: make(chan struct{}, 1000), entries: make(chan struct{}, 1000)}
 	c := newTestCluster(t, 3, func(config *Config) {
 		if config.Identity.Name == "m1" {
 			config.wrapNetwork = func(n peers.Network) peers.Network { sent.Network = n; return sent }
@@ -44,7 +44,7 @@ func TestFollowerThatWasAwayIsServedAtOnce(t *testing.T) {
 		t.Fatal("another one than the first leads")
 	}
 	follower := c.members[2]
-	away = membership.ServerID(follower.config.Identity.MemberID)
+	sent.of.Store(membership.ServerID(follower.config.Identity.MemberID))
 	follower.stop()
 	const beats = 10
 	for range beats {

@@ -82,7 +82,9 @@ func TestRequestsThatFailAreTold(t *testing.T) {
 			"entries": func() error {
 				return transport.AppendEntries("m", "", &raft.AppendEntriesRequest{PrevLogEntry: 7}, &raft.AppendEntriesResponse{})
 			},
-			"a snapshot": func() error { return transport.InstallSnapshot("m", "", &raft.InstallSnapshotRequest{}, nil, nil) },
+			"a snapshot": func() error {
+				return transport.InstallSnapshot("m", "", &raft.InstallSnapshotRequest{}, &raft.InstallSnapshotResponse{}, nil)
+			},
 			"a vote":     func() error { return transport.RequestVote("m", "", nil, nil) },
 			"a pre-vote": func() error { return transport.RequestPreVote("m", "", nil, nil) },
 			"a pipeline": func() error {
