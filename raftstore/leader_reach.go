@@ -9,8 +9,13 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
-// unreachedLooks is how many times in a row the voters have to find that they don't reach the leader: a link may be lost for a moment.
-const unreachedLooks = 2
+const (
+	// unreachedLooks is how many times in a row the voters have to find that they don't reach the leader: a link may be lost for a moment.
+	unreachedLooks = 2
+	// reachPause is between two looks, in election timeouts, as long as they do: each look costs every member some work when it has
+	// nothing else to do. The next one comes after a single one where they don't.
+	reachPause = 5
+)
 
 // reachPatience is how long a voter tries to reach the leader before it says that it can't: as long as it waits for a heartbeat, so that
 // a busy machine loses its lead no sooner by this.
@@ -26,11 +31,13 @@ func (m *Member) reachPatience() time.Duration { return max(aliveTimeout, m.conf
 //     connections. Afterwards it has no leader, since no heartbeat comes in, and says so.
 //  3. The lead may go to any voter whose disk works. Whether the others reach that one, it finds out in the same way.
 func (m *Member) watchReach(ctx context.Context) {
-	ticker := time.NewTicker(m.config.HeartbeatTimeout) // links take real time, whatever clock the leases have
-	defer ticker.Stop()
 	for unreached := 0; ; {
+		pause := m.config.HeartbeatTimeout // links take real time, whatever clock the leases have
+		if unreached == 0 {
+			pause *= reachPause
+		}
 		select {
-		case <-ticker.C:
+		case <-time.After(pause):
 		case <-ctx.Done():
 			return
 		}

@@ -12,8 +12,9 @@ import (
 )
 
 const (
-	// removalPause is between two looks whether this member was removed.
-	removalPause = 100 * time.Millisecond
+	// removalPause is between two looks whether this member was removed, and suspicionPause where it may well have been.
+	removalPause   = 500 * time.Millisecond
+	suspicionPause = 100 * time.Millisecond
 	// removalTimeout bounds the question to the others.
 	removalTimeout = time.Second
 	// callsPatience is how long a member that was removed waits for its calls of RemoveMember to end, and answerTime how long
@@ -36,13 +37,17 @@ func (m *Member) watchRemoval() {
 			m.endRemoved()
 			return
 		}
+		pause := removalPause
+		if m.missing() || m.route().Leader == "" {
+			pause = suspicionPause
+		}
 		if m.missing() && !warned {
 			warned = true
 			m.logger.Warn("the log says that this member is being removed from the cluster; asking the others whether it was")
 		}
 		select {
 		case <-changed:
-		case <-time.After(removalPause):
+		case <-time.After(pause):
 		case <-m.life.Done():
 			return
 		}
