@@ -43,21 +43,9 @@ func TestASweepThatWasCutOff(t *testing.T) {
 		sweepSome(t, swept.store, rapid.IntRange(0, storedVersions(t, whole.store)).Draw(t, "versions"))
 		compareStores(t, swept.store, whole.store)
 
-		path, err := exportEtcd(swept.store, dir)
-		if err != nil {
-			t.Fatal(err)
-		}
 		o := swept.store.options
 		o.Dir = "imported"
-		if err := importFile(path, o); err != nil {
-			t.Fatal(err)
-		}
-		imported, err := Open(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer imported.Close()
-		compareStores(t, imported, whole.store)
+		compareImported(t, swept.store, dir, o)
 
 		for _, h := range []*harness{whole, swept} {
 			for h.store.compact.behind() {

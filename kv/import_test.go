@@ -102,6 +102,24 @@ func differ(got, want []*mvccpb.KeyValue) string {
 	return ""
 }
 
+// compareImported compares a store with what becomes of it as etcd's file in dir, imported with options o.
+func compareImported(t failer, s *Store, dir string, o Options) {
+	t.Helper()
+	path, err := exportEtcd(s, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := importFile(path, o); err != nil {
+		t.Fatal(err)
+	}
+	imported, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer imported.Close()
+	compareStores(t, imported, s)
+}
+
 // history is the changes after a revision.
 func history(t failer, s *Store, after int64) []string {
 	h, err := newHistoryIterator(s.db, after+1, s.Revision())
@@ -168,20 +186,8 @@ func TestExportAndImport(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		path, err := exportEtcd(s, dir)
-		if err != nil {
-			t.Fatal(err)
-		}
 		o.Dir = "to"
-		if err := importFile(path, o); err != nil {
-			t.Fatal(err)
-		}
-		imported, err := Open(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer imported.Close()
-		compareStores(t, imported, s)
+		compareImported(t, s, dir, o)
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
