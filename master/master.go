@@ -131,6 +131,27 @@ func (m *Master) serve(ctx context.Context) error {
 			return fmt.Errorf("the store failed: %w", m.cluster.Member.Err())
 		}
 	})
+	formed := make(chan struct{})
+	parts.Go(func() error {
+		if err := m.cluster.WaitFormed(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil
+			}
+			return err
+		}
+		close(formed)
+		return nil
+	})
+	// serveFormed runs a part that clients use, or that acts for them. One that never had its turn still cleans up.
+	serveFormed := func(part func() error) {
+		parts.Go(func() error {
+			select {
+			case <-formed:
+			case <-ctx.Done():
+			}
+			return part()
+		})
+	}
 	var objects *registry.Registry
 	var who auth.Authenticator
 	if !m.cfg.StoreOnly {
@@ -145,12 +166,12 @@ func (m *Master) serve(ctx context.Context) error {
 			return err
 		}
 		defer closeNodes()
-		parts.Go(func() error { return m.settle(ctx) })
+		serveFormed(func() error { return m.settle(ctx) })
 		parts.Go(func() error { return objects.Run(ctx) })
-		parts.Go(func() error {
+		serveFormed(func() error {
 			return serveAPI(ctx, m.api, m.certs.server, m.cluster.CA, handler, m.cluster.JoinServer, m.cfg.Logger)
 		})
-		parts.Go(func() error {
+		serveFormed(func() error {
 			lead(ctx, m.cluster.Member.Leadership(), m.cfg.Logger, loops.run)
 			return nil
 		})
@@ -159,11 +180,11 @@ func (m *Master) serve(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	parts.Go(func() error { return clients.serve(ctx, m.clients) })
+	serveFormed(func() error { return clients.serve(ctx, m.clients) })
 	if len(m.monitor) > 0 {
 		parts.Go(func() error { return clients.serveMonitoring(ctx, m.monitor) })
 	}
-	parts.Go(func() error { return m.announce(ctx, objects, clients.port) })
+	serveFormed(func() error { return m.announce(ctx, objects, clients.port) })
 	return parts.Wait()
 }
 

@@ -1,6 +1,7 @@
 package master
 
 import (
+	"context"
 	"net/http"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -18,7 +19,7 @@ func (m *Master) webConfig(metrics prometheus.Registerer, metricsHandler http.Ha
 		access.RefusesCommonName = func() bool { return m.cluster.Member.Auth().Enabled() }
 	}
 	return web.Config{
-		Store: storeHealth{m.cluster.Member}, Metrics: metricsHandler, HealthMetrics: web.NewHealthMetrics(metrics),
+		Store: storeHealth{m.cluster.Member, m.cluster}, Metrics: metricsHandler, HealthMetrics: web.NewHealthMetrics(metrics),
 		Pprof:  m.cfg.HTTP.Pprof,
 		Access: access,
 		Logger: m.cfg.Logger,
@@ -26,9 +27,20 @@ func (m *Master) webConfig(metrics prometheus.Registerer, metricsHandler http.Ha
 }
 
 // storeHealth is the member as health checks see it.
-type storeHealth struct{ *raftstore.Member }
+type storeHealth struct {
+	*raftstore.Member
+	cluster *raftstore.Cluster
+}
 
 var _ web.Store = storeHealth{}
+
+// LinearizableRead implements web.Store. Reads that clients can't make yet fail.
+func (s storeHealth) LinearizableRead(ctx context.Context) error {
+	if err := s.cluster.Forming(); err != nil {
+		return err
+	}
+	return s.Member.LinearizableRead(ctx)
+}
 
 // HasLeader implements web.Store.
 func (s storeHealth) HasLeader() bool { return s.Status().Leader != 0 }

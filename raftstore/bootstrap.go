@@ -65,6 +65,7 @@ type Cluster struct {
 	Secret pki.Token
 	// Created is set when this call created the cluster, Joined when it joined one. Neither: a restart.
 	Created, Joined bool
+	forming         *forming
 	// JoinServer serves the join protocol; on the API port, too, it is for the caller to use.
 	JoinServer *pki.JoinServer
 	// Peer is the member's certificate towards its peers, which is for the caller to keep renewed.
@@ -148,6 +149,12 @@ func (b *bootstrap) restart(identity Identity) (*Cluster, error) {
 		here.PeerURLs = identity.PeerURLs
 	}
 	here.ClusterID, here.MemberID, here.Creator = identity.ClusterID, identity.MemberID, identity.Creator
+	if here.Founders = identity.Founders; here.Founders > 0 && len(b.Peers) > 0 {
+		here.Founders = len(b.Peers)
+	}
+	if b.Member.ForceNewCluster {
+		here.Founders = 0
+	}
 	return b.open(&Cluster{CA: ca, Secret: secret}, here)
 }
 
@@ -299,6 +306,9 @@ func (b *bootstrap) create(here Identity) (*Cluster, error) {
 		return nil, err
 	}
 	here.ClusterID, here.MemberID, here.Creator = newID(), newID(), true
+	if len(b.Peers) > 1 {
+		here.Founders = len(b.Peers)
+	}
 	if b.restored != nil {
 		here.ClusterID = b.restored.ClusterID
 	}
@@ -383,5 +393,6 @@ func (b *bootstrap) open(cluster *Cluster, identity Identity) (*Cluster, error) 
 	}
 	context.AfterFunc(cluster.Member.life, end)
 	admitted.member.Store(cluster.Member)
+	cluster.forming = newForming(cluster.Member, cluster.Joined && len(b.Peers) > 0 && !b.Existing)
 	return cluster, nil
 }

@@ -34,6 +34,8 @@ type Identity struct {
 	ClientInsecure bool `json:"clientInsecure,omitempty"`
 	// Creator is set on the member that the group began with: it makes the group when it has no log yet.
 	Creator bool `json:"creator,omitempty"`
+	// Founders is how many masters the cluster is to begin with, on the creator until that is so; see forming.
+	Founders int `json:"founders,omitempty"`
 }
 
 // LoadIdentity reads who the data directory's member is. ok is false for a directory that has none.

@@ -1,0 +1,107 @@
+package raftstore
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/ctlplane/ctlplane/raftstore/membership"
+)
+
+// formingPause is between two looks whether the cluster is formed.
+const formingPause = 20 * time.Millisecond
+
+// How a cluster of several masters forms:
+//
+//  1. The first master of the list makes a group of itself alone; the others join it as learners and get their votes one after
+//     another. Meanwhile an entry is committed by fewer disks than the list promises, and the loss of the first master could leave a
+//     group that elects nobody.
+//  2. So clients are not served before: by the first master until a majority of the list votes, by the others until they vote
+//     themselves. A master that is ready is one whose vote counts.
+//  3. Once formed, a cluster stays so, however many members are removed: the first master notes on its disk that it need not wait
+//     again. A restart with another list waits for that list; ForceNewCluster waits for nobody.
+
+// forming is what a member waits for.
+type forming struct {
+	member *Member
+	voters int  // that have to be there
+	vote   bool // whether this member has to be one of them
+	done   atomic.Bool
+}
+
+// newForming tells what a member waits for that was started with a list of masters.
+func newForming(member *Member, joined bool) *forming {
+	f := &forming{member: member, voters: 1, vote: joined}
+	if founders := member.config.Identity.Founders; founders > 0 {
+		f.voters = membership.Majority(founders)
+	}
+	f.done.Store(!joined && member.config.Identity.Founders == 0)
+	return f
+}
+
+// Forming says what is missing before clients may be served, nil if nothing is. It is safe for concurrent use.
+func (c *Cluster) Forming() error {
+	if c.forming.done.Load() {
+		return nil
+	}
+	return c.forming.missing()
+}
+
+func (f *forming) missing() error {
+	voters := f.member.voterServers()
+	if len(voters) < f.voters {
+		return fmt.Errorf("the cluster is forming: %d of its masters vote, and %d have to before clients are served; are the others started?", len(voters), f.voters)
+	}
+	id := membership.ServerID(f.member.config.Identity.MemberID)
+	if f.vote && !slices.ContainsFunc(voters, func(s raft.Server) bool { return s.ID == id }) {
+		return fmt.Errorf("this member has joined the cluster, and does not vote yet")
+	}
+	return nil
+}
+
+// WaitFormed waits until clients may be served. It logs now and then what is missing. It is called once. Errors: ctx's cause, or
+// one of the disk.
+func (c *Cluster) WaitFormed(ctx context.Context) error {
+	f := c.forming
+	if f.done.Load() {
+		return nil
+	}
+	ticker := time.NewTicker(formingPause)
+	defer ticker.Stop()
+	reported := time.Now() // not at once: the others may be just as fast
+	var last uint64        // of the log, when nothing was missing; 0: something is
+	for {
+		missing := f.missing()
+		switch {
+		case missing != nil:
+			last = 0
+		case last == 0:
+			last = f.member.raft.LastIndex()
+		}
+		// What was seen is settled once it is committed: a vote that was only offered may still be lost.
+		if last > 0 && f.member.raft.AppliedIndex() >= last {
+			break
+		}
+		if missing != nil && time.Since(reported) >= progressInterval {
+			reported = time.Now()
+			f.member.logger.Info("clients are not served yet", "why", missing)
+		}
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	if identity := f.member.config.Identity; identity.Founders > 0 {
+		identity.Founders = 0
+		if err := identity.save(f.member.config.DataDir); err != nil {
+			return err
+		}
+	}
+	f.done.Store(true)
+	return nil
+}

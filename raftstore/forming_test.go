@@ -1,0 +1,76 @@
+package raftstore
+
+import (
+	"context"
+	"testing"
+
+)
+
+// formed tells whether WaitFormed has returned, and waits for it if it is to.
+func (ms *masters) formed(i int, want bool) {
+	ms.t.Helper()
+	ctx, cancel := context.WithCancel(testContext(ms.t))
+	defer cancel()
+	if want {
+		if err := ms.running[i].WaitFormed(ctx); err != nil {
+			ms.t.Fatal(err)
+		}
+		if err := ms.running[i].Forming(); err != nil {
+			ms.t.Errorf("formed, and still: %v", err)
+		}
+		return
+	}
+	if ms.running[i].Forming() == nil {
+		ms.t.Error("clients are served before a majority of the masters votes")
+	}
+	cancel()
+	if ms.running[i].WaitFormed(ctx) == nil {
+		ms.t.Error("WaitFormed does not wait")
+	}
+}
+
+// TestNoClientBeforeAMajorityVotes: the first master of five began to serve alone, and a write that it acknowledged was on its disk
+// only; if it died once all said that they were ready, the others had no vote and elected nobody.
+func TestNoClientBeforeAMajorityVotes(t *testing.T) {
+	ms := newMasters(t, 5)
+	ms.start(0)
+	ms.formed(0, false)
+	ms.stop(0)
+	ms.start(0) // it has not forgotten
+	ms.start(1)
+	ms.formed(1, true)
+	ms.formed(0, false)
+
+	ms.start(2)
+	ms.formed(0, true)
+	ms.formed(2, true)
+	ms.stop(0) // of three voters
+	ms.member(1).put("key", "value")
+
+	// A cluster that was formed and has shrunk since waits for nobody.
+	ms.start(0)
+	ms.formed(0, true)
+	for _, i := range []int{1, 2} {
+		id := ms.running[i].Member.Identity().MemberID
+		eventually(t, "the removal", func() bool { return ms.running[0].Member.RemoveMember(testContext(t), id) == nil })
+		ms.member(i).wantRemoved()
+		ms.stop(i)
+	}
+	ms.stop(0)
+	ms.start(0)
+	ms.formed(0, true)
+	if voters := len(ms.running[0].Member.voterServers()); voters != 1 {
+		t.Errorf("%d voters", voters)
+	}
+}
+
+// TestAnotherListIsWaitedFor: whoever wrote the list wrongly can mend it.
+func TestAnotherListIsWaitedFor(t *testing.T) {
+	ms := newMasters(t, 3)
+	ms.start(0)
+	ms.formed(0, false)
+	ms.stop(0)
+	ms.configs[0].Peers = ms.peers[:1]
+	ms.start(0)
+	ms.formed(0, true)
+}
