@@ -65,7 +65,7 @@ func (m *Member) CutLog() error {
 	return nil
 }
 
-// What the log's tail is: shortTail entries while the disk is short of room, a shareOfTail-th of what the log grows between two cuts
+// What the log's tail is: shortTail entries while the disk is short of room, or a file of the log, a shareOfTail-th of what the log grows between two cuts
 // as long as no follower needs more, and timesOfTail times of it while one does. For one that is sent the whole state it is all
 // that follows that state, up to as much as the disk has room for.
 const (
@@ -78,7 +78,7 @@ const (
 // of them, and then the log is kept for it: the whole state would have to be sent in place of the entries that it lacks.
 func (m *Member) trailing(grown raftlog.Size) uint64 {
 	if m.disk.Short() {
-		return shortTail
+		return tailOf(shortTail, m.disk.Marks.Segment, grown)
 	}
 	entries, bytes := m.config.SnapshotEntries, m.config.SnapshotBytes
 	tail := tailOf(entries/shareOfTail, bytes/shareOfTail, grown)

@@ -3,7 +3,6 @@ package raftstore
 import (
 	"context"
 	"testing"
-
 )
 
 // formed tells whether WaitFormed has returned, and waits for it if it is to.

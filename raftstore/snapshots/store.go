@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/raftstore/archive"
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 )
 
 const (
@@ -39,7 +41,7 @@ const (
 // A snapshot that is received holds its content until the state machine has taken it over.
 //
 // Invariants:
-//  1. A complete snapshot is a directory named by its id that has a meta.json. Anything else is a leftover.
+//  1. A complete snapshot is a directory named by its id that has a meta.json. Anything else but the spare is a leftover.
 //  2. The live state is durable up to the index of every complete snapshot that has no data.
 //  3. At most the newest snapshot has data; on start, its data is taken over before the state is opened.
 type Store struct {
@@ -67,13 +69,14 @@ func Open(dataDir string, options Options) (*Store, error) {
 		return nil, err
 	}
 	for _, entry := range entries {
-		if _, err := s.meta(entry.Name()); err == nil {
+		if _, err := s.meta(entry.Name()); err == nil || entry.Name() == spareDir {
 			continue
 		}
 		if err := os.RemoveAll(filepath.Join(s.dir, entry.Name())); err != nil {
 			return nil, err
 		}
 	}
+	s.makeSpare()
 	return s, nil
 }
 
@@ -183,16 +186,21 @@ func (*Received) Close() error             { return nil }
 func (s *Store) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
 	configurationIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
 	temp, err := s.MakeTemp("new")
+	spare := disk.IsFull(err)
+	if spare {
+		temp = filepath.Join(s.dir, fmt.Sprintf("new-%d%s", rand.Uint32(), tempSuffix))
+		err = s.takeSpare(temp, err)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return &Sink{store: s, temp: temp, begun: time.Now(), meta: raft.SnapshotMeta{
+	return &Sink{store: s, temp: temp, spare: spare, begun: time.Now(), meta: raft.SnapshotMeta{
 		Version: version, ID: fmt.Sprintf("%016x-%016x-%s", term, index, uniqueSuffix(temp)),
 		Index: index, Term: term, Configuration: configuration, ConfigurationIndex: configurationIndex,
 	}}, nil
 }
 
-// uniqueSuffix is what MkdirTemp put in place of the star.
+// uniqueSuffix is what tells a directory that a snapshot is made in from others.
 func uniqueSuffix(temp string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(filepath.Base(temp), "new-"), tempSuffix)
 }
@@ -201,6 +209,7 @@ func uniqueSuffix(temp string) string {
 type Sink struct {
 	store *Store
 	temp  string
+	spare bool // temp was the spare
 	meta  raft.SnapshotMeta
 	begun time.Time
 	ended bool
@@ -249,10 +258,7 @@ func (k *Sink) Close() error {
 	if err := k.endArchive(nil); err != nil {
 		return errors.Join(err, os.RemoveAll(k.temp))
 	}
-	content, err := json.Marshal(k.meta)
-	if err == nil {
-		err = durable.WriteFile(filepath.Join(k.temp, metaFile), content)
-	}
+	err := k.writeMeta()
 	if err == nil {
 		err = durable.Rename(k.temp, filepath.Join(k.store.dir, k.meta.ID))
 	}
@@ -266,7 +272,26 @@ func (k *Sink) Close() error {
 	if tell != nil {
 		tell(time.Since(k.begun))
 	}
-	return k.store.removeOlder(k.meta.ID)
+	err = k.store.removeOlder(k.meta.ID)
+	k.store.makeSpare()
+	return err
+}
+
+func (k *Sink) writeMeta() error {
+	content, err := json.Marshal(k.meta)
+	if err != nil {
+		return err
+	}
+	if !k.spare {
+		err = durable.WriteFile(filepath.Join(k.temp, metaFile), content)
+		if !disk.IsFull(err) || k.archive != nil { // one that was received is sent again, when there is room for more
+			return err
+		}
+		if err := errors.Join(os.RemoveAll(k.temp), k.store.takeSpare(k.temp, err)); err != nil {
+			return err
+		}
+	}
+	return writeSpare(k.temp, content)
 }
 
 // Cancel implements raft.SnapshotSink.

@@ -46,7 +46,7 @@ func TestInterruptedSnapshotsAreRemoved(t *testing.T) {
 	if newest, err := store.Newest(); newest != nil || err != nil {
 		t.Errorf("%v, %v", newest, err)
 	}
-	if entries, err := os.ReadDir(filepath.Join(dir, "snapshots")); err != nil || len(entries) != 0 {
+	if entries, err := os.ReadDir(filepath.Join(dir, "snapshots")); err != nil || len(entries) != 1 || entries[0].Name() != spareDir {
 		t.Errorf("left over: %v, %v", entries, err)
 	}
 }

@@ -69,7 +69,12 @@ func startServer(t *testing.T, program string, env []string, args ...string) *et
 		}
 		p.err = p.command.Wait()
 	}()
-	t.Cleanup(p.stop)
+	t.Cleanup(func() {
+		p.stop()
+		if t.Failed() {
+			t.Logf("%s:\n%s", strings.Join(p.command.Args, " "), p.logs())
+		}
+	})
 	return p
 }
 
