@@ -3,10 +3,12 @@
 package links
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -42,8 +44,12 @@ type State struct {
 	Loss float64
 }
 
-// resend is how long a loss stalls a connection.
-const resend = 250 * time.Millisecond
+const (
+	// resend is how long a loss stalls a connection.
+	resend = 250 * time.Millisecond
+	// borrowed is how long another program may have the port of a member that refuses connections: one of another test, say.
+	borrowed = 10 * time.Second
+)
 
 // New makes a network. owner tells which member the local port of a connection belongs to, -1 if none.
 func New(owner func(port int) int) *Net {
@@ -155,6 +161,10 @@ func (p *proxy) listen() error {
 		return nil
 	}
 	listener, err := net.Listen("tcp", p.address)
+	for end := time.Now().Add(borrowed); errors.Is(err, syscall.EADDRINUSE) && time.Now().Before(end); {
+		time.Sleep(resend)
+		listener, err = net.Listen("tcp", p.address)
+	}
 	if err != nil {
 		return fmt.Errorf("the proxy before member %d: %w", p.number, err)
 	}
