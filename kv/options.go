@@ -130,6 +130,7 @@ func (o Options) pebble(cache *pebble.Cache, lock *pebble.Lock, onFlush func()) 
 			BackgroundError: o.backgroundError,
 		},
 	}
+	p.Experimental.CompactionScheduler = newCompactionScheduler()
 	for i := range p.Levels {
 		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 		p.Levels[i].BlockSize = blockBytes
