@@ -140,8 +140,8 @@ func TestFollowerCatchesUpBySnapshot(t *testing.T) {
 		t.Error("the receipt of the state was not counted")
 	}
 	leader.eventually("to remove what it has sent", func() bool {
-		entries, err := os.ReadDir(filepath.Join(leader.config.DataDir, "snapshots"))
-		return err == nil && len(entries) == 1
+		sent, err := filepath.Glob(filepath.Join(leader.config.DataDir, "snapshots", "sending-*"))
+		return err == nil && len(sent) == 0
 	})
 	follower.stop()
 	follower.start()

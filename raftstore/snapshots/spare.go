@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	spareDir = "spare" + tempSuffix
+	spareDir = "spare"
 	// spareFile is not called metaFile before it is one; spareBytes is more than the meta data of a hundred members.
 	spareFile  = "meta"
 	spareBytes = 32 << 10
