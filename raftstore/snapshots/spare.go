@@ -42,7 +42,7 @@ func (s *Store) makeSpare() {
 
 // takeSpare makes the spare the directory of a snapshot. The error is full where there is none.
 func (s *Store) takeSpare(dir string, full error) error {
-	err := os.Rename(filepath.Join(s.dir, spareDir), dir)
+	err := durable.Rename(filepath.Join(s.dir, spareDir), dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		return full
 	}

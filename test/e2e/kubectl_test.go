@@ -179,20 +179,18 @@ func TestMasterRefusesWhatItCannotRun(t *testing.T) {
 	s := shell{t: t, path: binary}
 	dir := t.TempDir()
 	secret := "0123456789abcdef0123456789"
-	address := func(port string) []string {
-		return []string{"--peer-addr", "127.0.0.1:" + port, "--client-addr", "127.0.0.1:1" + port, "--api-addr", "127.0.0.1:2" + port}
-	}
-	s.refuse("", []string{"in use"}, append([]string{"init", "--data-dir", m.DataDir, "--token", secret}, address("2380")...)...)
-	s.refuse("", []string{"does not name this machine", "--name"}, append([]string{"init", "--data-dir", dir, "--token", secret, "--peers", "a=198.51.100.1,b=198.51.100.2"}, address("2380")...)...)
+	addresses := []string{"--peer-addr", freeAddress(t), "--client-addr", freeAddress(t), "--api-addr", freeAddress(t)}
+	s.refuse("", []string{"in use"}, append([]string{"init", "--data-dir", m.DataDir, "--token", secret}, addresses...)...)
+	s.refuse("", []string{"does not name this machine", "--name"}, append([]string{"init", "--data-dir", dir, "--token", secret, "--peers", "a=198.51.100.1,b=198.51.100.2"}, addresses...)...)
 	taken := strings.TrimPrefix(m.Access.Server, "https://")
 	s.refuse("", []string{"taken", taken}, "init", "--data-dir", filepath.Join(dir, "port"), "--token", secret, "--peer-addr", taken)
 	s.refuse("", []string{"token"}, "join", taken, "--data-dir", filepath.Join(dir, "node"), "--token", secret)
 	s.refuse("", []string{"token"}, "join", taken, "--data-dir", filepath.Join(dir, "node"), "--token", "short")
 
 	nodeToken := strings.TrimSpace(ctlplane(t, c.Kubeconfig()).run("token", "create"))
-	s.refuse("", []string{"for nodes", "--master"}, append([]string{"join", taken, "--master", "--data-dir", filepath.Join(dir, "master"), "--token", nodeToken}, address("3380")...)...)
+	s.refuse("", []string{"for nodes", "--master"}, append([]string{"join", taken, "--master", "--data-dir", filepath.Join(dir, "master"), "--token", nodeToken}, addresses...)...)
 	m.Kill()
-	s.refuse("", []string{"another cluster"}, append([]string{"init", "--data-dir", m.DataDir, "--token", secret}, address("2380")...)...)
+	s.refuse("", []string{"another cluster"}, append([]string{"init", "--data-dir", m.DataDir, "--token", secret}, addresses...)...)
 	if err := c.StartMaster(m); err != nil {
 		t.Fatal(err)
 	}
