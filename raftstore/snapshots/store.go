@@ -110,6 +110,9 @@ func (s *Store) meta(id string) (*raft.SnapshotMeta, error) {
 	if err := json.Unmarshal(content, meta); err != nil {
 		return nil, fmt.Errorf("snapshot %s: %w", id, err)
 	}
+	if meta.ID != id { // being made, in a directory that is still to get its name
+		return nil, fmt.Errorf("snapshot %s: %w", id, fs.ErrNotExist)
+	}
 	return meta, nil
 }
 
