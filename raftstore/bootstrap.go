@@ -393,6 +393,6 @@ func (b *bootstrap) open(cluster *Cluster, identity Identity) (*Cluster, error) 
 	}
 	context.AfterFunc(cluster.Member.life, end)
 	admitted.member.Store(cluster.Member)
-	cluster.forming = newForming(cluster.Member, cluster.Joined && len(b.Peers) > 0 && !b.Existing)
+	cluster.forming = newForming(cluster.Member)
 	return cluster, nil
 }

@@ -22,8 +22,9 @@ const formingPause = 20 * time.Millisecond
 //     group that elects nobody.
 //  2. So clients are not served before: by the first master until a majority of the list votes, by the others until they vote
 //     themselves. A master that is ready is one whose vote counts.
-//  3. Once formed, a cluster stays so, however many members are removed: the first master notes on its disk that it need not wait
-//     again. A restart with another list waits for that list; ForceNewCluster waits for nobody.
+//  3. Each notes on its disk that it waits, so that a restart does not end that, and that it need not wait again: once formed, a
+//     cluster stays so, however many members are removed. A restart with another list waits for that list; ForceNewCluster waits for
+//     nobody.
 
 // forming is what a member waits for.
 type forming struct {
@@ -34,12 +35,13 @@ type forming struct {
 }
 
 // newForming tells what a member waits for that was started with a list of masters.
-func newForming(member *Member, joined bool) *forming {
-	f := &forming{member: member, voters: 1, vote: joined}
-	if founders := member.config.Identity.Founders; founders > 0 {
-		f.voters = membership.Majority(founders)
+func newForming(member *Member) *forming {
+	identity := member.config.Identity
+	f := &forming{member: member, voters: 1, vote: !identity.Creator}
+	if identity.Creator {
+		f.voters = membership.Majority(identity.Founders)
 	}
-	f.done.Store(!joined && member.config.Identity.Founders == 0)
+	f.done.Store(identity.Founders == 0)
 	return f
 }
 
@@ -96,11 +98,8 @@ func (c *Cluster) WaitFormed(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	if identity := f.member.config.Identity; identity.Founders > 0 {
-		identity.Founders = 0
-		if err := identity.save(f.member.config.DataDir); err != nil {
-			return err
-		}
+	if err := f.member.noteIdentity(func(identity *Identity) { identity.Founders = 0 }); err != nil {
+		return err
 	}
 	f.done.Store(true)
 	return nil
