@@ -2,12 +2,10 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
-
-	"github.com/hashicorp/raft"
 
 	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
@@ -58,11 +56,14 @@ func (f *forming) missing() error {
 	if len(voters) < f.voters {
 		return fmt.Errorf("the cluster is forming: %d of its masters vote, and %d have to before clients are served; are the others started?", len(voters), f.voters)
 	}
-	id := membership.ServerID(f.member.config.Identity.MemberID)
-	if f.vote && !slices.ContainsFunc(voters, func(s raft.Server) bool { return s.ID == id }) {
-		return fmt.Errorf("this member has joined the cluster, and does not vote yet")
+	id := f.member.config.Identity.MemberID
+	if _, votes := membership.Find(voters, membership.ServerID(id)); votes || !f.vote {
+		return nil
 	}
-	return nil
+	if record, known := f.member.record(id); known && record.IsLearner {
+		return nil // it was added as one, and remains one
+	}
+	return errors.New("this member has joined the cluster, and does not vote yet")
 }
 
 // WaitFormed waits until clients may be served. It logs now and then what is missing. It is called once. Errors: ctx's cause, or

@@ -111,3 +111,18 @@ func TestAMasterThatIsStartedAgainStillNeedsItsVote(t *testing.T) {
 	}
 	ms.formed(0, true)
 }
+
+// TestAnAddedLearnerNeedsNoVote: it is not to get one by itself, and serves what a learner does.
+func TestAnAddedLearnerNeedsNoVote(t *testing.T) {
+	ms := newMasters(t, 2)
+	ms.configs[0].Peers = ms.peers[:1]
+	ms.start(0)
+	if _, err := ms.running[0].Member.ReserveMember(testContext(t), []string{"https://" + ms.peers[1].Address}, true); err != nil {
+		t.Fatal(err)
+	}
+	ms.start(1)
+	ms.formed(1, true)
+	if voters := len(ms.running[0].Member.voterServers()); voters != 1 {
+		t.Errorf("%d voters", voters)
+	}
+}
