@@ -306,7 +306,8 @@ func (b *bootstrap) create(here Identity) (*Cluster, error) {
 		return nil, err
 	}
 	here.ClusterID, here.MemberID, here.Creator = newID(), newID(), true
-	if len(b.Peers) > 1 {
+	// What was made of a running etcd has clients that wait for it, while the others would have to get all the data first.
+	if migrated, _ := LoadMigrated(b.DataDir); migrated == nil && len(b.Peers) > 1 {
 		here.Founders = len(b.Peers)
 	}
 	if b.restored != nil {
