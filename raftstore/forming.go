@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
@@ -76,11 +77,11 @@ func (c *Cluster) WaitFormed(ctx context.Context) error {
 	ticker := time.NewTicker(formingPause)
 	defer ticker.Stop()
 	reported := time.Now() // not at once: the others may be just as fast
-	var last uint64        // of the log, when nothing was missing; 0: something is
+	var last uint64        // of the log, when nothing was missing; 0: something is, or that log was given up for a shorter one
 	for {
 		missing := f.missing()
 		switch {
-		case missing != nil:
+		case missing != nil || f.member.raft.LastIndex() < last:
 			last = 0
 		case last == 0:
 			last = f.member.raft.LastIndex()
@@ -99,7 +100,10 @@ func (c *Cluster) WaitFormed(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	if err := f.member.noteIdentity(func(identity *Identity) { identity.Founders = 0 }); err != nil {
+	switch err := f.member.noteIdentity(func(identity *Identity) { identity.Founders = 0 }); {
+	case disk.IsFull(err): // clients are who can make room
+		f.member.logger.Warn("that the cluster is formed was not noted, and is waited for once more at the next start", "error", err)
+	case err != nil:
 		return err
 	}
 	f.done.Store(true)

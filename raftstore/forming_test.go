@@ -3,6 +3,7 @@ package raftstore
 import (
 	"context"
 	"net"
+	"path/filepath"
 	"testing"
 
 	"github.com/ctlplane/ctlplane/raftstore/membership"
@@ -125,4 +126,16 @@ func TestAnAddedLearnerNeedsNoVote(t *testing.T) {
 	if voters := len(ms.running[0].Member.voterServers()); voters != 1 {
 		t.Errorf("%d voters", voters)
 	}
+}
+
+// TestAFullDiskDoesNotKeepClientsOut: deletions are what makes room again.
+func TestAFullDiskDoesNotKeepClientsOut(t *testing.T) {
+	mount := smallDisk(t, "64m")
+	ms := newMasters(t, 2)
+	ms.configs[0].DataDir = filepath.Join(mount, "data")
+	t.Cleanup(func() { ms.stop(0) }) // before the disk is taken away
+	ms.start(0)
+	takeSpace(t, mount, 0)
+	ms.start(1)
+	ms.formed(0, true)
 }
