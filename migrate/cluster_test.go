@@ -55,3 +55,21 @@ func TestMigrateIntoThree(t *testing.T) {
 	}
 	t.Logf("calls were held for %v", moved.Held)
 }
+
+// TestMigrateBeforeTheOthersAreThere: clients were held until another master had got all the data, and for ever if none was started.
+func TestMigrateBeforeTheOthersAreThere(t *testing.T) {
+	from := startEtcd(t, "http")
+	compacted := fill(t, connect(t, from))
+	client, peer := "http://"+freeAddress(t), "http://"+freeAddress(t)
+	a := &member{t: t, url: client, logs: &logs{}}
+	a.configure([]string{
+		"--name", "a", "--data-dir", filepath.Join(t.TempDir(), "a"), "--listen-client-urls", client, "--advertise-client-urls", client,
+		"--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer,
+		"--initial-cluster", "a=" + peer + ",b=http://" + freeAddress(t) + ",c=http://" + freeAddress(t),
+	})
+	a.migrate(source(from))
+	a.waitLevel()
+	moved := a.cutOver()
+	a.waitReady()
+	takePicture(t, connect(t, client), compacted, moved.Revision)
+}

@@ -306,7 +306,8 @@ func (b *bootstrap) create(here Identity) (*Cluster, error) {
 		return nil, err
 	}
 	here.ClusterID, here.MemberID, here.Creator = newID(), newID(), true
-	if len(b.Peers) > 1 {
+	// What was made of a running etcd has clients that wait for it, while the others would have to get all the data first.
+	if migrated, _ := LoadMigrated(b.DataDir); migrated == nil && len(b.Peers) > 1 {
 		here.Founders = len(b.Peers)
 	}
 	if b.restored != nil {
@@ -393,6 +394,6 @@ func (b *bootstrap) open(cluster *Cluster, identity Identity) (*Cluster, error) 
 	}
 	context.AfterFunc(cluster.Member.life, end)
 	admitted.member.Store(cluster.Member)
-	cluster.forming = newForming(cluster.Member, cluster.Joined && len(b.Peers) > 0 && !b.Existing)
+	cluster.forming = newForming(cluster.Member)
 	return cluster, nil
 }

@@ -147,6 +147,9 @@ func (b *bootstrap) joined(here Identity, joined *pki.Joined) (*Cluster, error) 
 		return nil, err
 	}
 	here.ClusterID, here.MemberID = joined.Answer.ClusterID, joined.Answer.MemberID
+	if !b.Existing {
+		here.Founders = len(b.Peers)
+	}
 	b.Logger.Info("joined a cluster, and catching up", "name", here.Name, "cluster", fmt.Sprintf("%x", here.ClusterID))
 	return b.open(&Cluster{CA: joined.CA, Secret: joined.Secret, Joined: true}, here)
 }

@@ -2,13 +2,12 @@ package raftstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"slices"
 	"sync/atomic"
 	"time"
 
-	"github.com/hashicorp/raft"
-
+	"github.com/ctlplane/ctlplane/raftstore/disk"
 	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
 
@@ -22,8 +21,9 @@ const formingPause = 20 * time.Millisecond
 //     group that elects nobody.
 //  2. So clients are not served before: by the first master until a majority of the list votes, by the others until they vote
 //     themselves. A master that is ready is one whose vote counts.
-//  3. Once formed, a cluster stays so, however many members are removed: the first master notes on its disk that it need not wait
-//     again. A restart with another list waits for that list; ForceNewCluster waits for nobody.
+//  3. Each notes on its disk that it waits, so that a restart does not end that, and that it need not wait again: once formed, a
+//     cluster stays so, however many members are removed. A restart with another list waits for that list; ForceNewCluster waits for
+//     nobody.
 
 // forming is what a member waits for.
 type forming struct {
@@ -34,12 +34,13 @@ type forming struct {
 }
 
 // newForming tells what a member waits for that was started with a list of masters.
-func newForming(member *Member, joined bool) *forming {
-	f := &forming{member: member, voters: 1, vote: joined}
-	if founders := member.config.Identity.Founders; founders > 0 {
-		f.voters = membership.Majority(founders)
+func newForming(member *Member) *forming {
+	identity := member.config.Identity
+	f := &forming{member: member, voters: 1, vote: !identity.Creator}
+	if identity.Creator {
+		f.voters = membership.Majority(identity.Founders)
 	}
-	f.done.Store(!joined && member.config.Identity.Founders == 0)
+	f.done.Store(identity.Founders == 0)
 	return f
 }
 
@@ -56,11 +57,14 @@ func (f *forming) missing() error {
 	if len(voters) < f.voters {
 		return fmt.Errorf("the cluster is forming: %d of its masters vote, and %d have to before clients are served; are the others started?", len(voters), f.voters)
 	}
-	id := membership.ServerID(f.member.config.Identity.MemberID)
-	if f.vote && !slices.ContainsFunc(voters, func(s raft.Server) bool { return s.ID == id }) {
-		return fmt.Errorf("this member has joined the cluster, and does not vote yet")
+	id := f.member.config.Identity.MemberID
+	if _, votes := membership.Find(voters, membership.ServerID(id)); votes || !f.vote {
+		return nil
 	}
-	return nil
+	if record, known := f.member.record(id); known && record.IsLearner {
+		return nil // it was added as one, and remains one
+	}
+	return errors.New("this member has joined the cluster, and does not vote yet")
 }
 
 // WaitFormed waits until clients may be served. It logs now and then what is missing. It is called once. Errors: ctx's cause, or
@@ -73,11 +77,11 @@ func (c *Cluster) WaitFormed(ctx context.Context) error {
 	ticker := time.NewTicker(formingPause)
 	defer ticker.Stop()
 	reported := time.Now() // not at once: the others may be just as fast
-	var last uint64        // of the log, when nothing was missing; 0: something is
+	var last uint64        // of the log, when nothing was missing; 0: something is, or that log was given up for a shorter one
 	for {
 		missing := f.missing()
 		switch {
-		case missing != nil:
+		case missing != nil || f.member.raft.LastIndex() < last:
 			last = 0
 		case last == 0:
 			last = f.member.raft.LastIndex()
@@ -96,11 +100,11 @@ func (c *Cluster) WaitFormed(ctx context.Context) error {
 			return context.Cause(ctx)
 		}
 	}
-	if identity := f.member.config.Identity; identity.Founders > 0 {
-		identity.Founders = 0
-		if err := identity.save(f.member.config.DataDir); err != nil {
-			return err
-		}
+	switch err := f.member.noteIdentity(func(identity *Identity) { identity.Founders = 0 }); {
+	case disk.IsFull(err): // clients are who can make room
+		f.member.logger.Warn("that the cluster is formed was not noted, and is waited for once more at the next start", "error", err)
+	case err != nil:
+		return err
 	}
 	f.done.Store(true)
 	return nil

@@ -34,7 +34,7 @@ type Identity struct {
 	ClientInsecure bool `json:"clientInsecure,omitempty"`
 	// Creator is set on the member that the group began with: it makes the group when it has no log yet.
 	Creator bool `json:"creator,omitempty"`
-	// Founders is how many masters the cluster is to begin with, on the creator until that is so; see forming.
+	// Founders is how many masters the cluster is to begin with, until this one need not wait for that; see forming.
 	Founders int `json:"founders,omitempty"`
 }
 
@@ -60,6 +60,18 @@ func (i Identity) save(dataDir string) error {
 		return err
 	}
 	return durable.WriteFile(filepath.Join(dataDir, identityFile), append(content, '\n'))
+}
+
+// noteIdentity changes what the data directory says of this member, which its next start goes by.
+func (m *Member) noteIdentity(change func(*Identity)) error {
+	m.noting.Lock()
+	defer m.noting.Unlock()
+	identity, _, err := LoadIdentity(m.config.DataDir)
+	if err != nil {
+		return err
+	}
+	change(&identity)
+	return identity.save(m.config.DataDir)
 }
 
 // claim checks that the directory is this member's, or fresh, and notes whose it is.

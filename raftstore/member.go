@@ -67,6 +67,7 @@ type Member struct {
 	joining    sync.Mutex               // held while the group's members are changed
 	removals   removals
 	cutting    sync.Mutex // held while the log is cut
+	noting     sync.Mutex // held while the identity on the disk is changed
 
 	answered answered
 

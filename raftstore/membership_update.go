@@ -74,9 +74,8 @@ func (m *Member) followAddress(ctx context.Context) {
 		if !ok || address == "" || address == noted {
 			continue
 		}
-		moved := m.config.Identity
-		moved.PeerAddress, moved.PeerURLs = address, record.PeerURLs
-		if err := moved.save(m.config.DataDir); err != nil {
+		err := m.noteIdentity(func(i *Identity) { i.PeerAddress, i.PeerURLs = address, record.PeerURLs })
+		if err != nil {
 			m.logger.Warn("the new peer address was not noted; trying again", "address", address, "error", err)
 			continue
 		}

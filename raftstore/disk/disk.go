@@ -77,8 +77,8 @@ const Period = time.Second
 //
 // What is written is of four kinds, and a full disk harms none of them: the Raft log refuses entries (who
 // leads then gives up the lead); the term and vote lie in space that was claimed before; the state's small
-// files wait (see kv.FullDisk), its tables are written again later; snapshots fail and are made again. Before
-// any of that, the reserve is given up.
+// files wait (see kv.FullDisk), its tables are written again later; a snapshot's note has a spare (see snapshots), and a state
+// that is received fails and is sent again. Before any of that, the reserve is given up.
 type Disk struct {
 	dirs   []string
 	space  func(dir string) (Space, error)

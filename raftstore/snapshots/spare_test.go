@@ -3,6 +3,7 @@ package snapshots
 import (
 	"os"
 	"path/filepath"
+	"strconv"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -14,7 +15,7 @@ import (
 // TestSnapshotOnAFullDisk: one failed for want of the few bytes that it takes, so that the log, which filled the disk, was never cut.
 func TestSnapshotOnAFullDisk(t *testing.T) {
 	mount := t.TempDir()
-	if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "size=1m"); err != nil {
+	if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "size=1m,nr_inodes=64"); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -41,15 +42,35 @@ func TestSnapshotOnAFullDisk(t *testing.T) {
 		}
 	}
 	other := filepath.Join(mount, "of-somebody-else")
-	f, err := os.Create(other)
-	if err != nil {
+	if err := os.Mkdir(other, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	for err == nil {
-		_, err = f.Write(make([]byte, 4<<10))
+	// Neither a byte nor a directory has room: a tmpfs counts them apart.
+	if err := os.WriteFile(filepath.Join(other, "bytes"), make([]byte, 1<<20), 0o600); !disk.IsFull(err) {
+		t.Fatal(err)
 	}
-	_ = f.Close()
+	for i, err := 0, error(nil); err == nil; i++ {
+		err = os.Mkdir(filepath.Join(other, strconv.Itoa(i)), 0o700)
+	}
 
+	// One whose state can't be written has to leave the spare to those after it, and so has one that another member sends.
+	for _, received := range []bool{false, true} {
+		sink, err := store.Create(1, 6, 1, raft.Configuration{}, 1, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if received {
+			if _, err := sink.Write(make([]byte, 64<<10)); err == nil {
+				t.Error("a state was received on a full disk")
+			}
+		}
+		if err := sink.Cancel(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := os.Stat(filepath.Join(mount, "snapshots", spareDir, spareFile)); err != nil {
+			t.Fatalf("the spare is gone with a snapshot that came to nothing, received: %v: %v", received, err)
+		}
+	}
 	if err := take(7); err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +83,7 @@ func TestSnapshotOnAFullDisk(t *testing.T) {
 		t.Errorf("without a spare: %v", err)
 	}
 	want(7)
-	if err := os.Remove(other); err != nil {
+	if err := os.RemoveAll(other); err != nil {
 		t.Fatal(err)
 	}
 	if err := take(20); err != nil {

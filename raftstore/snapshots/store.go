@@ -110,6 +110,9 @@ func (s *Store) meta(id string) (*raft.SnapshotMeta, error) {
 	if err := json.Unmarshal(content, meta); err != nil {
 		return nil, fmt.Errorf("snapshot %s: %w", id, err)
 	}
+	if meta.ID != id { // being made, in a directory that is still to get its name
+		return nil, fmt.Errorf("snapshot %s: %w", id, fs.ErrNotExist)
+	}
 	return meta, nil
 }
 
@@ -186,15 +189,13 @@ func (*Received) Close() error             { return nil }
 func (s *Store) Create(version raft.SnapshotVersion, index, term uint64, configuration raft.Configuration,
 	configurationIndex uint64, _ raft.Transport) (raft.SnapshotSink, error) {
 	temp, err := s.MakeTemp("new")
-	spare := disk.IsFull(err)
-	if spare {
-		temp = filepath.Join(s.dir, fmt.Sprintf("new-%d%s", rand.Uint32(), tempSuffix))
-		err = s.takeSpare(temp, err)
+	if disk.IsFull(err) {
+		temp, err = filepath.Join(s.dir, fmt.Sprintf("new-%d%s", rand.Uint32(), tempSuffix)), nil // which Close makes, of the spare if need be
 	}
 	if err != nil {
 		return nil, err
 	}
-	return &Sink{store: s, temp: temp, spare: spare, begun: time.Now(), meta: raft.SnapshotMeta{
+	return &Sink{store: s, temp: temp, begun: time.Now(), meta: raft.SnapshotMeta{
 		Version: version, ID: fmt.Sprintf("%016x-%016x-%s", term, index, uniqueSuffix(temp)),
 		Index: index, Term: term, Configuration: configuration, ConfigurationIndex: configurationIndex,
 	}}, nil
@@ -208,8 +209,7 @@ func uniqueSuffix(temp string) string {
 // Sink writes a snapshot. It is not safe for concurrent use.
 type Sink struct {
 	store *Store
-	temp  string
-	spare bool // temp was the spare
+	temp  string // is not there yet if the disk was full
 	meta  raft.SnapshotMeta
 	begun time.Time
 	ended bool
@@ -282,14 +282,13 @@ func (k *Sink) writeMeta() error {
 	if err != nil {
 		return err
 	}
-	if !k.spare {
-		err = durable.WriteFile(filepath.Join(k.temp, metaFile), content)
-		if !disk.IsFull(err) || k.archive != nil { // one that was received is sent again, when there is room for more
-			return err
-		}
-		if err := errors.Join(os.RemoveAll(k.temp), k.store.takeSpare(k.temp, err)); err != nil {
-			return err
-		}
+	err = durable.WriteFile(filepath.Join(k.temp, metaFile), content)
+	if !disk.IsFull(err) || k.archive != nil { // one that was received is sent again, when there is room for more
+		return err
+	}
+	// Not before it is known that the state is durable: the spare is gone with a snapshot that comes to nothing.
+	if err := errors.Join(os.RemoveAll(k.temp), k.store.takeSpare(k.temp, err)); err != nil {
+		return err
 	}
 	return writeSpare(k.temp, content)
 }
