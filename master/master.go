@@ -168,8 +168,8 @@ func (m *Master) serve(ctx context.Context) error {
 		defer closeNodes()
 		serveFormed(func() error { return m.settle(ctx) })
 		parts.Go(func() error { return objects.Run(ctx) })
-		serveFormed(func() error {
-			return serveAPI(ctx, m.api, m.certs.server, m.cluster.CA, handler, m.cluster.JoinServer, m.cfg.Logger)
+		parts.Go(func() error { // at once: masters may join by this port, too
+			return serveAPI(ctx, m.api, m.certs.server, m.cluster.CA, onceFormed(m.cluster.Forming, handler), m.cluster.JoinServer, m.cfg.Logger)
 		})
 		serveFormed(func() error {
 			lead(ctx, m.cluster.Member.Leadership(), m.cfg.Logger, loops.run)

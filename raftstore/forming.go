@@ -1,6 +1,7 @@
 package raftstore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,6 +25,9 @@ const formingPause = 20 * time.Millisecond
 //  3. Each notes on its disk that it waits, so that a restart does not end that, and that it need not wait again: once formed, a
 //     cluster stays so, however many members are removed. A restart with another list waits for that list; ForceNewCluster waits for
 //     nobody.
+
+// errUnsettled is returned while nothing is missing, and that is not committed yet.
+var errUnsettled = errors.New("the cluster is forming: its masters have yet to agree on who votes")
 
 // forming is what a member waits for.
 type forming struct {
@@ -49,7 +53,7 @@ func (c *Cluster) Forming() error {
 	if c.forming.done.Load() {
 		return nil
 	}
-	return c.forming.missing()
+	return cmp.Or(c.forming.missing(), errUnsettled)
 }
 
 func (f *forming) missing() error {
@@ -90,9 +94,9 @@ func (c *Cluster) WaitFormed(ctx context.Context) error {
 		if last > 0 && f.member.raft.AppliedIndex() >= last {
 			break
 		}
-		if missing != nil && time.Since(reported) >= progressInterval {
+		if time.Since(reported) >= progressInterval {
 			reported = time.Now()
-			f.member.logger.Info("clients are not served yet", "why", missing)
+			f.member.logger.Info("clients are not served yet", "why", c.Forming())
 		}
 		select {
 		case <-ticker.C:
