@@ -13,7 +13,7 @@ import (
 
 const (
 	// removalPause is between two looks whether this member was removed, and suspicionPause where it may well have been.
-	removalPause   = 500 * time.Millisecond
+	removalPause   = 200 * time.Millisecond
 	suspicionPause = 100 * time.Millisecond
 	// removalTimeout bounds the question to the others.
 	removalTimeout = time.Second

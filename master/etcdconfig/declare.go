@@ -84,7 +84,8 @@ func (t *table) clustering(s *Settings) {
 	t.text(&d.User, "discovery-user", "", "user there, or user:password")
 	t.text(&d.Password, "discovery-password", "", "password of --discovery-user")
 	t.choice(&s.fallback, "discovery-fallback", "exit; there is no proxy to fall back to", "exit", "proxy")
-	t.idle("v2-deprecation", "write-only", "there is no v2 store. --v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input.")
+	t.idleChoice("v2-deprecation", "there is no v2 store. --v2-deprecation is deprecated and scheduled for removal in v3.8. The default value is enforced, ignoring user input.",
+		"write-only", "write-only-drop-data", "gone")
 }
 
 func (t *table) security(s *Settings) {

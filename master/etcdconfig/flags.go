@@ -114,6 +114,13 @@ func (t *table) idle(name string, zero any, why string) {
 	t.add(option{name: name, idle: why})
 }
 
+// idleChoice is idle for a flag of which etcd takes some values only. The first is its default.
+func (t *table) idleChoice(name, why string, choices ...string) {
+	value := choices[0]
+	t.set.Var(idleChoiceValue{&choiceValue{&value, choices}}, name, "")
+	t.add(option{name: name, idle: why})
+}
+
 func (t *table) declare(name string, zero any) {
 	switch value := zero.(type) {
 	case bool:
@@ -177,6 +184,16 @@ func (v *choiceValue) Set(text string) error {
 		return fmt.Errorf("choose one of %s", strings.Join(v.choices, ", "))
 	}
 	*v.into = text
+	return nil
+}
+
+// idleChoiceValue says no in etcd's words as well.
+type idleChoiceValue struct{ *choiceValue }
+
+func (v idleChoiceValue) Set(text string) error {
+	if err := v.choiceValue.Set(text); err != nil {
+		return fmt.Errorf("invalid value %q: %w", text, err)
+	}
 	return nil
 }
 

@@ -94,6 +94,7 @@ func TestParseRefuses(t *testing.T) {
 		"needs an argument":                                   {"--name"},
 		`invalid value "x"`:                                   {"--max-txn-ops", "x"},
 		"choose one of new, existing":                         {"--initial-cluster-state", "old"},
+		`flag -v2-deprecation: invalid value "not-yet"`:       {"--v2-deprecation=not-yet"},
 		"choose one of periodic, revision":                    {"--auto-compaction-mode", "daily"},
 		"is no number of revisions":                           {"--auto-compaction-mode=revision", "--auto-compaction-retention=5m"},
 		"is no time":                                          {"--auto-compaction-retention=soon"},
