@@ -31,7 +31,7 @@ test: test-deps build lint
 test-kubernetes: test-deps build
 	cd test/kubernetes && CGO_ENABLED=0 $(GO) test -vet=off -count=1 -timeout 60m .
 
-# etcd's own tests on the store in etcd's place: about an hour. RUN=PATTERN picks some, by package.Test;
+# etcd's own tests on the store in etcd's place: a quarter of an hour. RUN=PATTERN picks some, by package.Test;
 # ETCD=bin/etcd runs them on that etcd.
 test-etcd: test-deps build $(ETCD)
 	$(GO) run ./test/etcd $(if $(RUN),-run '$(RUN)') $(if $(ETCD),-etcd '$(ETCD)') $(TEST_ETCD_FLAGS)
