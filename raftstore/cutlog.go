@@ -65,9 +65,9 @@ func (m *Member) CutLog() error {
 	return nil
 }
 
-// What the log's tail is: shortTail entries while the disk is short of room, or a file of the log, a shareOfTail-th of what the log grows between two cuts
-// as long as no follower needs more, and timesOfTail times of it while one does. For one that is sent the whole state it is all
-// that follows that state, up to as much as the disk has room for.
+// What the log's tail is: shortTail entries while the disk is short of room, but no more than a file of the log; a shareOfTail-th of
+// what the log grows between two cuts as long as no follower needs more, and timesOfTail times of it while one does. For one that
+// is sent the whole state it is all that follows that state, up to as much as the disk has room for.
 const (
 	shortTail   = 64
 	shareOfTail = 4

@@ -13,16 +13,19 @@ import (
 	"github.com/ctlplane/ctlplane/raftstore/archive"
 )
 
-func TestInterruptedSnapshotsAreRemoved(t *testing.T) {
-	dir := t.TempDir()
-	store, err := Open(dir, Options{})
+// begin begins a snapshot.
+func begin(t *testing.T, store *Store, index uint64) *Sink {
+	t.Helper()
+	sink, err := store.Create(1, index, 1, raft.Configuration{}, 1, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	half, err := store.Create(1, 7, 1, raft.Configuration{}, 1, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
+	return sink.(*Sink)
+}
+
+// state is a state as another member sends it.
+func state(t *testing.T) *archive.Reader {
+	t.Helper()
 	content := t.TempDir()
 	if err := os.WriteFile(filepath.Join(content, "a"), make([]byte, 100_000), 0o600); err != nil {
 		t.Fatal(err)
@@ -31,16 +34,24 @@ func TestInterruptedSnapshotsAreRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer r.Close()
+	t.Cleanup(func() { _ = r.Close() })
+	return r
+}
+
+func TestInterruptedSnapshotsAreRemoved(t *testing.T) {
+	dir := t.TempDir()
+	store, err := Open(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	half, r := begin(t, store, 7), state(t)
 	if _, err := io.CopyN(half, r, r.Size()/2); err != nil {
 		t.Fatal(err)
 	}
 	if err := half.Close(); err == nil {
 		t.Error("half a snapshot is complete")
 	}
-	if _, err := store.Create(1, 8, 1, raft.Configuration{}, 1, nil); err != nil { // cut off by a crash
-		t.Fatal(err)
-	}
+	begin(t, store, 8) // cut off by a crash
 	if store, err = Open(dir, Options{}); err != nil {
 		t.Fatal(err)
 	}
@@ -55,24 +66,15 @@ func TestInterruptedSnapshotsAreRemoved(t *testing.T) {
 // TestUnnamedSnapshotIsALeftover: one that was cut off just before it had its name was the newest after a restart, by an id under which
 // nothing is found. The state that it had received was not taken over, and the log was cut as if it had been.
 func TestUnnamedSnapshotIsALeftover(t *testing.T) {
-	dir, content := t.TempDir(), t.TempDir()
+	dir := t.TempDir()
 	store, err := Open(dir, Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	sink, err := store.Create(1, 7, 1, raft.Configuration{}, 1, nil)
-	if err != nil {
+	received := begin(t, store, 7)
+	if _, err := io.Copy(received, state(t)); err != nil {
 		t.Fatal(err)
 	}
-	r, err := archive.NewReader(content, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer r.Close()
-	if _, err := io.Copy(sink, r); err != nil {
-		t.Fatal(err)
-	}
-	received := sink.(*Sink)
 	if err := errors.Join(received.endArchive(nil), received.writeMeta()); err != nil {
 		t.Fatal(err)
 	}
@@ -101,26 +103,6 @@ func TestSaveAndReceiptAreTold(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	content := t.TempDir()
-	if err := os.WriteFile(filepath.Join(content, "a"), []byte("state"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	create := func(index uint64, write bool) raft.SnapshotSink {
-		t.Helper()
-		sink, err := store.Create(1, index, 1, raft.Configuration{}, 1, nil)
-		if err != nil || !write {
-			return sink
-		}
-		r, err := archive.NewReader(content, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close()
-		if _, err := io.Copy(sink, r); err != nil {
-			t.Fatal(err)
-		}
-		return sink
-	}
 	for index, step := range []struct {
 		write           bool
 		end             func(raft.SnapshotSink) error
@@ -130,7 +112,13 @@ func TestSaveAndReceiptAreTold(t *testing.T) {
 		{true, raft.SnapshotSink.Cancel, 1, 0},
 		{true, raft.SnapshotSink.Close, 1, 1},
 	} {
-		if err := step.end(create(uint64(index+1), step.write)); err != nil {
+		sink := begin(t, store, uint64(index+1))
+		if step.write {
+			if _, err := io.Copy(sink, state(t)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := step.end(sink); err != nil {
 			t.Fatal(err)
 		}
 		if saved != step.saved || received != step.received {
