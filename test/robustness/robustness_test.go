@@ -104,7 +104,7 @@ func disturb(t *testing.T, config members.Config, d time.Duration, plans string)
 		round := &Round{Number: number, Seed: first + uint64(number)}
 		round.Plan = choose(t, round.Seed, plans)
 		into := filepath.Join(config.Dir, fmt.Sprintf("round-%d", number))
-		round.run(t.Context(), settings{cluster, admin, *length, *many, into})
+		round.run(t.Context(), settings{cluster, admin, *length, *many, into, config.Etcd})
 		report.add(round)
 		if !round.Failed() {
 			continue

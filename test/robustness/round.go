@@ -51,6 +51,7 @@ type settings struct {
 	length  time.Duration
 	many    int
 	dir     string // where pictures go
+	etcd    bool   // the members are etcd's
 }
 
 // run makes a round.
@@ -101,7 +102,7 @@ func (r *Round) run(ctx context.Context, s settings) {
 		if err := equalHashes(ctx, s.cluster, last); err != nil {
 			fail("%w", err)
 		}
-		r.Result = check.History(r.History, searching, s.dir)
+		r.Result = check.History(r.History, check.Options{Budget: searching, Dir: s.dir, UnprovenRenewals: s.etcd})
 	}
 }
 

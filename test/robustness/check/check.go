@@ -50,18 +50,30 @@ type Result struct {
 	Events int
 }
 
-// History makes all checks. budget bounds the search for an order of all operations; dir is where that is drawn if there is none.
-func History(h *traffic.History, budget time.Duration, dir string) Result {
+// Options are those of the checks.
+type Options struct {
+	// Budget bounds the search for an order of all operations.
+	Budget time.Duration
+	// Dir is where the operations are drawn that have no order.
+	Dir string
+	// UnprovenRenewals tells that the store renews leases without a proof that its leader still leads, as etcd does. A renewal
+	// then promises nothing: another leader may have revoked the lease, or may be about to.
+	UnprovenRenewals bool
+}
+
+// History makes all checks.
+func History(h *traffic.History, o Options) Result {
 	var r Result
 	t, found := newTimeline(h)
 	r.Violations = append(r.Violations, found...)
 	r.Events = len(t.events)
 	for _, check := range []func(*traffic.History, *timeline) []Violation{
-		realTime, memberOrder, state, writes, compactions, watchOrder, watchAtomic, watchReliable, watchResumable, watchBookmarks, watchPrevious, leases,
+		realTime, memberOrder, state, writes, compactions, watchOrder, watchAtomic, watchReliable, watchResumable, watchBookmarks, watchPrevious,
 	} {
 		r.Violations = append(r.Violations, check(h, t)...)
 	}
-	found, r.Undecided = linearizable(h, t, budget, dir)
+	r.Violations = append(r.Violations, leases(h, t, o.UnprovenRenewals)...)
+	found, r.Undecided = linearizable(h, t, o.Budget, o.Dir)
 	r.Violations = append(r.Violations, found...)
 	return r
 }

@@ -106,7 +106,7 @@ func TestChecksFindWhatIsWrong(t *testing.T) {
 	} {
 		h := story()
 		test.spoil(h)
-		result := History(h, time.Second, t.TempDir())
+		result := History(h, Options{Budget: time.Second, Dir: t.TempDir()})
 		var got []string
 		for _, v := range result.Violations {
 			got = append(got, v.Check)
@@ -121,6 +121,26 @@ func TestChecksFindWhatIsWrong(t *testing.T) {
 		}
 		if result.Undecided != "" {
 			t.Errorf("%s: %s", test.what, result.Undecided)
+		}
+	}
+}
+
+// TestUnprovenRenewalsPromiseNothing has leases that end before a promise of theirs, of a store that renews without proof.
+func TestUnprovenRenewalsPromiseNothing(t *testing.T) {
+	for _, test := range []struct {
+		what  string
+		lease *traffic.Lease
+		found bool
+	}{
+		{"granted", &traffic.Lease{Promises: []traffic.Promise{{Call: 10, TTL: 100}}}, true},
+		{"renewed", &traffic.Lease{Promises: []traffic.Promise{{Call: 10, TTL: 100, Renewal: true}}}, false},
+		{"renewed after it was revoked", &traffic.Lease{Revoking: 1, Revoked: 2, Promises: []traffic.Promise{{Call: 3, TTL: 1, Renewal: true}}}, false},
+	} {
+		h := story()
+		spoilLease(h, test.lease)
+		result := History(h, Options{Budget: time.Second, Dir: t.TempDir(), UnprovenRenewals: true})
+		if found := len(result.Violations) > 0; found != test.found {
+			t.Errorf("%s: found %v", test.what, result.Violations)
 		}
 	}
 }

@@ -36,6 +36,8 @@ type Promise struct {
 	Member       int
 	Call, Return time.Duration
 	TTL          time.Duration
+	// Renewal tells that the lease was renewed; a promise that is none was made with the grant.
+	Renewal bool
 }
 
 // useLeases grants leases, keeps them for a while, and leaves them to expire or has them revoked at another member.
@@ -79,7 +81,7 @@ func (c *client) grant(ctx context.Context, leases pb.LeaseClient, n int, ttl in
 		return nil
 	}
 	l.ID = response.ID
-	l.promise(c, called, response.TTL)
+	l.promise(c, called, response.TTL, false)
 	r := &pb.PutRequest{Key: []byte(l.Key), Value: c.value(), Lease: l.ID}
 	if _, err := record(ctx, c, r, func(ctx context.Context) (*pb.PutResponse, error) { return c.kv.Put(ctx, r) }); err == nil {
 		l.Attached = c.history.Now()
@@ -87,8 +89,8 @@ func (c *client) grant(ctx context.Context, leases pb.LeaseClient, n int, ttl in
 	return l
 }
 
-func (l *Lease) promise(c *client, called time.Duration, ttl int64) {
-	l.Promises = append(l.Promises, Promise{c.target.Number, called, c.history.Now(), time.Duration(ttl) * time.Second})
+func (l *Lease) promise(c *client, called time.Duration, ttl int64, renewal bool) {
+	l.Promises = append(l.Promises, Promise{c.target.Number, called, c.history.Now(), time.Duration(ttl) * time.Second, renewal})
 }
 
 // keeper keeps a lease. It does not wait for one answer before it asks again, as clients do that renew by the clock.
@@ -145,7 +147,7 @@ func (k *keeper) receive(stream pb.Lease_LeaseKeepAliveClient, calls <-chan time
 		called := <-calls
 		k.mu.Lock()
 		if response.TTL > 0 {
-			k.lease.promise(k.client, called, response.TTL)
+			k.lease.promise(k.client, called, response.TTL, true)
 		} else {
 			k.gone = k.gone || k.lease.Revoking == 0
 		}
