@@ -157,7 +157,11 @@ func (c *compactor) run() {
 // work sweeps, or does a step of a walk.
 func (c *compactor) work() error {
 	target := c.store.CompactRevision()
-	if c.sweepPays(target) {
+	sweeps, err := c.sweepPays(target)
+	if err != nil {
+		return err
+	}
+	if sweeps {
 		return c.sweepTo(target)
 	}
 	return c.step(target)

@@ -6,7 +6,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// sweepFrom is which part of what stays there has to be removed, on average, for a sweep to pay.
+// sweepFrom is which part of what stays has to go for a sweep to pay.
 const sweepFrom = 4
 
 // sweepChunk is how many versions are looked at in one step.
@@ -32,11 +32,24 @@ type sweep struct {
 	removed   int    // by the step
 }
 
-// sweepPays tells whether a sweep is less work than a walk: the walk is in proportion to the changes up to the target, the sweep to
-// those that follow and to the keys as well.
-func (c *compactor) sweepPays(target int64) bool {
+// sweepPays tells whether a sweep is less work than a walk: the walk is in proportion to the versions that go, the sweep to those
+// that stay as well. Both are counted in bytes, as for the quota: a revision may have changed one key or a million.
+func (c *compactor) sweepPays(target int64) (bool, error) {
 	now := c.store.current.Load()
-	return target-c.progress() >= (now.keys+now.revision-target)/sweepFrom
+	h, err := newHistoryIterator(c.store.db, c.progress(), target)
+	if err != nil {
+		return false, err
+	}
+	defer h.close()
+	for h.first(); h.valid && !h.change.measured; {
+		h.next()
+	}
+	before := h.change.superseded
+	if !h.valid || !h.last() {
+		return false, h.err
+	}
+	goes, follows := h.change.superseded-before, now.superseded-h.change.superseded
+	return goes > 0 && goes >= (now.bytes+now.keys*versionOverhead+follows)/sweepFrom, nil
 }
 
 // sweepTo removes everything below target.

@@ -80,7 +80,7 @@ func openStill(t *testing.T, keys int, clock clock.WithTicker) (*Store, vfs.FS) 
 	s := open(t, Options{FS: fs})
 	commands := make([]Command, keys)
 	for i := range commands {
-		commands[i] = put(fmt.Sprintf("\x01still%05d", i), "")
+		commands[i] = put(fmt.Sprintf("\x01still%05d", i), string(make([]byte, 300)))
 	}
 	apply(t, s, commands...)
 	must[*pb.CompactionResponse](t, s, compact(s.Revision()))
@@ -101,9 +101,7 @@ func testCompactionIsGradual(t *testing.T, still int) {
 	apply(t, s, del("/", "0"), put("last", ""))
 	last := s.Revision()
 	must[*pb.CompactionResponse](t, s, compact(last))
-	if sweeps := s.compact.sweepPays(last); sweeps != (still == 1) {
-		t.Fatalf("it sweeps: %v", sweeps)
-	}
+	wantSweep(t, s, last, still == 1)
 	for was := uint64(0); was < 4*compactionChunk; {
 		waitFor(t, clock.HasWaiters)
 		now := s.Metrics().CompactedVersions
@@ -140,10 +138,33 @@ func TestNoSweepForALittleOfALongHistory(t *testing.T) {
 	for range 50 {
 		apply(t, s, benchCommands(20, 0, true)...)
 	}
-	for target, want := range map[int64]bool{20: false, 200: false, 205: true, 900: true, s.Revision(): true} {
-		if sweeps := s.compact.sweepPays(target); sweeps != want {
-			t.Errorf("at %d of %d it sweeps: %v", target, s.Revision(), sweeps)
+	for target, want := range map[int64]bool{20: false, 215: false, 225: true, 900: true, s.Revision(): true} {
+		wantSweep(t, s, target, want)
+	}
+}
+
+// TestSweepOfFewRevisionsOfManyChanges: how much goes is no matter of how many revisions there are.
+func TestSweepOfFewRevisionsOfManyChanges(t *testing.T) {
+	s := open(t, Options{})
+	for range 10 {
+		ops := make([]*pb.RequestOp, 100)
+		for i := range ops {
+			ops[i] = putOp(fmt.Sprint(i))
 		}
+		must[*pb.TxnResponse](t, s, Command{Txn: success(ops...)})
+	}
+	target := s.Revision()
+	for i := range 500 {
+		apply(t, s, put(fmt.Sprint(i%100), ""))
+	}
+	wantSweep(t, s, target, true)
+}
+
+// wantSweep tells whether a compaction at target is to be a sweep.
+func wantSweep(t *testing.T, s *Store, target int64, want bool) {
+	t.Helper()
+	if sweeps, err := s.compact.sweepPays(target); err != nil || sweeps != want {
+		t.Errorf("at %d of %d it sweeps: %v, %v", target, s.Revision(), sweeps, err)
 	}
 }
 
