@@ -10,6 +10,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // Kinds of a NOSPACE alarm that only members themselves raise. A client sees each as NOSPACE, and takes all
@@ -81,15 +83,15 @@ type restriction struct{ noSpace, corrupt bool }
 const alarmPrefix = "alarm/"
 
 func alarmKey(member uint64) []byte {
-	return metaKey(alarmPrefix + string(binary.BigEndian.AppendUint64(nil, member)))
+	return layout.MetaKey(alarmPrefix + string(binary.BigEndian.AppendUint64(nil, member)))
 }
 
-func (t *alarmTable) load(db *pebble.DB, members *memberTable) error {
+func (t *alarmTable) load(db pebble.Reader, members *memberTable) error {
 	t.raised = map[uint64]alarmSet{}
-	lower, upper := metaKey(alarmPrefix), metaKey("alarm0") // '0' follows '/'
-	err := eachBetween(db, lower, upper, func(k, v []byte) error {
+	lower, upper := layout.MetaKey(alarmPrefix), layout.MetaKey("alarm0") // '0' follows '/'
+	err := layout.EachBetween(db, lower, upper, func(k, v []byte) error {
 		if len(k) != len(alarmKey(0)) || len(v) != 1 {
-			return errCorruptRecord
+			return layout.ErrCorruptRecord
 		}
 		t.raised[binary.BigEndian.Uint64(k[1+len(alarmPrefix):])] = alarmSet(v[0])
 		return nil
@@ -287,7 +289,7 @@ func (w *writer) alarm(r *pb.AlarmRequest) (*pb.AlarmResponse, error) {
 	if r.Action == pb.AlarmRequest_DEACTIVATE {
 		set, told = old&^clears, old&clears
 	}
-	response := &pb.AlarmResponse{Header: header64(w.state.revision), Alarms: told.shown(r.MemberID)}
+	response := &pb.AlarmResponse{Header: header64(w.state.Revision), Alarms: told.shown(r.MemberID)}
 	if set == old {
 		return response, nil
 	}

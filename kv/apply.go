@@ -7,6 +7,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // Entry is one Raft log entry: the commands of a group commit in their order.
@@ -68,7 +70,7 @@ func (w *writer) entries(entries []Entry) ([][]Result, error) {
 	}
 	for i := range entries {
 		e := &entries[i]
-		if e.Index <= w.state.applied {
+		if e.Index <= w.state.Applied {
 			continue
 		}
 		w.entry = e.Index
@@ -83,8 +85,8 @@ func (w *writer) entries(entries []Entry) ([][]Result, error) {
 				tell(&e.Commands[j], r)
 			}
 		}
-		w.state.applied, w.state.term = e.Index, e.Term
-		w.state.rules = max(w.state.rules, e.Rules)
+		w.state.Applied, w.state.Term = e.Index, e.Term
+		w.state.Rules = max(w.state.Rules, uint32(e.Rules))
 	}
 	return results, nil
 }
@@ -173,7 +175,7 @@ func (w *writer) commit() error {
 	if err := w.writeHistory(); err != nil {
 		return err
 	}
-	if err := w.batch.Set(stateKey, w.state.encode(), nil); err != nil {
+	if err := w.batch.Set(layout.StateKey, w.state.Encode(), nil); err != nil {
 		return err
 	}
 	settleAuth := s.auth.change(w.auth)
@@ -182,7 +184,7 @@ func (w *writer) commit() error {
 		return err
 	}
 	published := w.state
-	compacted := published.compact > s.current.Load().compact
+	compacted := published.Compact > s.current.Load().Compact
 	s.current.Store(&published)
 	settleAuth(true)
 	s.hub.publish(w.revisions)
@@ -192,10 +194,10 @@ func (w *writer) commit() error {
 	s.members.commit(w.memberChanges)
 	s.alarms.commit(w)
 	s.downgrade.commit(w.downgrade)
-	s.progress.advance(published.applied)
+	s.progress.advance(published.Applied)
 	if compacted {
 		s.compact.wake()
 	}
-	s.apply.headers.rotate(published.applied)
+	s.apply.headers.Rotate(published.Applied)
 	return nil
 }

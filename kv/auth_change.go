@@ -30,7 +30,7 @@ func (a *AuthState) checkChange(c *Command) error {
 
 // changeAuth carries a change of users and roles out. Its response has a header and nothing else.
 func (w *writer) changeAuth(change proto.Message) (proto.Message, error) {
-	h := header64(w.state.revision)
+	h := header64(w.state.Revision)
 	switch r := change.(type) {
 	case *pb.AuthEnableRequest:
 		return result(&pb.AuthEnableResponse{Header: h}, w.enableAuth())

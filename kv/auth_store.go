@@ -11,6 +11,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/etcd/api/v3/authpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // Where users and roles are stored: as etcd's own messages, so that snapshots of either can be made from the other.
@@ -19,10 +21,10 @@ const (
 	authRolePrefix = "auth/role/"
 )
 
-var authStateKey = metaKey("auth/state")
+var authStateKey = layout.MetaKey("auth/state")
 
-func authUserKey(name string) []byte { return metaKey(authUserPrefix + name) }
-func authRoleKey(name string) []byte { return metaKey(authRolePrefix + name) }
+func authUserKey(name string) []byte { return layout.MetaKey(authUserPrefix + name) }
+func authRoleKey(name string) []byte { return layout.MetaKey(authRolePrefix + name) }
 
 // encodeAuthState returns the stored form of what is neither a user nor a role.
 func encodeAuthState(enabled bool, revision uint64) []byte {
@@ -71,7 +73,7 @@ func (t *authTable) change(next *AuthState) (settle func(changed bool)) {
 	}
 }
 
-func (t *authTable) load(db *pebble.DB) error {
+func (t *authTable) load(db pebble.Reader) error {
 	a, err := loadAuth(db)
 	t.current.Store(a)
 	return err
@@ -80,31 +82,31 @@ func (t *authTable) load(db *pebble.DB) error {
 // loadAuth reads all users and roles.
 func loadAuth(reader pebble.Reader) (*AuthState, error) {
 	a := newAuthState()
-	lower, upper := metaKey("auth/"), metaKey("auth0") // '0' follows '/'
-	err := eachBetween(reader, lower, upper, func(k, v []byte) error {
+	lower, upper := layout.MetaKey("auth/"), layout.MetaKey("auth0") // '0' follows '/'
+	err := layout.EachBetween(reader, lower, upper, func(k, v []byte) error {
 		name := string(k[1 : len(k)-1])
 		switch {
 		case bytes.Equal(k, authStateKey):
 			if len(v) != 9 {
-				return errCorruptRecord
+				return layout.ErrCorruptRecord
 			}
 			a.enabled, a.revision = v[0] == 1, binary.BigEndian.Uint64(v[1:])
 		case strings.HasPrefix(name, authUserPrefix):
 			u := new(authpb.User)
 			if err := proto.Unmarshal(v, u); err != nil {
-				return fmt.Errorf("user %q: %w", name[len(authUserPrefix):], errCorruptRecord)
+				return fmt.Errorf("user %q: %w", name[len(authUserPrefix):], layout.ErrCorruptRecord)
 			}
 			slices.Sort(u.Roles)
 			a.users[name[len(authUserPrefix):]] = u
 		case strings.HasPrefix(name, authRolePrefix):
 			r := new(authpb.Role)
 			if err := proto.Unmarshal(v, r); err != nil {
-				return fmt.Errorf("role %q: %w", name[len(authRolePrefix):], errCorruptRecord)
+				return fmt.Errorf("role %q: %w", name[len(authRolePrefix):], layout.ErrCorruptRecord)
 			}
 			slices.SortFunc(r.KeyPermission, comparePermissions)
 			a.roles[name[len(authRolePrefix):]] = r
 		default:
-			return errCorruptRecord
+			return layout.ErrCorruptRecord
 		}
 		return nil
 	})

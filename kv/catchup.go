@@ -5,6 +5,8 @@ import (
 	"context"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // Bounds of one step of catching up, so that the watches of a stream get their turn. A revision is looked at whole,
@@ -147,12 +149,12 @@ func (s *Store) fromHistory(g *gathering, c int64) (next, compacted int64, err e
 	}
 	defer release()
 	last := s.Revision()
-	history, err := newHistoryIterator(s.db, c, last)
+	history, err := layout.NewHistoryIterator(s.db, c, last)
 	if err != nil {
 		return c, 0, err
 	}
-	defer history.close()
-	lower, upper := sectionBounds(sectionVersion)
+	defer history.Close()
+	lower, upper := layout.SectionBounds(layout.SectionVersion)
 	versions, err := s.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return c, 0, err
@@ -165,42 +167,42 @@ func (s *Store) fromHistory(g *gathering, c int64) (next, compacted int64, err e
 }
 
 // scan walks the history to the last revision, or until enough is gathered.
-func (g *gathering) scan(history *historyIterator, versions *pebble.Iterator, c, last int64) (next, compacted int64, err error) {
+func (g *gathering) scan(history *layout.HistoryIterator, versions *pebble.Iterator, c, last int64) (next, compacted int64, err error) {
 	looked, rev := 0, int64(0)
-	for ok := history.first(); ok; ok = history.next() {
-		if history.rev != rev && (g.enough() || looked >= catchUpChanges) {
-			return history.rev, 0, nil
+	for ok := history.First(); ok; ok = history.Next() {
+		if history.Rev != rev && (g.enough() || looked >= catchUpChanges) {
+			return history.Rev, 0, nil
 		}
-		looked, rev = looked+1, history.rev
-		if !g.w.keys.contains(history.change.key) {
+		looked, rev = looked+1, history.Rev
+		if !g.w.keys.contains(history.Change.Key) {
 			continue
 		}
-		e, err := readEvent(versions, rev, history.change)
+		e, err := readEvent(versions, rev, history.Change)
 		if err != nil {
 			return c, 0, err
 		}
 		g.add(e)
 	}
-	return last + 1, 0, history.err
+	return last + 1, 0, history.Err
 }
 
 // readEvent makes the event of a change of revision rev.
-func readEvent(versions *pebble.Iterator, rev int64, ch change) (*event, error) {
-	if ch.deleted {
-		return loneEvent(ch.key, rev, ch.prev, nil)
+func readEvent(versions *pebble.Iterator, rev int64, ch layout.Change) (*event, error) {
+	if ch.Deleted {
+		return loneEvent(ch.Key, rev, ch.Prev, nil)
 	}
-	k := appendVersionKey(make([]byte, 0, versionKeyLen(ch.key)), ch.key, rev, markValue)
+	k := layout.AppendVersionKey(make([]byte, 0, layout.VersionKeyLen(ch.Key)), ch.Key, rev, layout.MarkValue)
 	if !versions.SeekPrefixGE(k) || !bytes.Equal(versions.Key(), k) {
 		if err := versions.Error(); err != nil {
 			return nil, err
 		}
-		return nil, errCorruptRecord
+		return nil, layout.ErrCorruptRecord
 	}
 	record, err := versions.ValueAndErr()
 	if err != nil {
 		return nil, err
 	}
-	return loneEvent(ch.key, rev, ch.prev, record)
+	return loneEvent(ch.Key, rev, ch.Prev, record)
 }
 
 // loneEvent makes an event of what is on the disk: a put of a record, or a delete if that is nil. prev is the
@@ -212,11 +214,11 @@ func loneEvent(key []byte, rev, prev int64, record []byte) (*event, error) {
 	if record == nil {
 		return e, nil
 	}
-	h, value, err := decodeRecord(key, rev, record)
+	h, value, err := layout.DecodeRecord(key, rev, record)
 	if err != nil {
 		return nil, err
 	}
-	e.kv.CreateRevision, e.kv.Version, e.kv.Lease = h.create, h.version, h.lease
+	e.kv.CreateRevision, e.kv.Version, e.kv.Lease = h.Create, h.Version, h.Lease
 	if len(value) > 0 {
 		e.kv.Value = bytes.Clone(value)
 	}

@@ -1,6 +1,10 @@
 package kv
 
-import "github.com/cockroachdb/pebble/v2"
+import (
+	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
+)
 
 // fromVersions gathers the events of a single key from its versions, so that what other keys did costs nothing: for a
 // watcher that is further behind than the recent events in memory. ok
@@ -31,11 +35,11 @@ func (s *Store) fromVersions(g *gathering, c int64) (next int64, ok bool, err er
 // versions goes through the versions that it holds from c to last, from old to new: backwards, as they are stored.
 func (g *gathering) versions(it *pebble.Iterator, c, last int64) (next int64, err error) {
 	var prev, rev int64
-	valid := it.SeekGE(appendVersionKey(nil, g.w.keys.lo, c-1, markTombstone))
+	valid := it.SeekGE(layout.AppendVersionKey(nil, g.w.keys.lo, c-1, layout.MarkTombstone))
 	if valid { // the last version before c
-		_, before, tombstone, ok := decodeVersionKey(it.Key())
+		_, before, tombstone, ok := layout.DecodeVersionKey(it.Key())
 		if !ok {
-			return c, errCorruptRecord
+			return c, layout.ErrCorruptRecord
 		}
 		if !tombstone {
 			prev = before
@@ -45,9 +49,9 @@ func (g *gathering) versions(it *pebble.Iterator, c, last int64) (next int64, er
 		valid = it.Last()
 	}
 	for ; valid; valid = it.Prev() {
-		key, at, tombstone, ok := decodeVersionKey(it.Key())
+		key, at, tombstone, ok := layout.DecodeVersionKey(it.Key())
 		if !ok {
-			return c, errCorruptRecord
+			return c, layout.ErrCorruptRecord
 		}
 		if at > last {
 			break
@@ -91,6 +95,6 @@ func startsAgain(key []byte, at, prev int64, record []byte) (bool, error) {
 	if prev == 0 || record == nil {
 		return false, nil
 	}
-	h, _, err := decodeRecord(key, at, record)
-	return h.version == 1, err
+	h, _, err := layout.DecodeRecord(key, at, record)
+	return h.Version == 1, err
 }

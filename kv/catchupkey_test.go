@@ -7,6 +7,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // A key's events are the same, found through its versions or through all of history, for any past.
@@ -88,7 +90,7 @@ func TestWatchFromCompactionOfPutAndDelete(t *testing.T) {
 	if err := s.WaitCompacted(testContext(t), 4); err != nil {
 		t.Fatal(err)
 	}
-	if _, closer, err := s.db.Get(appendVersionKey(nil, []byte("a"), 3, markValue)); err == nil {
+	if _, closer, err := s.db.Get(layout.AppendVersionKey(nil, []byte("a"), 3, layout.MarkValue)); err == nil {
 		closer.Close()
 		t.Error("the version outlived the next compaction")
 	}

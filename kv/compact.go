@@ -3,7 +3,6 @@ package kv
 import (
 	"context"
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -11,49 +10,35 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // compact makes every revision below r.Revision unreadable. What that makes superfluous is removed in the
 // background, see compactor.
 func (w *writer) compact(r *pb.CompactionRequest) (*pb.CompactionResponse, error) {
 	switch {
-	case r.Revision <= w.state.compact:
+	case r.Revision <= w.state.Compact:
 		return nil, ErrCompacted
-	case r.Revision > w.state.revision:
+	case r.Revision > w.state.Revision:
 		return nil, ErrFutureRevision
 	}
 	reclaimed, err := w.supersededAt(r.Revision)
 	if err != nil {
 		return nil, err
 	}
-	w.state.compact, w.state.reclaimed = r.Revision, reclaimed
-	return &pb.CompactionResponse{Header: header64(w.state.revision)}, nil
+	w.state.Compact, w.state.Reclaimed = r.Revision, reclaimed
+	return &pb.CompactionResponse{Header: header64(w.state.Revision)}, nil
 }
 
-// supersededAt returns what state.superseded was at a revision, which is not compacted yet.
+// supersededAt returns what State.Superseded was at a revision, which is not compacted yet.
 func (w *writer) supersededAt(revision int64) (int64, error) {
 	for _, r := range slices.Backward(w.revisions) {
 		if r.revision <= revision {
 			return r.superseded, nil
 		}
 	}
-	return w.store.supersededAt(w.state, revision)
-}
-
-// supersededAt returns what state.superseded was at a revision that is written, and which st has not compacted.
-func (s *Store) supersededAt(st state, revision int64) (int64, error) {
-	h, err := newHistoryIterator(s.db, st.compact+1, revision)
-	if err != nil {
-		return 0, err
-	}
-	defer h.close()
-	switch {
-	case !h.last(): // the revisions in between changed nothing
-		return st.reclaimed, h.err
-	case !h.change.measured:
-		return 0, errCorruptRecord
-	}
-	return h.change.superseded, nil
+	return layout.SupersededAt(w.store.db, w.state, revision)
 }
 
 const (
@@ -94,18 +79,11 @@ type compactor struct {
 func newCompactor(s *Store) (*compactor, error) {
 	c := &compactor{store: s, wakeup: make(chan struct{}, 1), changed: make(chan struct{})}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	b, closer, err := s.db.Get(compactedKey)
-	if errors.Is(err, pebble.ErrNotFound) {
-		return c, nil
-	}
+	finished, err := layout.ReadCompacted(s.db)
 	if err != nil {
 		return nil, fmt.Errorf("kv: can't read the compaction progress of %s: %w", s.options.Dir, err)
 	}
-	defer closer.Close()
-	if len(b) != 8 {
-		return nil, errCorruptRecord
-	}
-	c.finished = int64(binary.BigEndian.Uint64(b))
+	c.finished = finished
 	return c, nil
 }
 
@@ -211,10 +189,10 @@ func (c *compactor) step(target int64) error {
 // reach writes what b holds, with that everything below a revision is removed.
 func (c *compactor) reach(b *pebble.Batch, revision int64) error {
 	// What is below was removed by the steps before. Said again each time, it would be as many overlapping ranges to sort.
-	if err := b.DeleteRange(appendHistoryKey(nil, c.progress(), 0), appendHistoryKey(nil, revision, 0), nil); err != nil {
+	if err := b.DeleteRange(layout.AppendHistoryKey(nil, c.progress(), 0), layout.AppendHistoryKey(nil, revision, 0), nil); err != nil {
 		return err
 	}
-	if err := b.Set(compactedKey, binary.BigEndian.AppendUint64(nil, uint64(revision)), nil); err != nil {
+	if err := b.Set(layout.CompactedKey, binary.BigEndian.AppendUint64(nil, uint64(revision)), nil); err != nil {
 		return err
 	}
 	if err := c.store.db.Apply(b, pebble.NoSync); err != nil {

@@ -4,6 +4,8 @@ import (
 	"bytes"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // sweepFrom is which part of what stays has to go for a sweep to pay.
@@ -36,25 +38,25 @@ type sweep struct {
 // that stay as well. Both are counted in bytes, as for the quota: a revision may have changed one key or a million.
 func (c *compactor) sweepPays(target int64) (bool, error) {
 	now := c.store.current.Load()
-	h, err := newHistoryIterator(c.store.db, c.progress(), target)
+	h, err := layout.NewHistoryIterator(c.store.db, c.progress(), target)
 	if err != nil {
 		return false, err
 	}
-	defer h.close()
-	for h.first(); h.valid && !h.change.measured; {
-		h.next()
+	defer h.Close()
+	for h.First(); h.Valid && !h.Change.Measured; {
+		h.Next()
 	}
-	before := h.change.superseded
-	if !h.valid || !h.last() {
-		return false, h.err
+	before := h.Change.Superseded
+	if !h.Valid || !h.Last() {
+		return false, h.Err
 	}
-	goes, follows := h.change.superseded-before, now.superseded-h.change.superseded
-	return goes > 0 && goes >= (now.bytes+now.keys*versionOverhead+follows)/sweepFrom, nil
+	goes, follows := h.Change.Superseded-before, now.Superseded-h.Change.Superseded
+	return goes > 0 && goes >= (now.Bytes+now.Keys*layout.VersionOverhead+follows)/sweepFrom, nil
 }
 
 // sweepTo removes everything below target.
 func (c *compactor) sweepTo(target int64) error {
-	lower, _ := sectionBounds(sectionVersion)
+	lower, _ := layout.SectionBounds(layout.SectionVersion)
 	s := &sweep{compactor: c, target: target, next: lower, batch: c.store.db.NewBatch()}
 	defer s.batch.Close()
 	for s.next != nil {
@@ -70,7 +72,7 @@ func (c *compactor) sweepTo(target int64) error {
 
 // step adds the removals of some versions to the batch.
 func (s *sweep) step() error {
-	_, upper := sectionBounds(sectionVersion)
+	_, upper := layout.SectionBounds(layout.SectionVersion)
 	it, err := s.compactor.store.db.NewIter(&pebble.IterOptions{LowerBound: s.next, UpperBound: upper})
 	if err != nil {
 		return err
@@ -96,9 +98,9 @@ func (s *sweep) step() error {
 
 // visit looks at a version.
 func (s *sweep) visit(k []byte) error {
-	key, rev, tombstone, ok := decodeVersionKey(k)
+	key, rev, tombstone, ok := layout.DecodeVersionKey(k)
 	if !ok {
-		return errCorruptRecord
+		return layout.ErrCorruptRecord
 	}
 	if !bytes.Equal(key, s.key) {
 		if err := s.leave(); err != nil {

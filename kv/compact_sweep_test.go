@@ -10,6 +10,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"pgregory.net/rapid"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // TestASweepThatWasCutOff: whatever part of a sweep was done, the store answers as one in which nothing was removed, an export of it
@@ -70,7 +72,7 @@ func sweepSome(t *rapid.T, store *Store, versions int) {
 	}
 	s := &sweep{compactor: store.compact, target: store.CompactRevision(), batch: store.db.NewBatch()}
 	defer s.batch.Close()
-	err := eachMeta(store.db, sectionVersion, func(k, _ []byte) error {
+	err := layout.EachMeta(store.db, layout.SectionVersion, func(k, _ []byte) error {
 		if versions--; versions < 0 {
 			return nil
 		}

@@ -13,6 +13,9 @@ import (
 	"k8s.io/utils/clock"
 	clocktesting "k8s.io/utils/clock/testing"
 	"pgregory.net/rapid"
+
+	"github.com/ctlplane/ctlplane/kv/headercache"
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 func TestCompactErrors(t *testing.T) {
@@ -127,7 +130,7 @@ func testCompactionIsGradual(t *testing.T, still int) {
 	for ok := it.First(); ok; ok = it.Next() {
 		left[it.Key()[0]]++
 	}
-	if left[sectionVersion] != still+1 || left[sectionHistory] != 1 || left[sectionMeta] != 2 {
+	if left[layout.SectionVersion] != still+1 || left[layout.SectionHistory] != 1 || left[layout.SectionMeta] != 2 {
 		t.Errorf("left: %v", left)
 	}
 }
@@ -216,7 +219,7 @@ func TestCompactionKeepsDeletedWhatWasPutBetween(t *testing.T) {
 		t.Errorf("after the compaction: %v, %v", r, err)
 	}
 	expect(t, watch(t, s, WatchRequest{Key: []byte("b"), StartRevision: s.Revision()}), "3 DELETE b=; 3 PUT b=v; 3 DELETE b=; ")
-	s.apply.headers = newHeaderCache(s.options.CachedHeaders, s.AppliedIndex())
+	s.apply.headers = headercache.New(s.options.CachedHeaders, s.AppliedIndex())
 	again := must[*pb.PutResponse](t, s, Command{Put: &pb.PutRequest{Key: []byte("b"), Value: []byte("3"), PrevKv: true}})
 	if again.PrevKv != nil {
 		t.Errorf("a write finds %v", again.PrevKv)
@@ -280,7 +283,7 @@ func waitStepping(t *testing.T, s *Store, clock *clocktesting.FakeClock, revisio
 // storedVersions counts the versions and tombstones in the database.
 func storedVersions(t failer, s *Store) (n int) {
 	t.Helper()
-	if err := eachMeta(s.db, sectionVersion, func(_, _ []byte) error { n++; return nil }); err != nil {
+	if err := layout.EachMeta(s.db, layout.SectionVersion, func(_, _ []byte) error { n++; return nil }); err != nil {
 		t.Fatal(err)
 	}
 	return n

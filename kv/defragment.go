@@ -1,6 +1,10 @@
 package kv
 
-import "context"
+import (
+	"context"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
+)
 
 // Defragment has the database rewritten without what was deleted or replaced, and returns when that is done or with ctx's
 // error. The database does as much by itself, sooner or later; this is for who wants the space at once. Readers and
@@ -19,8 +23,8 @@ func (s *Store) Defragment(ctx context.Context) error {
 	if err := s.db.Flush(); err != nil {
 		return err
 	}
-	lower, _ := sectionBounds(sectionAttachment)
-	_, upper := sectionBounds(sectionHistory)
+	lower, _ := layout.SectionBounds(layout.SectionAttachment)
+	_, upper := layout.SectionBounds(layout.SectionHistory)
 	if err := s.db.Compact(ctx, lower, upper, false); err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -6,15 +6,17 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
-var downgradeKey = metaKey("downgrade")
+var downgradeKey = layout.MetaKey("downgrade")
 
 // downgradeTarget is the version that the operators have announced to go back to, as the committed batches made it; nil or
 // empty is none.
 type downgradeTarget struct{ version atomic.Pointer[string] }
 
-func (d *downgradeTarget) load(db *pebble.DB) error {
+func (d *downgradeTarget) load(db pebble.Reader) error {
 	b, closer, err := db.Get(downgradeKey)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil
@@ -64,7 +66,7 @@ func (w *writer) announceDowngrade(r *pb.DowngradeRequest) (*pb.DowngradeRespons
 		return nil, err
 	}
 	w.downgrade = &version
-	return &pb.DowngradeResponse{Header: header64(w.state.revision)}, nil
+	return &pb.DowngradeResponse{Header: header64(w.state.Revision)}, nil
 }
 
 func validateDowngrade(r *pb.DowngradeRequest) error {

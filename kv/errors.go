@@ -1,6 +1,10 @@
 package kv
 
-import "errors"
+import (
+	"errors"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
+)
 
 // ErrorCode is an error that a client caused or has to handle. It is part of a Result, the same on every
 // member, and it survives being sent as its number. Its text is the one that etcd's clients know. Zero is
@@ -114,5 +118,5 @@ var (
 	ErrInUse = errors.New("kv: the directory is in use")
 	// ErrFormat is wrapped by Open's error when the directory was written in a format that this version
 	// can't read.
-	ErrFormat = errors.New("kv: the directory has another format")
+	ErrFormat = layout.ErrFormat
 )

@@ -5,17 +5,13 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"pgregory.net/rapid"
+
+	"github.com/ctlplane/ctlplane/kv/layout/layouttest"
 )
 
-// Generators of commands over few keys, so that they meet; the keys are those whose encodings could be
-// mistaken for one another.
+// Generators of commands over few keys, so that they meet.
 
-var testKeys = [][]byte{
-	{0}, {0, 0}, {0, 0x09}, {'a'}, []byte("a\x00"), []byte("a\x00\x00"), []byte("a\x00\x08"), []byte("a\x00\xff\xff\xff\xff\xff\xff\xff\xfd\x09"),
-	[]byte("a\x01"), []byte("aa"), []byte("ab"), []byte("b"), []byte("b\x0c"), []byte("k"), []byte("/registry/pods/x"), {0xff}, {0xff, 0xff},
-}
-
-func genKey(t *rapid.T) []byte { return rapid.SampledFrom(testKeys).Draw(t, "key") }
+func genKey(t *rapid.T) []byte { return rapid.SampledFrom(layouttest.Keys).Draw(t, "key") }
 
 func genEnd(t *rapid.T) []byte {
 	switch rapid.IntRange(0, 4).Draw(t, "end kind") {

@@ -6,6 +6,8 @@ import (
 	"hash/crc32"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // Hash is a checksum (CRC-32C) by which members find out whether they hold the same. It does not depend on how far a
@@ -22,7 +24,7 @@ type Hash struct {
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // hashed are the sections that Hash sums up beside the versions. The rest follows from them, or is of this member alone.
-var hashed = []byte{sectionAttachment, sectionLease}
+var hashed = []byte{layout.SectionAttachment, layout.SectionLease}
 
 // HashKV sums up what can be read at a revision; 0 is the current one. A compaction doesn't change it, so it compares between
 // members that have compacted otherwise. The time that it takes is in proportion to the data; nothing waits for it. Errors:
@@ -52,23 +54,23 @@ func (s *Store) hash(ctx context.Context, revision int64, sum func(*versionHashe
 	defer cancel()
 	view := s.db.NewSnapshot()
 	defer view.Close()
-	at, err := viewedState(view)
+	at, err := layout.ReadState(view)
 	if err != nil {
 		return Hash{}, err
 	}
 	switch {
 	case revision <= 0:
-		revision = at.revision
-	case revision < at.compact:
+		revision = at.Revision
+	case revision < at.Compact:
 		return Hash{}, ErrCompacted
-	case revision > at.revision:
+	case revision > at.Revision:
 		return Hash{}, ErrFutureRevision
 	}
-	h := versionHasher{upto: revision, compact: at.compact}
+	h := versionHasher{upto: revision, compact: at.Compact}
 	if err := sum(&h, ctx, view); err != nil {
 		return Hash{}, err
 	}
-	return Hash{Sum: h.sum, Revision: revision, CompactRevision: at.compact, Current: at.revision}, nil
+	return Hash{Sum: h.sum, Revision: revision, CompactRevision: at.Compact, Current: at.Revision}, nil
 }
 
 // untilClosed returns a context that ends with ctx, or when the store is being closed.
@@ -105,7 +107,7 @@ type versionHasher struct {
 
 // contents sums up the version of each key that can be read at upto. The sum of none is not that of a sum never made.
 func (h *versionHasher) contents(ctx context.Context, reader pebble.Reader) error {
-	h.sum = crc32.Update(h.sum, castagnoli, []byte{sectionVersion})
+	h.sum = crc32.Update(h.sum, castagnoli, []byte{layout.SectionVersion})
 	err := each(ctx, reader, keyRange{}, h.upto, func(s *scanner) (bool, error) {
 		v, err := s.it.ValueAndErr()
 		if err != nil {
@@ -126,7 +128,7 @@ func (h *versionHasher) everything(ctx context.Context, reader pebble.Reader) er
 		return err
 	}
 	for _, section := range hashed {
-		if err := eachMeta(reader, section, h.write); err != nil {
+		if err := layout.EachMeta(reader, section, h.write); err != nil {
 			return err
 		}
 	}
@@ -136,13 +138,13 @@ func (h *versionHasher) everything(ctx context.Context, reader pebble.Reader) er
 // versions sums up those up to upto that can be read at some revision.
 func (h *versionHasher) versions(ctx context.Context, reader pebble.Reader) error {
 	seen := 0
-	return eachMeta(reader, sectionVersion, func(k, v []byte) error {
+	return layout.EachMeta(reader, layout.SectionVersion, func(k, v []byte) error {
 		if seen++; seen%1024 == 0 && ctx.Err() != nil {
 			return context.Cause(ctx)
 		}
-		key, revision, tombstone, ok := decodeVersionKey(k)
+		key, revision, tombstone, ok := layout.DecodeVersionKey(k)
 		if !ok {
-			return errCorruptRecord
+			return layout.ErrCorruptRecord
 		}
 		if string(key) != string(h.key) {
 			h.key, h.hidden = append(h.key[:0], key...), false

@@ -49,7 +49,7 @@ const (
 )
 
 func newHub(s *Store, tailBytes int) *hub {
-	revision := s.current.Load().revision
+	revision := s.current.Load().Revision
 	h := &hub{
 		store: s, wake: make(chan struct{}, 1), done: make(chan struct{}),
 		dispatched: revision, streams: map[*WatchStream]struct{}{},

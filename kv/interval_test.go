@@ -4,6 +4,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/ctlplane/ctlplane/kv/layout/layouttest"
 )
 
 // TestIndexFindsWatchers compares the index with asking every watcher, while they come and go.
@@ -30,7 +32,7 @@ func TestIndexFindsWatchers(t *testing.T) {
 				}
 			},
 			"": func(t *rapid.T) {
-				key := rapid.OneOf(rapid.SampledFrom(testKeys), rapid.SliceOfN(rapid.Byte(), 1, 3)).Draw(t, "key")
+				key := rapid.OneOf(rapid.SampledFrom(layouttest.Keys), rapid.SliceOfN(rapid.Byte(), 1, 3)).Draw(t, "key")
 				found := map[*watcher]bool{}
 				x.match(key, func(w *watcher) { found[w] = true })
 				for w := range all {

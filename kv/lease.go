@@ -8,6 +8,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // leaseTable is the granted leases, in memory. It is what the committed batches made it.
@@ -51,7 +53,7 @@ func decodeLeaseTerm(b []byte) (leaseTerm, error) {
 		t.ttl = int64(binary.BigEndian.Uint64(b))
 	}
 	if t.ttl <= 0 || t.remaining < 0 {
-		return leaseTerm{}, errCorruptRecord
+		return leaseTerm{}, layout.ErrCorruptRecord
 	}
 	return t, nil
 }
@@ -70,11 +72,11 @@ type leaseChange struct {
 	checkpoint bool
 }
 
-func (t *leaseTable) load(db *pebble.DB) error {
+func (t *leaseTable) load(db pebble.Reader) error {
 	t.granted = map[int64]leaseTerm{}
-	return eachMeta(db, sectionLease, func(k, v []byte) error {
+	return layout.EachMeta(db, layout.SectionLease, func(k, v []byte) error {
 		if len(k) != 10 {
-			return errCorruptRecord
+			return layout.ErrCorruptRecord
 		}
 		term, err := decodeLeaseTerm(v)
 		t.granted[int64(binary.BigEndian.Uint64(k[1:]))] = term
@@ -199,8 +201,8 @@ func (s *Store) VisitLeaseKeys(id int64, visit func(key []byte) error) error {
 }
 
 func visitLeaseKeys(reader pebble.Reader, id int64, visit func(key []byte) error) error {
-	lower, upper := attachmentBounds(id)
-	return eachBetween(reader, lower, upper, func(k, _ []byte) error { return visit(decodeAttachmentKey(k)) })
+	lower, upper := layout.AttachmentBounds(id)
+	return layout.EachBetween(reader, lower, upper, func(k, _ []byte) error { return visit(layout.DecodeAttachmentKey(k)) })
 }
 
 // lease is a lease's term, as the command sees it. The changes of the batch are found by an index: a batch
@@ -236,11 +238,11 @@ func (w *writer) grant(g *pb.LeaseGrantRequest) (*pb.LeaseGrantResponse, error) 
 	}
 	ttl := max(g.TTL, MinLeaseTTL)
 	term := leaseTerm{ttl: ttl}
-	if err := w.batch.Set(leaseKey(g.ID), term.encode(), nil); err != nil {
+	if err := w.batch.Set(layout.LeaseKey(g.ID), term.encode(), nil); err != nil {
 		return nil, err
 	}
 	w.changeLease(leaseChange{id: g.ID, term: term})
-	return &pb.LeaseGrantResponse{Header: header64(w.state.revision), ID: g.ID, TTL: ttl}, nil
+	return &pb.LeaseGrantResponse{Header: header64(w.state.Revision), ID: g.ID, TTL: ttl}, nil
 }
 
 // revoke deletes a lease and, in one revision and in their order, its keys.
@@ -265,7 +267,7 @@ func (w *writer) revoke(r *pb.LeaseRevokeRequest) (*pb.LeaseRevokeResponse, erro
 			return nil, err
 		}
 	}
-	if err := w.batch.Delete(leaseKey(r.ID), nil); err != nil {
+	if err := w.batch.Delete(layout.LeaseKey(r.ID), nil); err != nil {
 		return nil, err
 	}
 	w.changeLease(leaseChange{id: r.ID})
@@ -288,10 +290,10 @@ func (w *writer) checkpointLeases(r *pb.LeaseCheckpointRequest) (*pb.LeaseCheckp
 			continue
 		}
 		term.remaining = remaining
-		if err := w.batch.Set(leaseKey(c.ID), term.encode(), nil); err != nil {
+		if err := w.batch.Set(layout.LeaseKey(c.ID), term.encode(), nil); err != nil {
 			return nil, err
 		}
 		w.changeLease(leaseChange{id: c.ID, term: term, checkpoint: true})
 	}
-	return &pb.LeaseCheckpointResponse{Header: header64(w.state.revision)}, nil
+	return &pb.LeaseCheckpointResponse{Header: header64(w.state.Revision)}, nil
 }

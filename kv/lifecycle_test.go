@@ -13,6 +13,8 @@ import (
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/cockroachdb/pebble/v2/vfs/errorfs"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 func TestOpenErrors(t *testing.T) {
@@ -43,7 +45,7 @@ func TestOpenErrors(t *testing.T) {
 	t.Run("other version", func(t *testing.T) {
 		fs := vfs.NewMem()
 		s := open(t, Options{FS: fs})
-		if err := s.db.Set(stateKey, []byte{formatVersion + 1}, pebble.NoSync); err != nil {
+		if err := s.db.Set(layout.StateKey, []byte{layout.FormatVersion + 1}, pebble.NoSync); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {
@@ -174,30 +176,5 @@ func TestDiskFailure(t *testing.T) {
 	}
 	if err := s.Close(); err != nil {
 		t.Error(err)
-	}
-}
-
-// TestHeaderCacheIsBounded by bytes: long keys don't make it grow.
-func TestHeaderCacheIsBounded(t *testing.T) {
-	s := open(t, Options{CachedHeaders: 1000})
-	for i := range 20 {
-		for j := range 5 {
-			key := make([]byte, 100_000)
-			copy(key, fmt.Sprint(i, "/", j))
-			apply(t, s, put(string(key), "x"))
-		}
-	}
-	c := s.apply.headers
-	size := 0
-	for _, table := range []*headerTable{c.young, c.old} {
-		for _, chunk := range table.chunks {
-			size += cap(chunk)
-		}
-	}
-	if size > 2*headerChunkBytes {
-		t.Errorf("%d bytes of keys are cached", size)
-	}
-	if n := get(t, s, &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, CountOnly: true}).Count; n != 100 {
-		t.Errorf("%d keys", n)
 	}
 }

@@ -4,6 +4,8 @@ import (
 	"slices"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // Member is the replicated record of one Raft member. Its first five fields have the numbers and meaning
@@ -73,7 +75,7 @@ func decodeMember(b []byte) (Member, error) {
 	for len(b) > 0 {
 		field, kind, n := protowire.ConsumeTag(b)
 		if n < 0 {
-			return Member{}, errCorruptRecord
+			return Member{}, layout.ErrCorruptRecord
 		}
 		b = b[n:]
 		switch {
@@ -95,7 +97,7 @@ func decodeMember(b []byte) (Member, error) {
 			n = protowire.ConsumeFieldValue(field, kind, b)
 		}
 		if n < 0 {
-			return Member{}, errCorruptRecord
+			return Member{}, layout.ErrCorruptRecord
 		}
 		b = b[n:]
 	}

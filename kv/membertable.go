@@ -8,6 +8,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // memberTable is the member records in memory, removed ones included, as the committed batches made them.
@@ -30,7 +32,7 @@ type memberChange struct {
 const memberPrefix = "member/"
 
 func memberKey(id uint64) []byte {
-	return metaKey(memberPrefix + string(binary.BigEndian.AppendUint64(nil, id)))
+	return layout.MetaKey(memberPrefix + string(binary.BigEndian.AppendUint64(nil, id)))
 }
 
 // encode returns the stored form: an empty one is that of a removed member.
@@ -41,12 +43,12 @@ func (r memberRecord) encode() []byte {
 	return r.member.append(nil)
 }
 
-func (t *memberTable) load(db *pebble.DB) error {
+func (t *memberTable) load(db pebble.Reader) error {
 	t.records = map[uint64]memberRecord{}
-	lower, upper := metaKey(memberPrefix), metaKey("member0") // '0' follows '/'
-	return eachBetween(db, lower, upper, func(k, v []byte) error {
+	lower, upper := layout.MetaKey(memberPrefix), layout.MetaKey("member0") // '0' follows '/'
+	return layout.EachBetween(db, lower, upper, func(k, v []byte) error {
 		if len(k) != len(memberKey(0)) {
-			return errCorruptRecord
+			return layout.ErrCorruptRecord
 		}
 		id := binary.BigEndian.Uint64(k[1+len(memberPrefix):])
 		if len(v) == 0 {
@@ -121,5 +123,5 @@ func (w *writer) updateMember(u *MemberUpdate) (*pb.MemberUpdateResponse, error)
 		return nil, err
 	}
 	w.memberChanges = append(w.memberChanges, memberChange{u.Member.ID, record})
-	return &pb.MemberUpdateResponse{Header: header64(w.state.revision)}, nil
+	return &pb.MemberUpdateResponse{Header: header64(w.state.Revision)}, nil
 }

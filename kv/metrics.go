@@ -60,9 +60,9 @@ func (c *counters) add(o operations) {
 func (s *Store) Metrics() Metrics {
 	st := s.current.Load()
 	m := Metrics{
-		Keys: st.keys, LiveBytes: st.bytes, StoredBytes: st.stored(),
-		Revision: st.revision, CompactRevision: st.compact, CompactedRevision: s.compact.progress(),
-		AppliedIndex: st.applied, FlushedIndex: s.FlushedIndex(), AuthRevision: s.auth.get().revision,
+		Keys: st.Keys, LiveBytes: st.Bytes, StoredBytes: st.Stored(),
+		Revision: st.Revision, CompactRevision: st.Compact, CompactedRevision: s.compact.progress(),
+		AppliedIndex: st.Applied, FlushedIndex: s.FlushedIndex(), AuthRevision: s.auth.get().revision,
 	}
 	s.leases.mu.RLock()
 	m.Leases, m.LeaseGrants, m.LeaseRevokes = len(s.leases.granted), s.leases.grants, s.leases.revokes

@@ -2,6 +2,8 @@ package kv
 
 import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // putAnswer is a response and its header in one allocation.
@@ -20,7 +22,7 @@ func (w *writer) put(p *pb.PutRequest) (*pb.PutResponse, error) {
 	w.counted.puts++
 	a := new(putAnswer)
 	a.response.Header = &a.header
-	if old.exists() && (p.PrevKv || p.IgnoreValue) {
+	if old.Exists() && (p.PrevKv || p.IgnoreValue) {
 		oldValue, err := w.value(p.Key, old)
 		if err != nil {
 			return nil, err
@@ -29,11 +31,11 @@ func (w *writer) put(p *pb.PutRequest) (*pb.PutResponse, error) {
 			value = oldValue
 		}
 		if p.PrevKv {
-			a.response.PrevKv = old.keyValue(p.Key, oldValue)
+			a.response.PrevKv = old.KeyValue(p.Key, oldValue)
 		}
 	}
 	if p.IgnoreLease {
-		lease = old.lease
+		lease = old.Lease
 	}
 	w.counted.putBytes += uint64(len(p.Key) + len(value))
 	if err := w.putKey(p.Key, value, lease, old); err != nil {
@@ -44,16 +46,16 @@ func (w *writer) put(p *pb.PutRequest) (*pb.PutResponse, error) {
 }
 
 // checkPut tells whether a put can be carried out, and returns the header of what it replaces.
-func (w *writer) checkPut(p *pb.PutRequest) (header, error) {
+func (w *writer) checkPut(p *pb.PutRequest) (layout.Header, error) {
 	if p.Lease != 0 && !w.leaseExists(p.Lease) {
-		return header{}, ErrLeaseNotFound
+		return layout.Header{}, ErrLeaseNotFound
 	}
 	old, err := w.header(p.Key)
 	if err != nil {
-		return header{}, err
+		return layout.Header{}, err
 	}
-	if (p.IgnoreValue || p.IgnoreLease) && !old.exists() {
-		return header{}, ErrKeyNotFound
+	if (p.IgnoreValue || p.IgnoreLease) && !old.Exists() {
+		return layout.Header{}, ErrKeyNotFound
 	}
 	return old, nil
 }
@@ -68,7 +70,7 @@ func (w *writer) deleteRange(d *pb.DeleteRangeRequest) (*pb.DeleteRangeResponse,
 	resp := &pb.DeleteRangeResponse{Deleted: int64(len(all))}
 	for _, f := range all {
 		if d.PrevKv {
-			resp.PrevKvs = append(resp.PrevKvs, f.header.keyValue(f.key, f.value))
+			resp.PrevKvs = append(resp.PrevKvs, f.header.KeyValue(f.key, f.value))
 		}
 		if err := w.deleteKey(f.key, f.header); err != nil {
 			return nil, err

@@ -1,14 +1,9 @@
 package kv
 
 import (
-	"context"
-	"fmt"
 	"log/slog"
-	"runtime"
 	"time"
 
-	"github.com/cockroachdb/pebble/v2"
-	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"k8s.io/utils/clock"
 )
@@ -86,83 +81,4 @@ func (o Options) withDefaults() Options {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
 	return o
-}
-
-const (
-	// memTables is how many memory tables there may be before writers have to wait for the disk.
-	memTables = 4
-	// usualTables is how many there are: one that is written to, and one on its way to the disk.
-	usualTables = 2
-	// blockBytes is what blocks are filled up to: with what the cache puts before it, a block takes four pages.
-	blockBytes = 15 << 10
-)
-
-// cache returns the cache that blocks and memory tables share: Pebble takes what the tables need out of it, and lets
-// the blocks have the rest.
-func (o Options) cache() *pebble.Cache {
-	return pebble.NewCache(o.CacheBytes + usualTables*int64(o.MemTableBytes))
-}
-
-// pebble returns the database's options. onFlush is called after each memory table that reached the disk.
-func (o Options) pebble(cache *pebble.Cache, lock *pebble.Lock, onFlush func()) *pebble.Options {
-	p := &pebble.Options{
-		FS:                          o.FS,
-		Lock:                        lock,
-		Cache:                       cache,
-		Comparer:                    Comparer,
-		DisableWAL:                  true,
-		FormatMajorVersion:          pebble.FormatNewest,
-		MemTableSize:                o.MemTableBytes,
-		MemTableStopWritesThreshold: memTables,
-		L0CompactionThreshold:       8, // at 4, a member takes 10 % more CPU time for a pipelined write, and at 2 far more
-		L0StopWritesThreshold:       1000,
-		LBaseMaxBytes:               64 << 20,
-		MaxOpenFiles:                4096,
-		BytesPerSync:                1 << 20,
-		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, min(2, runtime.GOMAXPROCS(0)/2)) },
-		Logger:                      pebbleLogger{o.Logger},
-		EventListener: &pebble.EventListener{
-			FlushEnd: func(pebble.FlushInfo) { onFlush() },
-			WriteStallBegin: func(i pebble.WriteStallBeginInfo) {
-				o.Logger.Warn("writes stall: the disk can't keep up", "reason", i.Reason)
-			},
-			DiskSlow:        func(i pebble.DiskSlowInfo) { o.Logger.Warn("the disk is slow", "operation", i.String()) },
-			BackgroundError: o.backgroundError,
-		},
-	}
-	p.Experimental.CompactionScheduler = newCompactionScheduler()
-	for i := range p.Levels {
-		p.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-		p.Levels[i].BlockSize = blockBytes
-		// Tables of some tens of megabytes then have an index of one level: a read is one step shorter.
-		p.Levels[i].IndexBlockSize = 256 << 10
-	}
-	return p
-}
-
-// backgroundError logs what Pebble tries again. A full disk is its owner's to report, see Options.DiskFull.
-func (o Options) backgroundError(err error) {
-	level := slog.LevelError
-	if isFull(err) {
-		level = slog.LevelDebug
-	}
-	o.Logger.Log(context.Background(), level, "a background operation of the store failed; it is tried again", "err", err.Error())
-}
-
-// pebbleLogger passes Pebble's log on: its routine messages as debug messages.
-type pebbleLogger struct{ log *slog.Logger }
-
-func (l pebbleLogger) Infof(format string, args ...any) {
-	l.log.Debug("pebble", "message", fmt.Sprintf(format, args...))
-}
-
-func (l pebbleLogger) Errorf(format string, args ...any) {
-	l.log.Error("pebble", "message", fmt.Sprintf(format, args...))
-}
-
-// Fatalf is for a database that can't go on. Pebble expects not to be returned to.
-func (l pebbleLogger) Fatalf(format string, args ...any) {
-	message := fmt.Sprintf(format, args...)
-	l.log.Error("pebble can't go on", "message", message)
-	panic("kv: " + message)
 }

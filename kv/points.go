@@ -3,6 +3,8 @@ package kv
 import (
 	"github.com/cockroachdb/pebble/v2"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // Point is a read of a single key at the present revision: a request that IsPoint, and what Points answers.
@@ -26,18 +28,18 @@ func (s *Store) Points(points []*Point) error {
 	s.counters.ranges.Add(uint64(len(points)))
 	for {
 		at := s.current.Load()
-		if err := lookUpAll(s.db, points, at.revision); err != nil {
+		if err := lookUpAll(s.db, points, at.Revision); err != nil {
 			return err
 		}
 		// A compaction that was applied meanwhile may have removed some of what was to be read.
-		if at.revision >= s.CompactRevision() {
+		if at.Revision >= s.CompactRevision() {
 			return nil
 		}
 	}
 }
 
 func lookUpAll(reader pebble.Reader, points []*Point, rev int64) error {
-	lower, upper := sectionBounds(sectionVersion)
+	lower, upper := layout.SectionBounds(layout.SectionVersion)
 	it, err := reader.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
 	if err != nil {
 		return err

@@ -22,12 +22,12 @@ func (w *writer) prefetch(entries []Entry) error {
 	var missing [][]byte
 	cache := w.store.apply.headers
 	for i := range entries {
-		if entries[i].Index <= w.state.applied {
+		if entries[i].Index <= w.state.Applied {
 			continue
 		}
 		for j := range entries[i].Commands {
 			entries[i].Commands[j].eachKey(func(key []byte) {
-				if _, ok := cache.get(key); !ok && len(key) > 0 {
+				if _, ok := cache.Get(key); !ok && len(key) > 0 {
 					missing = append(missing, key)
 				}
 			})

@@ -9,6 +9,8 @@ import (
 	"syscall"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // applyProgress is the applied index and who waits for it.
@@ -42,10 +44,10 @@ func (p *applyProgress) reached(index uint64) <-chan struct{} {
 }
 
 // AppliedIndex returns the Raft index of the last entry whose effects can be read.
-func (s *Store) AppliedIndex() uint64 { return s.current.Load().applied }
+func (s *Store) AppliedIndex() uint64 { return s.current.Load().Applied }
 
 // AppliedTerm returns the Raft term of the entry at AppliedIndex.
-func (s *Store) AppliedTerm() uint64 { return s.current.Load().term }
+func (s *Store) AppliedTerm() uint64 { return s.current.Load().Term }
 
 // WaitApplied returns once the entry at index is applied and visible, or with ctx's error or ErrClosed.
 func (s *Store) WaitApplied(ctx context.Context, index uint64) error {
@@ -91,8 +93,8 @@ func (s *Store) FlushedIndex() uint64 {
 }
 
 func (s *Store) readFlushed() error {
-	upper := append(append([]byte(nil), stateKey...), markNone)
-	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: stateKey, UpperBound: upper, OnlyReadGuaranteedDurable: true})
+	upper := append(append([]byte(nil), layout.StateKey...), layout.MarkNone)
+	it, err := s.db.NewIter(&pebble.IterOptions{LowerBound: layout.StateKey, UpperBound: upper, OnlyReadGuaranteedDurable: true})
 	if err != nil {
 		return err
 	}
@@ -104,7 +106,7 @@ func (s *Store) readFlushed() error {
 	if err != nil {
 		return err
 	}
-	st, err := decodeState(b)
+	st, err := layout.DecodeState(b)
 	if err != nil {
 		return err
 	}
@@ -112,7 +114,7 @@ func (s *Store) readFlushed() error {
 		return err
 	}
 	// Two callers may have read in either order: the index only grows.
-	for old := s.flushed.index.Load(); old < st.applied && !s.flushed.index.CompareAndSwap(old, st.applied); {
+	for old := s.flushed.index.Load(); old < st.Applied && !s.flushed.index.CompareAndSwap(old, st.Applied); {
 		old = s.flushed.index.Load()
 	}
 	return nil

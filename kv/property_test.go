@@ -13,6 +13,9 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
+
+	"github.com/ctlplane/ctlplane/kv/headercache"
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // harness runs a store beside the model.
@@ -43,7 +46,7 @@ func (h *harness) forgetHeaders() {
 	s := h.store
 	s.apply.Lock()
 	defer s.apply.Unlock()
-	s.apply.headers = newHeaderCache(s.options.CachedHeaders, s.AppliedIndex())
+	s.apply.headers = headercache.New(s.options.CachedHeaders, s.AppliedIndex())
 }
 
 func (h *harness) close(t *rapid.T) {
@@ -195,10 +198,10 @@ func (h *harness) check(t *rapid.T) {
 	if got := h.store.Metrics(); got.Keys != int64(len(m.contents[m.rev()])) || got.LiveBytes != size {
 		t.Fatalf("%d keys of %d bytes, want %d of %d", got.Keys, got.LiveBytes, len(m.contents[m.rev()]), size)
 	}
-	stored := size + versionOverhead*int64(len(m.contents[m.rev()]))
+	stored := size + layout.VersionOverhead*int64(len(m.contents[m.rev()]))
 	for _, e := range m.events {
 		if e.PrevKv != nil && e.Kv.ModRevision > m.compact {
-			stored += int64(len(e.PrevKv.Key)+len(e.PrevKv.Value)) + versionOverhead
+			stored += int64(len(e.PrevKv.Key)+len(e.PrevKv.Value)) + layout.VersionOverhead
 		}
 	}
 	if got := h.store.StoredBytes(); got != stored {

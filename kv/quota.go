@@ -1,17 +1,9 @@
 package kv
 
-// versionOverhead is what a version counts for in StoredBytes beside its key and value: its key once more in the history, for
-// keys of the usual length, and what surrounds both.
-const versionOverhead = 64
-
 // StoredBytes is what a quota counts: all versions that can be read at some revision, each with its key, its value and 64
 // bytes. A version counts until a compaction has come to the revision that replaced or deleted it; then it counts no more at
 // once, whenever it is removed. It follows from what was applied alone, so it is the same on every member.
-func (s *Store) StoredBytes() int64 { return s.current.Load().stored() }
-
-func (s state) stored() int64 {
-	return s.bytes + s.keys*versionOverhead + s.superseded - s.reclaimed
-}
+func (s *Store) StoredBytes() int64 { return s.current.Load().Stored() }
 
 // LiveBytes is the size of the keys and values that can be read at the present revision.
-func (s *Store) LiveBytes() int64 { return s.current.Load().bytes }
+func (s *Store) LiveBytes() int64 { return s.current.Load().Bytes }

@@ -7,6 +7,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // TestStoredBytesAreWhatCanBeRead: versions count until a compaction has come to what replaced or deleted them. That alone
@@ -14,7 +16,7 @@ import (
 func TestStoredBytesAreWhatCanBeRead(t *testing.T) {
 	fs := vfs.NewMem()
 	s := open(t, Options{FS: fs})
-	const version = 1 + 100 + versionOverhead // a key of one byte
+	const version = 1 + 100 + layout.VersionOverhead // a key of one byte
 	value := string(make([]byte, 100))
 	want := func(when string, versions int64) {
 		t.Helper()
@@ -49,33 +51,6 @@ func TestStoredBytesAreWhatCanBeRead(t *testing.T) {
 	want("after one transaction has put and deleted", 3)
 	apply(t, s, compact(8))
 	want("after its compaction", 0)
-}
-
-// TestStoredBytesOfAdopted: what a new group begins with counts as the copy says.
-func TestStoredBytesOfAdopted(t *testing.T) {
-	for _, marked := range []bool{false, true} {
-		fs := vfs.NewMem()
-		s := open(t, Options{FS: fs})
-		apply(t, s, put("a", "1"), put("a", "2"))
-		before := s.StoredBytes()
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-		if _, err := Adopt(Options{Dir: "db", FS: fs}, Adoption{Index: 1, Term: 1, BumpRevision: 1000, MarkCompacted: marked}); err != nil {
-			t.Fatal(err)
-		}
-		s = open(t, Options{FS: fs})
-		if got := s.StoredBytes(); marked != (got == before/2) || !marked && got != before {
-			t.Errorf("marked %v: %d bytes, %d before", marked, got, before)
-		}
-		// To a revision that no change has made.
-		if r := apply(t, s, compact(1000))[0]; (r.Err != nil) != marked {
-			t.Errorf("marked %v: %v", marked, r.Err)
-		}
-		if got := s.StoredBytes(); got != before/2 {
-			t.Errorf("marked %v, after a compaction: %d bytes, want %d", marked, got, before/2)
-		}
-	}
 }
 
 // olderFormats is what the directories of testdata were made of, by releases that wrote those formats, and had removed what
@@ -129,8 +104,8 @@ func testOlderFormat(t *testing.T, format string) {
 			break
 		}
 		st := *s.current.Load()
-		st.superseded = unmeasured
-		if err := s.db.Set(stateKey, st.encode(), pebble.NoSync); err != nil {
+		st.Superseded = layout.Unmeasured
+		if err := s.db.Set(layout.StateKey, st.Encode(), pebble.NoSync); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Close(); err != nil {

@@ -9,6 +9,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // Range answers a range request from what is applied on this member. As in etcd the answer's count is of the
@@ -27,12 +29,12 @@ func (s *Store) Range(ctx context.Context, r *pb.RangeRequest) (*pb.RangeRespons
 	s.counters.ranges.Add(1)
 	for {
 		at := s.current.Load()
-		resp, err := s.counts.executeRange(ctx, s.db, r, at.revision, at.compact)
+		resp, err := s.counts.executeRange(ctx, s.db, r, at.Revision, at.Compact)
 		if err != nil {
 			return nil, err
 		}
 		// A compaction that was applied meanwhile may have removed some of what was to be read.
-		if readRevision(r, at.revision) >= s.CompactRevision() {
+		if readRevision(r, at.Revision) >= s.CompactRevision() {
 			return resp, nil
 		}
 		if r.Revision > 0 {
@@ -96,17 +98,17 @@ func (q *rangeQuery) point(reader pebble.Reader, rev int64) error {
 func (q *rangeQuery) lookUp(it *pebble.Iterator, scratch *[]byte, rev int64) error {
 	r := q.request
 	var value []byte
-	h, err := lookup(it, scratch, r.Key, rev, func(v []byte) {
+	h, err := layout.Lookup(it, scratch, r.Key, rev, func(v []byte) {
 		if !r.KeysOnly && !r.CountOnly {
 			value = bytes.Clone(v)
 		}
 	})
-	if err != nil || !h.exists() {
+	if err != nil || !h.Exists() {
 		return err
 	}
 	q.count++
 	if !r.CountOnly && q.selects(h) {
-		q.kvs = append(q.kvs, h.keyValue(bytes.Clone(r.Key), value))
+		q.kvs = append(q.kvs, h.KeyValue(bytes.Clone(r.Key), value))
 	}
 	return nil
 }
@@ -129,7 +131,7 @@ func (q *rangeQuery) visit(s *scanner) (bool, error) {
 		return true, nil
 	}
 	if r.KeysOnly && r.SortTarget != pb.RangeRequest_VALUE {
-		q.kvs = append(q.kvs, h.keyValue(bytes.Clone(s.key), nil))
+		q.kvs = append(q.kvs, h.KeyValue(bytes.Clone(s.key), nil))
 		return true, nil
 	}
 	q.kvs = append(q.kvs, keyValueCopy(h, s.key, value))
@@ -143,12 +145,12 @@ func (q *rangeQuery) full() bool {
 	return r.Limit > 0 && q.sortOrder() == pb.RangeRequest_NONE && int64(len(q.kvs)) > r.Limit
 }
 
-func (q *rangeQuery) selects(h header) bool {
+func (q *rangeQuery) selects(h layout.Header) bool {
 	r := q.request
-	return (r.MinModRevision == 0 || h.mod >= r.MinModRevision) &&
-		(r.MaxModRevision == 0 || h.mod <= r.MaxModRevision) &&
-		(r.MinCreateRevision == 0 || h.create >= r.MinCreateRevision) &&
-		(r.MaxCreateRevision == 0 || h.create <= r.MaxCreateRevision)
+	return (r.MinModRevision == 0 || h.Mod >= r.MinModRevision) &&
+		(r.MaxModRevision == 0 || h.Mod <= r.MaxModRevision) &&
+		(r.MinCreateRevision == 0 || h.Create >= r.MinCreateRevision) &&
+		(r.MaxCreateRevision == 0 || h.Create <= r.MaxCreateRevision)
 }
 
 // sortOrder is the order to sort by after the scan; NONE if the scan's own order is the one asked for.

@@ -6,6 +6,8 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // Errors of ranges that can't be read in chunks, with etcd's texts.
@@ -65,16 +67,16 @@ func (c *RangeChunks) Next(ctx context.Context, s *Store) (*pb.RangeResponse, er
 	defer release()
 	at := s.current.Load()
 	if c.header == 0 {
-		c.header = at.revision
+		c.header = at.Revision
 		if c.request.Revision <= 0 {
-			c.request.Revision = at.revision
+			c.request.Revision = at.Revision
 		}
 	}
 	chunk := &rangeChunk{of: c}
 	switch rev := c.request.Revision; {
-	case rev > at.revision:
+	case rev > at.Revision:
 		return nil, ErrFutureRevision
-	case rev < at.compact:
+	case rev < at.Compact:
 		return nil, ErrCompacted
 	}
 	if err := chunk.read(ctx, s); err != nil {
@@ -157,11 +159,11 @@ func (k *rangeChunk) finish() *pb.RangeResponse {
 }
 
 // keyValueCopy makes a message of its own of a version, in one allocation for key and value.
-func keyValueCopy(h header, key, value []byte) *mvccpb.KeyValue {
+func keyValueCopy(h layout.Header, key, value []byte) *mvccpb.KeyValue {
 	b := make([]byte, len(key)+len(value))
 	n := copy(b, key)
 	copy(b[n:], value)
-	kv := h.keyValue(b[:n:n], nil)
+	kv := h.KeyValue(b[:n:n], nil)
 	if len(value) > 0 {
 		kv.Value = b[n:]
 	}

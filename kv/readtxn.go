@@ -6,6 +6,8 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // ReadTxn answers a transaction for which IsReadOnly holds, from what is applied on this member, all of it
@@ -25,7 +27,7 @@ func (s *Store) ReadTxn(ctx context.Context, t *pb.TxnRequest) (*pb.TxnResponse,
 	view := s.db.NewSnapshot()
 	defer view.Close()
 	// What the view sees has its own state record.
-	at, err := viewedState(view)
+	at, err := layout.ReadState(view)
 	if err != nil {
 		return nil, err
 	}
@@ -35,7 +37,7 @@ func (s *Store) ReadTxn(ctx context.Context, t *pb.TxnRequest) (*pb.TxnResponse,
 		return nil, err
 	}
 	for _, op := range p.ops {
-		if err := checkRevision(op.GetRequestRange(), at.revision, at.compact); err != nil {
+		if err := checkRevision(op.GetRequestRange(), at.Revision, at.Compact); err != nil {
 			return nil, err
 		}
 	}
@@ -43,38 +45,26 @@ func (s *Store) ReadTxn(ctx context.Context, t *pb.TxnRequest) (*pb.TxnResponse,
 	if err != nil {
 		return nil, err
 	}
-	resp.Header.Revision = at.revision
+	resp.Header.Revision = at.Revision
 	return resp, nil
-}
-
-func viewedState(r pebble.Reader) (state, error) {
-	b, closer, err := r.Get(stateKey)
-	if err == pebble.ErrNotFound {
-		return state{revision: 1}, nil
-	}
-	if err != nil {
-		return state{}, err
-	}
-	defer closer.Close()
-	return decodeState(b)
 }
 
 // readView is what a read-only transaction reads from.
 type readView struct {
 	ctx    context.Context
 	reader pebble.Reader
-	at     state
+	at     layout.State
 }
 
-func (v *readView) readRevision() int64 { return v.at.revision }
+func (v *readView) readRevision() int64 { return v.at.Revision }
 
 func (v *readView) queryRange(r *pb.RangeRequest) (*pb.RangeResponse, error) {
-	return executeRange(v.ctx, v.reader, r, v.at.revision, v.at.compact)
+	return executeRange(v.ctx, v.reader, r, v.at.Revision, v.at.Compact)
 }
 
 func (v *readView) existing(r keyRange, values bool) ([]found, error) {
 	var all []found
-	err := each(v.ctx, v.reader, r, v.at.revision, func(s *scanner) (bool, error) {
+	err := each(v.ctx, v.reader, r, v.at.Revision, func(s *scanner) (bool, error) {
 		h, value, err := s.record()
 		if err != nil {
 			return false, err

@@ -12,7 +12,7 @@ import (
 //  1. What a version checks never changes. A release that checks otherwise adds a version, and checks the entries of the
 //     versions before as they were. Version 0 is that of entries that carry none.
 //  2. A version is used once all members of the group have said, in their records, that they know it, and from then on by every leader,
-//     whatever the records of members that come later say: state.rules is the highest that was applied.
+//     whatever the records of members that come later say: State.Rules is the highest that was applied.
 //  3. An entry of a version that this release doesn't know is not applied.
 type Rules uint32
 
@@ -24,7 +24,7 @@ func (c *Command) check(Rules) error { return c.Validate() }
 
 // Rules is the version of the entries that a leader of a group of these members proposes now.
 func (s *Store) Rules(group []uint64) Rules {
-	return max(s.current.Load().rules, min(s.members.rules(group), s.options.Rules))
+	return max(Rules(s.current.Load().Rules), min(s.members.rules(group), s.options.Rules))
 }
 
 // KnownRules is what this member's record has to say.

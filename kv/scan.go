@@ -1,10 +1,11 @@
 package kv
 
 import (
-	"bytes"
 	"context"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // scanner walks the keys that exist at a revision, in their order.
@@ -38,7 +39,7 @@ func (s *scanner) next() bool { return s.settle(s.it.NextPrefix()) }
 // first key that has one that is not a tombstone.
 func (s *scanner) settle(valid bool) bool {
 	for valid {
-		key, mod, tombstone, ok := decodeVersionKey(s.it.Key())
+		key, mod, tombstone, ok := layout.DecodeVersionKey(s.it.Key())
 		switch {
 		case !ok:
 			return false
@@ -57,12 +58,12 @@ func (s *scanner) settle(valid bool) bool {
 // skipNewer leaves the versions of key that are newer than the revision. There are mostly one or two, for
 // which a step is cheaper than a seek.
 func (s *scanner) skipNewer(key []byte) bool {
-	s.seek = appendVersionKey(s.seek[:0], key, s.rev, markTombstone)
+	s.seek = layout.AppendVersionKey(s.seek[:0], key, s.rev, layout.MarkTombstone)
 	for range 3 {
 		if !s.it.Next() {
 			return false
 		}
-		if compareKeys(s.it.Key(), s.seek) >= 0 {
+		if layout.CompareKeys(s.it.Key(), s.seek) >= 0 {
 			return true
 		}
 	}
@@ -70,12 +71,12 @@ func (s *scanner) skipNewer(key []byte) bool {
 }
 
 // record reads the version that the scanner is at. The value is valid until the next call.
-func (s *scanner) record() (header, []byte, error) {
+func (s *scanner) record() (layout.Header, []byte, error) {
 	b, err := s.it.ValueAndErr()
 	if err != nil {
-		return header{}, nil, err
+		return layout.Header{}, nil, err
 	}
-	return decodeRecord(s.key, s.mod, b)
+	return layout.DecodeRecord(s.key, s.mod, b)
 }
 
 func (s *scanner) close() error { return s.it.Close() }
@@ -106,54 +107,4 @@ func each(ctx context.Context, reader pebble.Reader, r keyRange, rev int64, visi
 		}
 	}
 	return s.it.Error()
-}
-
-// lookup returns the version of one key at rev; the zero header if there is none. value is called with the
-// value if it is not nil; what it is given is valid until it returns.
-func lookup(it *pebble.Iterator, scratch *[]byte, key []byte, rev int64, value func([]byte)) (header, error) {
-	*scratch = appendVersionKey((*scratch)[:0], key, rev, markTombstone)
-	if !it.SeekPrefixGE(*scratch) {
-		return header{}, it.Error()
-	}
-	found, mod, tombstone, ok := decodeVersionKey(it.Key())
-	if !ok || tombstone || !bytes.Equal(found, key) {
-		return header{}, nil
-	}
-	b, err := it.ValueAndErr()
-	if err != nil {
-		return header{}, err
-	}
-	h, v, err := decodeRecord(key, mod, b)
-	if err == nil && value != nil {
-		value(v)
-	}
-	return h, err
-}
-
-// eachMeta calls visit for everything in a section that holds no versions.
-func eachMeta(reader pebble.Reader, section byte, visit func(k, v []byte) error) error {
-	lower, upper := sectionBounds(section)
-	return eachBetween(reader, lower, upper, visit)
-}
-
-func eachBetween(reader pebble.Reader, lower, upper []byte, visit func(k, v []byte) error) (err error) {
-	it, err := reader.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper})
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if e := it.Close(); err == nil {
-			err = e
-		}
-	}()
-	for ok := it.First(); ok; ok = it.Next() {
-		v, err := it.ValueAndErr()
-		if err != nil {
-			return err
-		}
-		if err := visit(it.Key(), v); err != nil {
-			return err
-		}
-	}
-	return it.Error()
 }

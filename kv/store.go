@@ -8,6 +8,9 @@ import (
 	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/ctlplane/ctlplane/kv/headercache"
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // Store is the state machine. Apply and Close are called by its owner, one at a time; everything else may
@@ -24,20 +27,18 @@ import (
 type Store struct {
 	options Options
 	log     *slog.Logger
-	db      *pebble.DB
-	lock    *pebble.Lock
-	cache   *pebble.Cache
+	db      *Database
 	disk    *fullDiskFS // nil where a full disk is not handled
 
 	apply struct {
 		sync.Mutex
 		failed   error // the first disk failure: nothing is applied after it
-		headers  *headerCache
+		headers  *headercache.Cache
 		scratch  []byte
-		history  historyWriter
+		history  layout.HistoryWriter
 		versions versionWriter
 	}
-	current   atomic.Pointer[state]
+	current   atomic.Pointer[layout.State]
 	progress  applyProgress
 	flushed   flushedIndex
 	leases    leaseTable
@@ -66,13 +67,17 @@ func Open(o Options) (*Store, error) {
 		s.disk = newFullDiskFS(o.FS, o.Dir, o.DiskFull)
 		s.options.FS = s.disk
 	}
-	if err := s.openDatabase(); err != nil {
+	db, err := openDatabase(s.options, func(p *pebble.Options) {
+		p.EventListener.FlushEnd = func(pebble.FlushInfo) { s.flushed.invalidate() }
+	})
+	if err != nil {
 		return nil, err
 	}
+	s.db = db
 	if err := s.load(); err != nil {
-		return nil, errors.Join(err, s.closeDatabase())
+		return nil, errors.Join(err, s.db.Close())
 	}
-	s.apply.headers = newHeaderCache(o.CachedHeaders, s.AppliedIndex())
+	s.apply.headers = headercache.New(o.CachedHeaders, s.AppliedIndex())
 	s.hub = newHub(s, o.WatchTailBytes)
 	s.compact.start()
 	if err := s.OnDisk(); err != nil {
@@ -81,45 +86,21 @@ func Open(o Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) openDatabase() error { return s.openDatabaseWith(func(*pebble.Options) {}) }
-
-func (s *Store) openDatabaseWith(adjust func(*pebble.Options)) error {
-	o := s.options
-	if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
-		return fmt.Errorf("kv: can't create the directory %s: %w", o.Dir, err)
-	}
-	lock, err := pebble.LockDirectory(o.Dir, o.FS)
-	if err != nil {
-		return fmt.Errorf("%w: %s is open in this or another process: stop that one, or choose another directory (%v)", ErrInUse, o.Dir, err)
-	}
-	s.lock = lock
-	s.cache = o.cache()
-	options := o.pebble(s.cache, lock, s.flushed.invalidate)
-	adjust(options)
-	s.db, err = pebble.Open(o.Dir, options)
-	if err != nil {
-		s.cache.Unref()
-		lock.Close()
-		return fmt.Errorf("%w: %s can't be opened by this version of ctlplane; use the version that wrote it, or give an empty directory: %w", ErrFormat, o.Dir, err)
-	}
-	return nil
-}
-
 // load reads what is kept in memory: the state record, leases and members. None of it grows with the keys. A directory of an
 // older format is brought to the present one.
 func (s *Store) load() error {
-	st, err := s.loadState()
-	if err == nil && st.rules > s.options.Rules {
-		err = fmt.Errorf("%w: its entries are checked by rules %d, and this release knows rules up to %d; use the release that wrote it", ErrFormat, st.rules, s.options.Rules)
+	st, err := layout.ReadState(s.db)
+	if err == nil && Rules(st.Rules) > s.options.Rules {
+		err = fmt.Errorf("%w: its entries are checked by rules %d, and this release knows rules up to %d; use the release that wrote it", ErrFormat, st.Rules, s.options.Rules)
 	}
-	if err == nil && st.superseded == unmeasured {
+	if err == nil && st.Superseded == layout.Unmeasured {
 		st, err = s.measure(st)
 	}
 	if err != nil {
 		return fmt.Errorf("kv: %s: %w", s.options.Dir, err)
 	}
 	s.current.Store(&st)
-	s.progress.advance(st.applied)
+	s.progress.advance(st.Applied)
 	s.leases.onGrant = s.options.OnLeaseGrant
 	if err := s.leases.load(s.db); err != nil {
 		return fmt.Errorf("kv: can't read the leases of %s: %w", s.options.Dir, err)
@@ -141,19 +122,6 @@ func (s *Store) load() error {
 	return err
 }
 
-func (s *Store) loadState() (state, error) {
-	b, closer, err := s.db.Get(stateKey)
-	if errors.Is(err, pebble.ErrNotFound) {
-		// An empty store is at revision 1, as in etcd.
-		return state{revision: 1}, nil
-	}
-	if err != nil {
-		return state{}, err
-	}
-	defer closer.Close()
-	return decodeState(b)
-}
-
 // Close ends all watch streams, waits for readers and the background work, writes what is in memory to the
 // disk and releases the directory. The store can't be used after it.
 func (s *Store) Close() error {
@@ -172,15 +140,9 @@ func (s *Store) Close() error {
 		} else {
 			err = nil
 		}
-		err = errors.Join(err, s.closeDatabase())
+		err = errors.Join(err, s.db.Close())
 	})
 	return err
-}
-
-func (s *Store) closeDatabase() error {
-	err := s.db.Close()
-	s.cache.Unref()
-	return errors.Join(err, s.lock.Close())
 }
 
 // use keeps the database open until release is called.
@@ -194,7 +156,7 @@ func (s *Store) use() (release func(), err error) {
 }
 
 // Revision returns the revision of the last change that can be read. It is 1 in an empty store.
-func (s *Store) Revision() int64 { return s.current.Load().revision }
+func (s *Store) Revision() int64 { return s.current.Load().Revision }
 
 // CompactRevision returns the lowest revision that can be read; 0 if nothing was compacted yet.
-func (s *Store) CompactRevision() int64 { return s.current.Load().compact }
+func (s *Store) CompactRevision() int64 { return s.current.Load().Compact }

@@ -78,13 +78,13 @@ func compareOne(c *pb.Compare, f found) bool {
 	case pb.Compare_VALUE:
 		order = bytes.Compare(f.value, c.GetValue())
 	case pb.Compare_VERSION:
-		order = cmp.Compare(f.header.version, c.GetVersion())
+		order = cmp.Compare(f.header.Version, c.GetVersion())
 	case pb.Compare_CREATE:
-		order = cmp.Compare(f.header.create, c.GetCreateRevision())
+		order = cmp.Compare(f.header.Create, c.GetCreateRevision())
 	case pb.Compare_MOD:
-		order = cmp.Compare(f.header.mod, c.GetModRevision())
+		order = cmp.Compare(f.header.Mod, c.GetModRevision())
 	case pb.Compare_LEASE:
-		order = cmp.Compare(f.header.lease, c.GetLease())
+		order = cmp.Compare(f.header.Lease, c.GetLease())
 	}
 	switch c.Result {
 	case pb.Compare_EQUAL:
@@ -106,7 +106,7 @@ func (w *writer) check(p *plan) error {
 		var err error
 		switch {
 		case op.GetRequestRange() != nil:
-			err = checkRevision(op.GetRequestRange(), w.state.revision, w.state.compact)
+			err = checkRevision(op.GetRequestRange(), w.state.Revision, w.state.Compact)
 		case op.GetRequestPut() != nil:
 			_, err = w.checkPut(op.GetRequestPut())
 		case op.GetRequestTxn() != nil:
@@ -203,7 +203,7 @@ func (w *writer) queryRange(r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	if err != nil {
 		return nil, err
 	}
-	return executeRange(context.Background(), reader, r, w.readRevision(), w.state.compact)
+	return executeRange(context.Background(), reader, r, w.readRevision(), w.state.Compact)
 }
 
 // queryKey answers a range over one key from the header cache, and without a value asked for from nothing
@@ -217,7 +217,7 @@ func (w *writer) queryKey(r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	for _, f := range all {
 		q.count++
 		if !r.CountOnly && q.selects(f.header) {
-			q.kvs = append(q.kvs, f.header.keyValue(f.key, f.value))
+			q.kvs = append(q.kvs, f.header.KeyValue(f.key, f.value))
 		}
 	}
 	return q.response(), nil

@@ -6,6 +6,8 @@ import (
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // versionWriter writes versions and tombstones in the order of their keys: the memory table finds a key's place faster from that
@@ -50,19 +52,19 @@ func (w *versionWriter) write(b *pebble.Batch) error {
 func (w *versionWriter) set(b *pebble.Batch, v *addedVersion) error {
 	kv := &v.event.kv
 	if v.event.deleted() {
-		op := b.SetDeferred(versionKeyLen(kv.Key), 0)
-		appendVersionKey(op.Key[:0], kv.Key, kv.ModRevision, markTombstone)
+		op := b.SetDeferred(layout.VersionKeyLen(kv.Key), 0)
+		layout.AppendVersionKey(op.Key[:0], kv.Key, kv.ModRevision, layout.MarkTombstone)
 		return op.Finish()
 	}
 	if v.revived {
-		w.scratch = appendVersionKey(w.scratch[:0], kv.Key, kv.ModRevision, markTombstone)
+		w.scratch = layout.AppendVersionKey(w.scratch[:0], kv.Key, kv.ModRevision, layout.MarkTombstone)
 		if err := b.Delete(w.scratch, nil); err != nil {
 			return err
 		}
 	}
-	h := header{create: kv.CreateRevision, version: kv.Version, lease: kv.Lease}
-	op := b.SetDeferred(versionKeyLen(kv.Key), h.encodedLen()+len(kv.Value))
-	appendVersionKey(op.Key[:0], kv.Key, kv.ModRevision, markValue)
-	copy(op.Value[h.encode(op.Value):], kv.Value)
+	h := layout.Header{Create: kv.CreateRevision, Version: kv.Version, Lease: kv.Lease}
+	op := b.SetDeferred(layout.VersionKeyLen(kv.Key), h.EncodedLen()+len(kv.Value))
+	layout.AppendVersionKey(op.Key[:0], kv.Key, kv.ModRevision, layout.MarkValue)
+	copy(op.Value[h.Encode(op.Value):], kv.Value)
 	return op.Finish()
 }

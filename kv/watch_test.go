@@ -12,6 +12,9 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
+	"github.com/ctlplane/ctlplane/kv/layout/layouttest"
 )
 
 func testContext(t testing.TB) context.Context {
@@ -119,7 +122,7 @@ func TestWatchCompacted(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer it.Close()
-	if it.SeekPrefixGE(appendKeyPrefix(nil, []byte("a"))) {
+	if it.SeekPrefixGE(layout.AppendKeyPrefix(nil, []byte("a"))) {
 		t.Fatalf("%q is left of a key that was deleted before the compaction revision", it.Key())
 	}
 }
@@ -328,7 +331,7 @@ func TestWatchUnderWrites(t *testing.T) {
 	write := func(i int) {
 		var commands []Command
 		for range 1 + r.IntN(20) {
-			key := string(testKeys[r.IntN(len(testKeys))])
+			key := string(layouttest.Keys[r.IntN(len(layouttest.Keys))])
 			c := put(key, fmt.Sprint(i))
 			switch r.IntN(10) {
 			case 0:
@@ -358,8 +361,8 @@ func TestWatchUnderWrites(t *testing.T) {
 		defer ws.Close()
 		got, requests := map[int64][]*mvccpb.Event{}, map[int64]WatchRequest{}
 		for range 8 {
-			q := WatchRequest{Key: testKeys[r.IntN(len(testKeys))], StartRevision: r.Int64N(s.Revision() + 50), PrevKV: r.IntN(2) == 0}
-			q.RangeEnd = [][]byte{nil, {0}, testKeys[r.IntN(len(testKeys))]}[r.IntN(3)]
+			q := WatchRequest{Key: layouttest.Keys[r.IntN(len(layouttest.Keys))], StartRevision: r.Int64N(s.Revision() + 50), PrevKV: r.IntN(2) == 0}
+			q.RangeEnd = [][]byte{nil, {0}, layouttest.Keys[r.IntN(len(layouttest.Keys))]}[r.IntN(3)]
 			if q.StartRevision == 0 {
 				q.StartRevision = s.Revision() + 1
 			}

@@ -9,6 +9,8 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // event is one change of one key, as the watch hub passes it on. All watchers share it.
@@ -91,7 +93,7 @@ func (s *Store) version(key []byte, revision int64) (*mvccpb.KeyValue, error) {
 		return nil, err
 	}
 	defer release()
-	k := appendVersionKey(make([]byte, 0, versionKeyLen(key)), key, revision, markValue)
+	k := layout.AppendVersionKey(make([]byte, 0, layout.VersionKeyLen(key)), key, revision, layout.MarkValue)
 	b, closer, err := s.db.Get(k)
 	if errors.Is(err, pebble.ErrNotFound) {
 		return nil, nil
@@ -100,11 +102,11 @@ func (s *Store) version(key []byte, revision int64) (*mvccpb.KeyValue, error) {
 		return nil, err
 	}
 	defer closer.Close()
-	h, value, err := decodeRecord(key, revision, b)
+	h, value, err := layout.DecodeRecord(key, revision, b)
 	if err != nil {
 		return nil, err
 	}
-	return h.keyValue(key, bytes.Clone(value)), nil
+	return h.KeyValue(key, bytes.Clone(value)), nil
 }
 
 // Field numbers of etcd's messages.

@@ -5,6 +5,8 @@ import (
 	"context"
 
 	"github.com/cockroachdb/pebble/v2"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // writer builds the batch of one Apply.
@@ -19,7 +21,7 @@ import (
 //     that was put before a delete, which hides it: of one revision, a tombstone sorts first.
 type writer struct {
 	store     *Store
-	state     state
+	state     layout.State
 	batch     *pebble.Batch
 	indexed   bool
 	points    *pebble.Iterator // for headers that are not cached; made when needed
@@ -47,7 +49,7 @@ type revisionEvents struct {
 	revision   int64
 	events     []*event
 	bytes      int
-	superseded int64  // state.superseded at its end
+	superseded int64  // State.Superseded at its end
 	entry      uint64 // the index of the entry that made it
 }
 
@@ -68,8 +70,8 @@ func (w *writer) endRevision() {
 	if len(w.current) == 0 {
 		return
 	}
-	w.state.revision++
-	r := revisionEvents{revision: w.state.revision, events: w.current, superseded: w.state.superseded, entry: w.entry}
+	w.state.Revision++
+	r := revisionEvents{revision: w.state.Revision, events: w.current, superseded: w.state.Superseded, entry: w.entry}
 	for _, e := range w.current {
 		r.bytes += e.bytes()
 	}
@@ -81,9 +83,9 @@ func (w *writer) endRevision() {
 // something.
 func (w *writer) readRevision() int64 {
 	if len(w.current) > 0 {
-		return w.state.revision + 1
+		return w.state.Revision + 1
 	}
-	return w.state.revision
+	return w.state.Revision
 }
 
 // reader returns the database with the batch on top.
@@ -108,56 +110,56 @@ func (w *writer) reader() (pebble.Reader, error) {
 }
 
 // header returns the header of key's newest version.
-func (w *writer) header(key []byte) (header, error) {
+func (w *writer) header(key []byte) (layout.Header, error) {
 	cache := w.store.apply.headers
-	if h, ok := cache.get(key); ok {
+	if h, ok := cache.Get(key); ok {
 		return h, nil
 	}
 	if w.points == nil {
 		if err := w.openPoints(); err != nil {
-			return header{}, err
+			return layout.Header{}, err
 		}
 	}
-	h, err := lookup(w.points, &w.scratch, key, w.state.revision, nil)
+	h, err := layout.Lookup(w.points, &w.scratch, key, w.state.Revision, nil)
 	if err != nil {
-		return header{}, err
+		return layout.Header{}, err
 	}
-	cache.set(key, h)
+	cache.Set(key, h)
 	return h, nil
 }
 
 // openPoints opens the iterator for headers that are not cached. Where it can, it leaves out the memory
 // tables: what is in them is cached.
 func (w *writer) openPoints() (err error) {
-	lower, upper := sectionBounds(sectionVersion)
+	lower, upper := layout.SectionBounds(layout.SectionVersion)
 	w.points, err = w.store.db.NewIter(&pebble.IterOptions{
 		LowerBound: lower, UpperBound: upper, UseL6Filters: true,
-		OnlyReadGuaranteedDurable: w.store.apply.headers.coversUnflushed(w.store),
+		OnlyReadGuaranteedDurable: w.store.apply.headers.CoversUnflushed(w.store.FlushedIndex()),
 	})
 	return err
 }
 
 // value reads the value of the version with header h.
-func (w *writer) value(key []byte, h header) ([]byte, error) {
+func (w *writer) value(key []byte, h layout.Header) ([]byte, error) {
 	var reader pebble.Reader = w.store.db
-	if h.mod > w.store.current.Load().revision {
+	if h.Mod > w.store.current.Load().Revision {
 		var err error
 		if reader, err = w.reader(); err != nil {
 			return nil, err
 		}
 	}
-	return getValue(reader, key, h.mod)
+	return getValue(reader, key, h.Mod)
 }
 
 // getValue reads the value that key was given at revision mod.
 func getValue(reader pebble.Reader, key []byte, mod int64) ([]byte, error) {
-	k := appendVersionKey(make([]byte, 0, versionKeyLen(key)), key, mod, markValue)
+	k := layout.AppendVersionKey(make([]byte, 0, layout.VersionKeyLen(key)), key, mod, layout.MarkValue)
 	b, closer, err := reader.Get(k)
 	if err != nil {
 		return nil, err
 	}
 	defer closer.Close()
-	_, v, err := decodeRecord(key, mod, b)
+	_, v, err := layout.DecodeRecord(key, mod, b)
 	if err != nil || len(v) == 0 {
 		return nil, err
 	}
@@ -165,44 +167,44 @@ func getValue(reader pebble.Reader, key []byte, mod int64) ([]byte, error) {
 }
 
 // putKey writes a new version of key, of which old is the present one.
-func (w *writer) putKey(key, value []byte, lease int64, old header) error {
-	rev := w.state.revision + 1
-	h := header{create: rev, mod: rev, version: old.version + 1, lease: lease, size: int64(len(key) + len(value))}
-	if old.exists() {
-		h.create = old.create
-		w.state.superseded += old.size + versionOverhead
+func (w *writer) putKey(key, value []byte, lease int64, old layout.Header) error {
+	rev := w.state.Revision + 1
+	h := layout.Header{Create: rev, Mod: rev, Version: old.Version + 1, Lease: lease, Size: int64(len(key) + len(value))}
+	if old.Exists() {
+		h.Create = old.Create
+		w.state.Superseded += old.Size + layout.VersionOverhead
 	} else {
-		w.state.keys++
+		w.state.Keys++
 	}
-	if old.lease != lease {
-		if err := w.reattach(key, old.lease, lease); err != nil {
+	if old.Lease != lease {
+		if err := w.reattach(key, old.Lease, lease); err != nil {
 			return err
 		}
 	}
-	w.state.bytes += h.size - old.size
-	w.store.apply.headers.set(key, h)
-	e := newEvent(false, old.mod)
+	w.state.Bytes += h.Size - old.Size
+	w.store.apply.headers.Set(key, h)
+	e := newEvent(false, old.Mod)
 	e.kv.Key, e.kv.Value = key, value
-	e.kv.CreateRevision, e.kv.ModRevision, e.kv.Version, e.kv.Lease = h.create, rev, h.version, lease
+	e.kv.CreateRevision, e.kv.ModRevision, e.kv.Version, e.kv.Lease = h.Create, rev, h.Version, lease
 	w.current = append(w.current, e)
-	w.versions.add(e, w.deleted && !old.exists()) // maybe by this very revision
+	w.versions.add(e, w.deleted && !old.Exists()) // maybe by this very revision
 	return nil
 }
 
 // deleteKey writes a tombstone for key, of which old is the present version. It keeps key.
-func (w *writer) deleteKey(key []byte, old header) error {
-	rev := w.state.revision + 1
-	if old.lease != 0 {
-		if err := w.reattach(key, old.lease, 0); err != nil {
+func (w *writer) deleteKey(key []byte, old layout.Header) error {
+	rev := w.state.Revision + 1
+	if old.Lease != 0 {
+		if err := w.reattach(key, old.Lease, 0); err != nil {
 			return err
 		}
 	}
 	w.deleted = true
-	w.state.keys--
-	w.state.bytes -= old.size
-	w.state.superseded += old.size + versionOverhead
-	w.store.apply.headers.set(key, header{})
-	e := newEvent(true, old.mod)
+	w.state.Keys--
+	w.state.Bytes -= old.Size
+	w.state.Superseded += old.Size + layout.VersionOverhead
+	w.store.apply.headers.Set(key, layout.Header{})
+	e := newEvent(true, old.Mod)
 	e.kv.Key, e.kv.ModRevision = key, rev
 	w.current = append(w.current, e)
 	w.versions.add(e, false)
@@ -212,7 +214,7 @@ func (w *writer) deleteKey(key []byte, old header) error {
 // reattach moves key from one lease to another; 0 is none.
 func (w *writer) reattach(key []byte, from, to int64) error {
 	if from != 0 {
-		w.scratch = appendAttachmentKey(w.scratch[:0], from, key)
+		w.scratch = layout.AppendAttachmentKey(w.scratch[:0], from, key)
 		if err := w.batch.Delete(w.scratch, nil); err != nil {
 			return err
 		}
@@ -220,14 +222,14 @@ func (w *writer) reattach(key []byte, from, to int64) error {
 	if to == 0 {
 		return nil
 	}
-	w.scratch = appendAttachmentKey(w.scratch[:0], to, key)
+	w.scratch = layout.AppendAttachmentKey(w.scratch[:0], to, key)
 	return w.batch.Set(w.scratch, nil, nil)
 }
 
 // found is a key that a range of a write holds.
 type found struct {
 	key    []byte
-	header header
+	header layout.Header
 	value  []byte
 }
 
@@ -258,7 +260,7 @@ func (w *writer) existing(r keyRange, values bool) ([]found, error) {
 
 func (w *writer) existingKey(key []byte, values bool) ([]found, error) {
 	h, err := w.header(key)
-	if err != nil || !h.exists() {
+	if err != nil || !h.Exists() {
 		return nil, err
 	}
 	f := found{key: key, header: h}
@@ -277,16 +279,16 @@ func (w *writer) writeHistory() error {
 	history := &w.store.apply.history
 	for i, r := range w.revisions {
 		for sub, e := range r.events {
-			c := change{key: e.kv.Key, deleted: e.deleted(), prev: e.prev}
+			c := layout.Change{Key: e.kv.Key, Deleted: e.deleted(), Prev: e.prev}
 			if sub == len(r.events)-1 {
-				c.superseded, c.measured = r.superseded, true
+				c.Superseded, c.Measured = r.superseded, true
 			}
-			if err := history.add(w.batch, r.revision, uint32(sub), c); err != nil {
+			if err := history.Add(w.batch, r.revision, uint32(sub), c); err != nil {
 				return err
 			}
 		}
 		if last := i == len(w.revisions)-1; last || w.revisions[i+1].entry != r.entry {
-			if err := history.flush(w.batch); err != nil {
+			if err := history.Flush(w.batch); err != nil {
 				return err
 			}
 		}

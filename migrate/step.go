@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/kv/offline"
 	"github.com/ctlplane/ctlplane/master"
 	"github.com/ctlplane/ctlplane/raftstore"
 )
@@ -25,7 +25,7 @@ const (
 type step struct {
 	m     *migration
 	began time.Time
-	end   kv.LiveEnd
+	end   offline.LiveEnd
 	moved Moved
 	asked chan<- cutOverAnswer // nil: nobody waits for the outcome
 }

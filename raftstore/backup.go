@@ -15,6 +15,7 @@ import (
 	"github.com/ctlplane/ctlplane/api/snapshot"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/kv/offline"
 	"github.com/ctlplane/ctlplane/raftstore/archive"
 	"github.com/ctlplane/ctlplane/raftstore/membership"
 )
@@ -141,10 +142,10 @@ func backupOptions(dir string) kv.Options {
 	return kv.Options{Dir: dir, CacheBytes: 32 << 20, MemTableBytes: 4 << 20}
 }
 
-func summarize(dir string) (kv.Summary, error) {
-	backup, err := kv.OpenBackup(backupOptions(dir))
+func summarize(dir string) (offline.Summary, error) {
+	backup, err := offline.OpenBackup(backupOptions(dir))
 	if err != nil {
-		return kv.Summary{}, err
+		return offline.Summary{}, err
 	}
 	return backup.Summary(), backup.Close()
 }
@@ -166,13 +167,13 @@ func (m *Member) writeEtcd(ctx context.Context, dir, temp, path string) error {
 }
 
 // writeEtcd writes the copy in dir as an etcd database. Of a disk that a member works on, roomFor leaves enough.
-func writeEtcd(ctx context.Context, dir, temp, path string, roomFor func(atLeast int64) (kv.Room, error), adjust func(*etcdfile.Contents)) (err error) {
-	backup, err := kv.OpenBackup(backupOptions(dir))
+func writeEtcd(ctx context.Context, dir, temp, path string, roomFor func(atLeast int64) (offline.Room, error), adjust func(*etcdfile.Contents)) (err error) {
+	backup, err := offline.OpenBackup(backupOptions(dir))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, backup.Close()) }()
-	var room kv.Room
+	var room offline.Room
 	if roomFor != nil { // no such database is smaller than what lives in it
 		if room, err = roomFor(backup.Summary().LiveBytes); err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/kv/offline"
 )
 
 const (
@@ -56,7 +57,7 @@ func LoadMigrated(dataDir string) (*Migrated, error) {
 //  2. Close leaves either a whole data directory or nothing.
 type LiveCopy struct {
 	dir       *restoreDir
-	imported  *kv.LiveImport // nil before Import and after Complete
+	imported  *offline.LiveImport // nil before Import and after Complete
 	completed bool
 	logger    *slog.Logger
 }
@@ -85,7 +86,7 @@ func (c *LiveCopy) store() string { return filepath.Join(c.dir.temp(), stateDir)
 // Import begins the copy with the etcd's snapshot, and removes it.
 func (c *LiveCopy) Import(ctx context.Context, progress Progress) error {
 	err := c.readSnapshot(ctx, progress, func(reader *etcdfile.Reader) (err error) {
-		c.imported, err = kv.BeginLiveImport(ctx, kv.Options{Dir: c.store(), Logger: c.logger}, reader)
+		c.imported, err = offline.BeginLiveImport(ctx, kv.Options{Dir: c.store(), Logger: c.logger}, reader)
 		return err
 	})
 	return restoreError(err)
@@ -118,16 +119,16 @@ func (c *LiveCopy) readSnapshot(ctx context.Context, progress Progress, read fun
 }
 
 // Store is what the copy is written to, from Import to Complete.
-func (c *LiveCopy) Store() *kv.LiveImport { return c.imported }
+func (c *LiveCopy) Store() *offline.LiveImport { return c.imported }
 
 // Complete makes a data directory of the copy, from which a member of a new cluster begins.
-func (c *LiveCopy) Complete(end kv.LiveEnd, note Migrated) (*Restored, error) {
+func (c *LiveCopy) Complete(end offline.LiveEnd, note Migrated) (*Restored, error) {
 	imported := c.imported
 	c.imported = nil
 	if err := errors.Join(imported.Finish(end), imported.Close()); err != nil {
 		return nil, restoreError(err)
 	}
-	summary, err := kv.Adopt(kv.Options{Dir: c.store(), Logger: c.logger}, kv.Adoption{Index: restoredIndex, Term: restoredTerm})
+	summary, err := offline.Adopt(kv.Options{Dir: c.store(), Logger: c.logger}, offline.Adoption{Index: restoredIndex, Term: restoredTerm})
 	if err != nil {
 		return nil, restoreError(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/kv/offline"
 	"github.com/ctlplane/ctlplane/raftstore/archive"
 )
 
@@ -38,7 +39,7 @@ type RestoreConfig struct {
 	DataDir string
 	// SkipHashCheck accepts an etcd database that has no checksum at its end, or another's.
 	SkipHashCheck bool
-	// BumpRevision and MarkCompacted are for going back to an earlier state: see kv.Adoption.
+	// BumpRevision and MarkCompacted are for going back to an earlier state: see offline.Adoption.
 	BumpRevision  int64
 	MarkCompacted bool
 	// Cluster, when it is not empty, identifies the new cluster: members that are restored from the same file
@@ -54,7 +55,7 @@ type RestoreConfig struct {
 type Restored struct {
 	Format    BackupFormat
 	ClusterID uint64
-	kv.Summary
+	offline.Summary
 }
 
 // Restore makes a data directory of a backup, from which a member of a new cluster begins. Nothing is there
@@ -178,7 +179,7 @@ func (r *restore) run(ctx context.Context) (*Restored, error) {
 	if err := r.unpack(ctx, temp); err != nil {
 		return nil, restoreError(err)
 	}
-	summary, err := kv.Adopt(r.options(temp), kv.Adoption{
+	summary, err := offline.Adopt(r.options(temp), offline.Adoption{
 		Index: restoredIndex, Term: restoredTerm, BumpRevision: r.BumpRevision, MarkCompacted: r.MarkCompacted,
 	})
 	if err != nil {
@@ -241,7 +242,7 @@ func (r *restore) unpack(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	return kv.ImportEtcd(ctx, r.options(dir), reader)
+	return offline.ImportEtcd(ctx, r.options(dir), reader)
 }
 
 // complete moves the store to where a member has it, and then notes that it is there.

@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 
 	"github.com/ctlplane/ctlplane/durable"
-	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/kv/offline"
 )
 
 // An archive is the magic, the size of the header in four bytes, the header in JSON, then each file's content in the header's
@@ -38,7 +38,7 @@ type Header struct {
 // Contents is what a backup says of itself.
 type Contents struct {
 	Version string `json:"version"` // of the files
-	kv.Summary
+	offline.Summary
 }
 
 type fileHeader struct {

@@ -6,7 +6,7 @@ import (
 
 	"github.com/dustin/go-humanize"
 
-	"github.com/ctlplane/ctlplane/kv"
+	"github.com/ctlplane/ctlplane/kv/offline"
 )
 
 // ErrNoRoom is returned for a backup whose temporary files would take the space that the member needs to go on.
@@ -18,7 +18,7 @@ const backupLook = 16 << 20
 // BackupRoom keeps a backup, which takes no less than some bytes, off the free space below which the member refuses
 // values: in all it takes no more than was free when it began, whenever that reaches the disk, and it ends when others
 // have taken that. It is for one goroutine.
-func (d *Disk) BackupRoom(atLeast int64) (kv.Room, error) {
+func (d *Disk) BackupRoom(atLeast int64) (offline.Room, error) {
 	space, err := d.space(d.dirs[0])
 	if err != nil {
 		return nil, err

@@ -1,4 +1,4 @@
-package kv
+package offline
 
 import (
 	"context"
@@ -8,8 +8,11 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/bulkload"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/kv/headercache"
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // importBatchBytes is how much is written to the database at once.
@@ -19,7 +22,7 @@ const importBatchBytes = 4 << 20
 // far as it has them, leases, users and roles; members and alarms are of the cluster that it comes from and left
 // out. No entry of a Raft log is applied in it, see Adopt. Memory is bounded by o. The error wraps
 // etcdfile.ErrFormat or bboltfile.ErrFormat where the file is to blame; what is in o.Dir is then of no use.
-func ImportEtcd(ctx context.Context, o Options, from *etcdfile.Reader) (err error) {
+func ImportEtcd(ctx context.Context, o kv.Options, from *etcdfile.Reader) (err error) {
 	i, err := newImporter(ctx, o, from)
 	if err != nil {
 		return err
@@ -28,29 +31,26 @@ func ImportEtcd(ctx context.Context, o Options, from *etcdfile.Reader) (err erro
 }
 
 // newImporter makes a store, and writes all that the file has into it. It is closed when that fails.
-func newImporter(ctx context.Context, o Options, from *etcdfile.Reader) (_ *importer, err error) {
+func newImporter(ctx context.Context, o kv.Options, from *etcdfile.Reader) (_ *importer, err error) {
 	contents, err := from.Contents()
 	if err != nil {
 		return nil, err
 	}
-	o = o.withDefaults()
-	i := &importer{
-		store: &Store{options: o, log: o.Logger}, contents: contents,
-		headers: newHeaderCache(o.CachedHeaders, 0), leases: map[int64]struct{}{}, state: state{revision: 1},
-	}
-	if err := i.store.openDatabaseWith(func(p *pebble.Options) { i.flusher = bulkload.NewFlusher(p) }); err != nil {
+	i := &importer{contents: contents, leases: map[int64]struct{}{}, state: layout.State{Revision: 1}}
+	if i.db, err = kv.OpenDatabase(o, func(p *pebble.Options) { i.flusher = bulkload.NewFlusher(p) }); err != nil {
 		return nil, err
 	}
-	i.flusher.Use(i.store.db)
+	i.headers = headercache.New(i.db.Options.CachedHeaders, 0)
+	i.flusher.Use(i.db.DB)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, i.close())
 		}
 	}()
-	if _, err := i.store.loadState(); err != nil {
+	if _, err := layout.ReadState(i.db); err != nil {
 		return nil, err
 	}
-	i.batch = i.store.db.NewBatch()
+	i.batch = i.db.NewBatch()
 	if err := i.begin(); err != nil {
 		return nil, err
 	}
@@ -67,15 +67,15 @@ func newImporter(ctx context.Context, o Options, from *etcdfile.Reader) (_ *impo
 // Invariant: header finds the newest version of every key that was written. The cache stands for the batch that
 // is being built, as with writer: it drops something only when the batch has been committed.
 type importer struct {
-	store    *Store
+	db       *kv.Database
 	contents *etcdfile.Contents
-	headers  *headerCache
+	headers  *headercache.Cache
 	leases   map[int64]struct{}
-	state    state
+	state    layout.State
 	sub      uint32 // of the next change of state.revision
 	deleted  bool   // state.revision has deleted a key
 
-	history historyWriter
+	history layout.HistoryWriter
 	flusher *bulkload.Flusher
 	batch   *pebble.Batch
 	points  *pebble.Iterator
@@ -90,23 +90,23 @@ func (i *importer) close() error {
 	if i.batch != nil {
 		err = errors.Join(err, i.batch.Close())
 	}
-	return errors.Join(err, i.store.closeDatabase())
+	return errors.Join(err, i.db.Close())
 }
 
 // begin writes what the keys refer to.
 func (i *importer) begin() error {
 	for _, l := range i.contents.Leases {
-		if err := importLease(i.batch, l); err != nil {
+		if err := kv.WriteLease(i.batch, l); err != nil {
 			return err
 		}
 		i.leases[l.ID] = struct{}{}
 	}
-	return importAuth(i.batch, i.contents)
+	return kv.WriteAuth(i.batch, i.contents)
 }
 
 func (i *importer) record(r etcdfile.Record) error {
-	if r.Revision > i.state.revision {
-		i.state.revision, i.sub, i.deleted = r.Revision, 0, false
+	if r.Revision > i.state.Revision {
+		i.state.Revision, i.sub, i.deleted = r.Revision, 0, false
 	}
 	key := r.KV.Key
 	if len(key) == 0 {
@@ -116,14 +116,14 @@ func (i *importer) record(r etcdfile.Record) error {
 	if err != nil {
 		return err
 	}
-	if old.exists() && old.mod == r.Revision && !r.Deleted {
+	if old.Exists() && old.Mod == r.Revision && !r.Deleted {
 		return fmt.Errorf("%w: revision %d puts a key twice", etcdfile.ErrFormat, r.Revision)
 	}
-	var h header
+	var h layout.Header
 	if !r.Deleted {
-		h = header{
-			create: r.KV.CreateRevision, mod: r.Revision, version: r.KV.Version, lease: r.KV.Lease,
-			size: int64(len(key) + len(r.KV.Value)),
+		h = layout.Header{
+			Create: r.KV.CreateRevision, Mod: r.Revision, Version: r.KV.Version, Lease: r.KV.Lease,
+			Size: int64(len(key) + len(r.KV.Value)),
 		}
 	}
 	if err := i.change(key, r.KV.Value, r.Revision, old, h); err != nil {
@@ -136,40 +136,40 @@ func (i *importer) record(r etcdfile.Record) error {
 }
 
 // change writes a version with its history. A header of a key that doesn't exist is a deletion.
-func (i *importer) change(key, value []byte, rev int64, old, h header) error {
-	mark, record := byte(markTombstone), []byte(nil)
-	if h.exists() {
-		mark = markValue
-		record = make([]byte, h.encodedLen(), h.encodedLen()+len(value))
-		h.encode(record)
+func (i *importer) change(key, value []byte, rev int64, old, h layout.Header) error {
+	mark, record := byte(layout.MarkTombstone), []byte(nil)
+	if h.Exists() {
+		mark = layout.MarkValue
+		record = make([]byte, h.EncodedLen(), h.EncodedLen()+len(value))
+		h.Encode(record)
 		record = append(record, value...)
 	}
-	if h.exists() && i.deleted && !old.exists() { // maybe by this very revision, whose tombstone would hide the value
-		i.scratch = appendVersionKey(i.scratch[:0], key, rev, markTombstone)
+	if h.Exists() && i.deleted && !old.Exists() { // maybe by this very revision, whose tombstone would hide the value
+		i.scratch = layout.AppendVersionKey(i.scratch[:0], key, rev, layout.MarkTombstone)
 		if err := i.batch.Delete(i.scratch, nil); err != nil {
 			return err
 		}
 	}
-	if old.exists() && rev > i.compacted() {
-		i.state.superseded += old.size + versionOverhead
+	if old.Exists() && rev > i.compacted() {
+		i.state.Superseded += old.Size + layout.VersionOverhead
 	}
-	i.deleted = i.deleted || !h.exists()
-	i.scratch = appendVersionKey(i.scratch[:0], key, rev, mark)
+	i.deleted = i.deleted || !h.Exists()
+	i.scratch = layout.AppendVersionKey(i.scratch[:0], key, rev, mark)
 	if err := i.batch.Set(i.scratch, record, nil); err != nil {
 		return err
 	}
 	if rev >= i.contents.FinishedCompact {
-		c := change{key: key, deleted: !h.exists(), prev: old.mod, superseded: i.state.superseded, measured: true}
-		if err := i.history.add(i.batch, rev, i.sub, c); err != nil {
+		c := layout.Change{Key: key, Deleted: !h.Exists(), Prev: old.Mod, Superseded: i.state.Superseded, Measured: true}
+		if err := i.history.Add(i.batch, rev, i.sub, c); err != nil {
 			return err
 		}
 		i.sub++
 	}
-	if err := i.reattach(key, old.lease, h.lease); err != nil {
+	if err := i.reattach(key, old.Lease, h.Lease); err != nil {
 		return err
 	}
 	i.count(old, h)
-	i.headers.set(key, h)
+	i.headers.Set(key, h)
 	return nil
 }
 
@@ -178,13 +178,13 @@ func (i *importer) compacted() int64 {
 	return max(i.contents.FinishedCompact, i.contents.ScheduledCompact)
 }
 
-func (i *importer) count(old, h header) {
-	i.state.bytes += h.size - old.size
-	if h.exists() {
-		i.state.keys++
+func (i *importer) count(old, h layout.Header) {
+	i.state.Bytes += h.Size - old.Size
+	if h.Exists() {
+		i.state.Keys++
 	}
-	if old.exists() {
-		i.state.keys--
+	if old.Exists() {
+		i.state.Keys--
 	}
 }
 
@@ -194,31 +194,31 @@ func (i *importer) reattach(key []byte, from, to int64) error {
 		return nil
 	}
 	if _, ok := i.leases[from]; ok {
-		if err := i.batch.Delete(appendAttachmentKey(nil, from, key), nil); err != nil {
+		if err := i.batch.Delete(layout.AppendAttachmentKey(nil, from, key), nil); err != nil {
 			return err
 		}
 	}
 	if _, ok := i.leases[to]; ok {
-		return i.batch.Set(appendAttachmentKey(nil, to, key), nil, nil)
+		return i.batch.Set(layout.AppendAttachmentKey(nil, to, key), nil, nil)
 	}
 	return nil
 }
 
 // header returns the header of key's newest version so far. A first version says itself that there is none, which spares
 // a look at the disk; the file is believed in that.
-func (i *importer) header(key []byte, first bool) (header, error) {
-	if h, ok := i.headers.get(key); ok || first {
+func (i *importer) header(key []byte, first bool) (layout.Header, error) {
+	if h, ok := i.headers.Get(key); ok || first {
 		return h, nil
 	}
 	if i.points == nil {
-		lower, upper := sectionBounds(sectionVersion)
-		it, err := i.store.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper, UseL6Filters: true})
+		lower, upper := layout.SectionBounds(layout.SectionVersion)
+		it, err := i.db.NewIter(&pebble.IterOptions{LowerBound: lower, UpperBound: upper, UseL6Filters: true})
 		if err != nil {
-			return header{}, err
+			return layout.Header{}, err
 		}
 		i.points = it
 	}
-	return lookup(i.points, &i.scratch, key, i.state.revision, nil)
+	return layout.Lookup(i.points, &i.scratch, key, i.state.Revision, nil)
 }
 
 func (i *importer) commit() error {
@@ -228,27 +228,27 @@ func (i *importer) commit() error {
 			return err
 		}
 	}
-	if err := i.history.flush(i.batch); err != nil {
+	if err := i.history.Flush(i.batch); err != nil {
 		return err
 	}
 	if err := i.flusher.Apply(i.batch); err != nil {
 		return err
 	}
-	i.headers.rotate(0)
+	i.headers.Rotate(0)
 	return nil
 }
 
 // finish writes the state that all of it adds up to, and makes it durable.
 func (i *importer) finish() error {
-	i.state.compact = i.compacted()
+	i.state.Compact = i.compacted()
 	// After a compaction of everything, no key tells the revision any more.
-	i.state.revision = max(i.state.revision, i.state.compact)
-	if err := i.batch.Set(stateKey, i.state.encode(), nil); err != nil {
+	i.state.Revision = max(i.state.Revision, i.state.Compact)
+	if err := i.batch.Set(layout.StateKey, i.state.Encode(), nil); err != nil {
 		return err
 	}
 	if finished := i.contents.FinishedCompact; finished > 0 {
 		progress := binary.BigEndian.AppendUint64(nil, uint64(finished))
-		if err := i.batch.Set(compactedKey, progress, nil); err != nil {
+		if err := i.batch.Set(layout.CompactedKey, progress, nil); err != nil {
 			return err
 		}
 	}

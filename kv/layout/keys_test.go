@@ -1,13 +1,15 @@
-package kv
+package layout
 
 import (
 	"bytes"
 	"cmp"
 	"math"
 	"testing"
+
+	"github.com/ctlplane/ctlplane/kv/layout/layouttest"
 )
 
-var seedKeys = append([][]byte{[]byte("a\x00\x00\x00\x00\x00\x00\x00\x00\x0c"), bytes.Repeat([]byte{9}, 20)}, testKeys...)
+var seedKeys = append([][]byte{[]byte("a\x00\x00\x00\x00\x00\x00\x00\x00\x0c"), bytes.Repeat([]byte{9}, 20)}, layouttest.Keys...)
 
 // FuzzVersionKey checks round trip, order and the Comparer's laws for two versions of two keys.
 func FuzzVersionKey(f *testing.F) {
@@ -19,12 +21,12 @@ func FuzzVersionKey(f *testing.F) {
 		if ra < 0 || rb < 0 {
 			return
 		}
-		a := appendVersionKey(nil, ka, ra, mark(ta))
-		b := appendVersionKey(nil, kb, rb, mark(tb))
-		if len(a) != versionKeyLen(ka) {
-			t.Fatalf("length %d, want %d", len(a), versionKeyLen(ka))
+		a := AppendVersionKey(nil, ka, ra, mark(ta))
+		b := AppendVersionKey(nil, kb, rb, mark(tb))
+		if len(a) != VersionKeyLen(ka) {
+			t.Fatalf("length %d, want %d", len(a), VersionKeyLen(ka))
 		}
-		key, rev, tombstone, ok := decodeVersionKey(a)
+		key, rev, tombstone, ok := DecodeVersionKey(a)
 		if !ok || !bytes.Equal(key, ka) || rev != ra || tombstone != ta {
 			t.Fatalf("%q is decoded as %q at %d, %v, %v", a, key, rev, tombstone, ok)
 		}
@@ -38,19 +40,18 @@ func FuzzVersionKey(f *testing.F) {
 				want = -1
 			}
 		}
-		if got := compareKeys(a, b); got != want {
+		if got := CompareKeys(a, b); got != want {
 			t.Fatalf("compare(%q, %q) = %d, want %d", a, b, got, want)
 		}
 		checkComparer(t, a, b)
-		checkBounds(t, ka, kb, a, b)
 	})
 }
 
 func mark(tombstone bool) byte {
 	if tombstone {
-		return markTombstone
+		return MarkTombstone
 	}
-	return markValue
+	return MarkValue
 }
 
 // checkComparer checks what Pebble asks of a Comparer, for two storage keys.
@@ -82,27 +83,14 @@ func checkComparer(t *testing.T, a, b []byte) {
 	}
 }
 
-// checkBounds checks that bounds of ranges hold the versions of their keys and no others.
-func checkBounds(t *testing.T, ka, kb, a, b []byte) {
-	for _, r := range []keyRange{newKeyRange(ka, nil), newKeyRange(ka, kb), newKeyRange(ka, []byte{0})} {
-		lower, upper := r.bounds()
-		for _, k := range []struct{ key, storage []byte }{{ka, a}, {kb, b}} {
-			inside := compareKeys(lower, k.storage) <= 0 && compareKeys(k.storage, upper) < 0
-			if inside != r.contains(k.key) {
-				t.Fatalf("%q in %q..%q: %v by its storage key", k.key, r.lo, r.hi, inside)
-			}
-		}
-	}
-}
-
 func TestOtherStorageKeys(t *testing.T) {
 	var keys [][]byte
-	keys = append(keys, appendAttachmentKey(nil, 1, []byte("\x09")), appendAttachmentKey(nil, 1, []byte("a")), appendAttachmentKey(nil, 2, nil))
-	keys = append(keys, appendVersionKey(nil, nil, 1, markValue), leaseKey(1), leaseKey(-1), memberKey(8), stateKey)
-	keys = append(keys, appendHistoryKey(nil, 1, 0), appendHistoryKey(nil, 1, 1), appendHistoryKey(nil, 2, 0), appendHistoryKey(nil, 0x0908, 8))
+	keys = append(keys, AppendAttachmentKey(nil, 1, []byte("\x09")), AppendAttachmentKey(nil, 1, []byte("a")), AppendAttachmentKey(nil, 2, nil))
+	keys = append(keys, AppendVersionKey(nil, nil, 1, MarkValue), LeaseKey(1), LeaseKey(-1), MetaKey("member/8"), StateKey)
+	keys = append(keys, AppendHistoryKey(nil, 1, 0), AppendHistoryKey(nil, 1, 1), AppendHistoryKey(nil, 2, 0), AppendHistoryKey(nil, 0x0908, 8))
 	for i, a := range keys {
 		for _, b := range keys[i+1:] {
-			if compareKeys(a, b) >= 0 {
+			if CompareKeys(a, b) >= 0 {
 				t.Errorf("%q isn't before %q", a, b)
 			}
 			checkComparer(t, a, b)
@@ -112,9 +100,9 @@ func TestOtherStorageKeys(t *testing.T) {
 		t.Error(rev, sub, ok)
 	}
 	for _, id := range []int64{0, 1, -1} {
-		lower, upper := attachmentBounds(id)
-		k := appendAttachmentKey(nil, id, []byte{0xff, 0xff})
-		if compareKeys(lower, k) > 0 || compareKeys(k, upper) >= 0 || !bytes.Equal(decodeAttachmentKey(k), []byte{0xff, 0xff}) {
+		lower, upper := AttachmentBounds(id)
+		k := AppendAttachmentKey(nil, id, []byte{0xff, 0xff})
+		if CompareKeys(lower, k) > 0 || CompareKeys(k, upper) >= 0 || !bytes.Equal(DecodeAttachmentKey(k), []byte{0xff, 0xff}) {
 			t.Errorf("the bounds of lease %d don't hold %q", id, k)
 		}
 	}

@@ -1,4 +1,4 @@
-package kv
+package headercache
 
 import (
 	"fmt"
@@ -6,12 +6,14 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
-// TestHeaderTable holds a table against a map, with keys of all lengths.
-func TestHeaderTable(t *testing.T) {
+// TestTable holds a table against a map, with keys of all lengths.
+func TestTable(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		table, model := newHeaderTable(), map[string]header{}
+		table, model := newTable(), map[string]layout.Header{}
 		for range rapid.IntRange(0, 200).Draw(t, "steps") {
 			if rapid.IntRange(0, 50).Draw(t, "reset") == 0 {
 				table.reset()
@@ -19,9 +21,9 @@ func TestHeaderTable(t *testing.T) {
 			}
 			key := rapid.SliceOfN(rapid.ByteRange('a', 'c'), 0, 3).Draw(t, "key")
 			if rapid.IntRange(0, 30).Draw(t, "long") == 0 {
-				key = append(key, make([]byte, rapid.SampledFrom([]int{1000, headerChunkBytes - recordKey, 2 * headerChunkBytes}).Draw(t, "length"))...)
+				key = append(key, make([]byte, rapid.SampledFrom([]int{1000, chunkBytes - recordKey, 2 * chunkBytes}).Draw(t, "length"))...)
 			}
-			h := header{create: rand.Int64(), mod: rand.Int64(), version: rand.Int64(), lease: rand.Int64(), size: rand.Int64()}
+			h := layout.Header{Create: rand.Int64(), Mod: rand.Int64(), Version: rand.Int64(), Lease: rand.Int64(), Size: rand.Int64()}
 			table.set(key, h)
 			model[string(key)] = h
 		}
@@ -36,9 +38,9 @@ func TestHeaderTable(t *testing.T) {
 	})
 }
 
-// TestHeaderTableWithOneHash: keys of the same hash are told apart.
-func TestHeaderTableWithOneHash(t *testing.T) {
-	table := newHeaderTable()
+// TestTableWithOneHash: keys of the same hash are told apart.
+func TestTableWithOneHash(t *testing.T) {
+	table := newTable()
 	var at recordRef
 	for i := range 3 {
 		_, at = table.add(at, fmt.Appendf(nil, "key-%d", i))
@@ -53,12 +55,12 @@ func TestHeaderTableWithOneHash(t *testing.T) {
 	}
 }
 
-func BenchmarkHeaderTable(b *testing.B) {
-	table := newHeaderTable()
+func BenchmarkTable(b *testing.B) {
+	table := newTable()
 	keys := make([][]byte, 1<<17)
 	for i := range keys {
 		keys[i] = fmt.Appendf(nil, "bench/%016d", i)
-		table.set(keys[i], header{version: 1})
+		table.set(keys[i], layout.Header{Version: 1})
 	}
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {

@@ -1,4 +1,4 @@
-package kv
+package layout
 
 import (
 	"encoding/binary"
@@ -9,21 +9,23 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
+
+	"github.com/ctlplane/ctlplane/kv/layout/layouttest"
 )
 
 // writtenChange is a change with what its record's key says.
 type writtenChange struct {
 	rev int64
 	sub uint32
-	change
+	Change
 }
 
 func (c writtenChange) String() string {
 	superseded := int64(0)
-	if c.measured {
-		superseded = c.superseded
+	if c.Measured {
+		superseded = c.Superseded
 	}
-	return fmt.Sprintf("%d %q %t %d %d", c.rev, c.key, c.deleted, c.prev, superseded)
+	return fmt.Sprintf("%d %q %t %d %d", c.rev, c.Key, c.Deleted, c.Prev, superseded)
 }
 
 func genHistory(t *rapid.T) []writtenChange {
@@ -33,13 +35,13 @@ func genHistory(t *rapid.T) []writtenChange {
 		rev += rapid.SampledFrom([]int64{1, 1, 1, 2, 1 << 40}).Draw(t, "after")
 		changes := rapid.IntRange(1, 3).Draw(t, "changes")
 		for sub := range changes {
-			c := change{
-				key: slices.Repeat(genKey(t), rapid.SampledFrom([]int{1, 1, 1, 1000}).Draw(t, "repeated")), deleted: rapid.Bool().Draw(t, "deleted"),
-				prev: rapid.Int64Range(0, rev).Draw(t, "prev"),
+			c := Change{
+				Key: slices.Repeat(rapid.SampledFrom(layouttest.Keys).Draw(t, "key"), rapid.SampledFrom([]int{1, 1, 1, 1000}).Draw(t, "repeated")), Deleted: rapid.Bool().Draw(t, "deleted"),
+				Prev: rapid.Int64Range(0, rev).Draw(t, "prev"),
 			}
 			superseded += rapid.Int64Range(0, 1<<40).Draw(t, "superseded")
-			if c.measured = sub == changes-1; c.measured {
-				c.superseded = superseded
+			if c.Measured = sub == changes-1; c.Measured {
+				c.Superseded = superseded
 			}
 			all = append(all, writtenChange{rev, uint32(sub), c})
 		}
@@ -50,17 +52,17 @@ func genHistory(t *rapid.T) []writtenChange {
 // setAlone writes a change as formats 1 and 2 have it.
 func setAlone(b *pebble.Batch, c writtenChange) error {
 	var flags byte
-	if c.deleted {
+	if c.Deleted {
 		flags |= flagDeleted
 	}
-	if c.measured {
+	if c.Measured {
 		flags |= flagMeasured
 	}
-	record := binary.AppendUvarint([]byte{flags}, uint64(c.prev))
-	if c.measured {
-		record = binary.AppendUvarint(record, uint64(c.superseded))
+	record := binary.AppendUvarint([]byte{flags}, uint64(c.Prev))
+	if c.Measured {
+		record = binary.AppendUvarint(record, uint64(c.Superseded))
 	}
-	return b.Set(appendHistoryKey(nil, c.rev, c.sub), append(record, c.key...), nil)
+	return b.Set(AppendHistoryKey(nil, c.rev, c.sub), append(record, c.Key...), nil)
 }
 
 // TestHistoryIterator: however changes are gathered in records, from and up to any revision the iterator shows those that were
@@ -74,22 +76,22 @@ func TestHistoryIterator(t *testing.T) {
 		defer db.Close()
 		all := genHistory(rt)
 		older := rapid.IntRange(0, len(all)).Draw(rt, "written by an older release")
-		var w historyWriter
+		var w HistoryWriter
 		b := db.NewBatch()
 		defer b.Close()
 		for i, c := range all {
-			err := w.add(b, c.rev, c.sub, c.change)
+			err := w.Add(b, c.rev, c.sub, c.Change)
 			if i < older {
 				w.changes = nil
 				err = setAlone(b, c)
 			} else if rapid.IntRange(0, 4).Draw(rt, "whole") == 0 && err == nil {
-				err = w.flush(b)
+				err = w.Flush(b)
 			}
 			if err != nil {
 				rt.Fatal(err)
 			}
 		}
-		if err := w.flush(b); err != nil {
+		if err := w.Flush(b); err != nil {
 			rt.Fatal(err)
 		}
 		if err := db.Apply(b, pebble.NoSync); err != nil {
@@ -107,35 +109,35 @@ func TestHistoryIterator(t *testing.T) {
 			}
 			return some
 		}
-		h, err := newHistoryIterator(db, from, to)
+		h, err := NewHistoryIterator(db, from, to)
 		if err != nil {
 			rt.Fatal(err)
 		}
-		defer h.close()
-		shown := func() writtenChange { return writtenChange{rev: h.rev, change: h.change} }
+		defer h.Close()
+		shown := func() writtenChange { return writtenChange{rev: h.Rev, Change: h.Change} }
 		rest := func() (some []string) {
-			for ; h.valid; h.next() {
+			for ; h.Valid; h.Next() {
 				some = append(some, shown().String())
 			}
-			if h.err != nil {
-				rt.Fatal(h.err)
+			if h.Err != nil {
+				rt.Fatal(h.Err)
 			}
 			return some
 		}
-		h.first()
+		h.First()
 		if got := rest(); !slices.Equal(got, want(from)) {
 			rt.Fatalf("from %d to %d: %q, want %q", from, to, got, want(from))
 		}
 		at := max(near("seek"), from)
-		h.seek(at)
+		h.SeekRevision(at)
 		if got := rest(); !slices.Equal(got, want(at)) {
 			rt.Fatalf("from %d sought to %d: %q, want %q", at, to, got, want(at))
 		}
 		last := want(from)
-		if h.last() != (len(last) > 0) || h.err != nil {
-			rt.Fatalf("last: %v, %v; want one of %q", h.valid, h.err, last)
+		if h.Last() != (len(last) > 0) || h.Err != nil {
+			rt.Fatalf("last: %v, %v; want one of %q", h.Valid, h.Err, last)
 		}
-		if h.valid && shown().String() != last[len(last)-1] {
+		if h.Valid && shown().String() != last[len(last)-1] {
 			rt.Fatalf("last: %s, want %s", shown(), last[len(last)-1])
 		}
 	})
@@ -143,9 +145,9 @@ func TestHistoryIterator(t *testing.T) {
 
 // FuzzHistoryRecord: no bytes on the disk are more than an error.
 func FuzzHistoryRecord(f *testing.F) {
-	var w historyWriter
+	var w HistoryWriter
 	for i := range int64(3) {
-		w.appendChange(7+i, change{key: []byte("a"), deleted: i == 1, prev: i, superseded: 300 * i, measured: i > 0})
+		w.appendChange(7+i, Change{Key: []byte("a"), Deleted: i == 1, Prev: i, Superseded: 300 * i, Measured: i > 0})
 	}
 	f.Add(append([]byte{flagGrouped, 2}, w.changes...))
 	f.Add([]byte{flagMeasured, 5, 80, 'k'})
@@ -160,8 +162,8 @@ func FuzzHistoryRecord(f *testing.F) {
 			if err != nil || !more {
 				return
 			}
-			if len(r.change.key) > len(b) || n > len(b) {
-				t.Fatalf("%d changes, a key of %d bytes, out of %d", n, len(r.change.key), len(b))
+			if len(r.Change.Key) > len(b) || n > len(b) {
+				t.Fatalf("%d changes, a key of %d bytes, out of %d", n, len(r.Change.Key), len(b))
 			}
 		}
 	})

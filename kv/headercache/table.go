@@ -1,18 +1,20 @@
-package kv
+package headercache
 
 import (
 	"bytes"
 	"encoding/binary"
 	"hash/maphash"
 	"slices"
+
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
-// headerTable is a map from keys to headers that holds no pointer for each of them: there may be hundreds of thousands, for
+// table is a map from keys to headers that holds no pointer for each of them: there may be hundreds of thousands, for
 // as long as the process lives, and the garbage collector would look at each again and again.
 //
 // A record is a reference to the next record of the same hash, a header, and the key, in a chunk of memory. Records are
 // changed in place and never removed but by reset, which keeps the memory.
-type headerTable struct {
+type table struct {
 	seed   maphash.Seed
 	first  map[uint64]recordRef // by the hash of the key; 0 is none
 	chunks [][]byte             // each filled up to its length
@@ -29,7 +31,7 @@ func (r recordRef) chunk() int  { return int(r>>32) - 1 }
 func (r recordRef) offset() int { return int(uint32(r)) }
 
 const (
-	headerChunkBytes = 256 << 10
+	chunkBytes = 256 << 10
 	// A record's fields: the reference to the next record, the header's five numbers, the key's length.
 	recordHeader = 8
 	recordKeyLen = recordHeader + 5*8
@@ -38,33 +40,33 @@ const (
 	mapEntryBytes = 24
 )
 
-func newHeaderTable() *headerTable {
-	return &headerTable{seed: maphash.MakeSeed(), first: map[uint64]recordRef{}}
+func newTable() *table {
+	return &table{seed: maphash.MakeSeed(), first: map[uint64]recordRef{}}
 }
 
-func (t *headerTable) get(key []byte) (header, bool) {
+func (t *table) get(key []byte) (layout.Header, bool) {
 	record := t.find(t.first[maphash.Bytes(t.seed, key)], key)
 	if record == nil {
-		return header{}, false
+		return layout.Header{}, false
 	}
 	number := func(i int) int64 { return int64(binary.LittleEndian.Uint64(record[recordHeader+8*i:])) }
-	return header{create: number(0), mod: number(1), version: number(2), lease: number(3), size: number(4)}, true
+	return layout.Header{Create: number(0), Mod: number(1), Version: number(2), Lease: number(3), Size: number(4)}, true
 }
 
-func (t *headerTable) set(key []byte, h header) {
+func (t *table) set(key []byte, h layout.Header) {
 	hash := maphash.Bytes(t.seed, key)
 	first := t.first[hash]
 	record := t.find(first, key)
 	if record == nil {
 		record, t.first[hash] = t.add(first, key)
 	}
-	for i, n := range [...]int64{h.create, h.mod, h.version, h.lease, h.size} {
+	for i, n := range [...]int64{h.Create, h.Mod, h.Version, h.Lease, h.Size} {
 		binary.LittleEndian.PutUint64(record[recordHeader+8*i:], uint64(n))
 	}
 }
 
 // find returns the record of key, from at on along its hash; nil: there is none.
-func (t *headerTable) find(at recordRef, key []byte) []byte {
+func (t *table) find(at recordRef, key []byte) []byte {
 	for at != 0 {
 		record := t.chunks[at.chunk()][at.offset():]
 		end := recordKey + int(binary.LittleEndian.Uint32(record[recordKeyLen:]))
@@ -77,7 +79,7 @@ func (t *headerTable) find(at recordRef, key []byte) []byte {
 }
 
 // add makes a record for key, with no header yet, before those from next on.
-func (t *headerTable) add(next recordRef, key []byte) (record []byte, at recordRef) {
+func (t *table) add(next recordRef, key []byte) (record []byte, at recordRef) {
 	n := recordKey + len(key)
 	if t.filled == 0 || cap(t.chunks[t.filled-1])-len(t.chunks[t.filled-1]) < n {
 		t.nextChunk(n)
@@ -95,8 +97,8 @@ func (t *headerTable) add(next recordRef, key []byte) (record []byte, at recordR
 }
 
 // nextChunk goes on to an empty chunk with room for n bytes.
-func (t *headerTable) nextChunk(n int) {
-	switch size := max(n, headerChunkBytes); {
+func (t *table) nextChunk(n int) {
+	switch size := max(n, chunkBytes); {
 	case t.filled == len(t.chunks):
 		t.chunks = append(t.chunks, make([]byte, 0, size))
 	case cap(t.chunks[t.filled]) < n:
@@ -106,9 +108,9 @@ func (t *headerTable) nextChunk(n int) {
 }
 
 // reset empties the table. What was made for a long key is not kept.
-func (t *headerTable) reset() {
+func (t *table) reset() {
 	clear(t.first)
-	t.chunks = slices.DeleteFunc(t.chunks, func(chunk []byte) bool { return cap(chunk) > headerChunkBytes })
+	t.chunks = slices.DeleteFunc(t.chunks, func(chunk []byte) bool { return cap(chunk) > chunkBytes })
 	for i := range t.chunks {
 		t.chunks[i] = t.chunks[i][:0]
 	}

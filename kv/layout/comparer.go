@@ -1,4 +1,4 @@
-package kv
+package layout
 
 import (
 	"bytes"
@@ -8,14 +8,14 @@ import (
 
 // The last byte of a storage key tells what its suffix is. A tombstone sorts before a value of the same
 // revision, because a transaction may put a key and then delete it: the newest comes first. Where it
-// deletes and then puts, there is no tombstone (see writer).
+// deletes and then puts, there is no tombstone.
 const (
-	markNone      = 0x00 // no suffix: the terminator of the prefix
-	markTombstone = 0x08 // 8 bytes of inverted revision; the key was deleted
-	markValue     = 0x09 // 8 bytes of inverted revision; the key was put
+	MarkNone      = 0x00 // no suffix: the terminator of the prefix
+	MarkTombstone = 0x08 // 8 bytes of inverted revision; the key was deleted
+	MarkValue     = 0x09 // 8 bytes of inverted revision; the key was put
 	markHistory   = 0x0c // 8 bytes of revision and 4 of sub-revision
 
-	versionSuffixLen = 8 + 1
+	VersionSuffixLen = 8 + 1
 	historySuffixLen = 12 + 1
 )
 
@@ -31,14 +31,14 @@ const (
 var Comparer = &pebble.Comparer{
 	Name:                 "ctlplane.kv.1",
 	Split:                splitKey,
-	Compare:              compareKeys,
+	Compare:              CompareKeys,
 	Equal:                bytes.Equal,
 	ComparePointSuffixes: bytes.Compare,
 	CompareRangeSuffixes: bytes.Compare,
 	AbbreviatedKey:       abbreviateKey,
 	Separator:            separateKeys,
 	Successor:            succeedKey,
-	ImmediateSuccessor:   func(dst, a []byte) []byte { return append(append(dst, a...), markNone) },
+	ImmediateSuccessor:   func(dst, a []byte) []byte { return append(append(dst, a...), MarkNone) },
 	FormatKey:            pebble.DefaultComparer.FormatKey,
 }
 
@@ -48,9 +48,9 @@ func splitKey(k []byte) int {
 		return 0
 	}
 	switch k[n-1] {
-	case markValue, markTombstone:
-		if n >= versionSuffixLen {
-			return n - versionSuffixLen
+	case MarkValue, MarkTombstone:
+		if n >= VersionSuffixLen {
+			return n - VersionSuffixLen
 		}
 	case markHistory:
 		if n >= historySuffixLen {
@@ -60,7 +60,8 @@ func splitKey(k []byte) int {
 	return n
 }
 
-func compareKeys(a, b []byte) int {
+// CompareKeys is the order of the Comparer.
+func CompareKeys(a, b []byte) int {
 	an, bn := splitKey(a), splitKey(b)
 	if c := bytes.Compare(a[:an], b[:bn]); c != 0 {
 		return c
@@ -71,7 +72,7 @@ func compareKeys(a, b []byte) int {
 // unterminated returns the prefix of k without its terminator, and whether it has one.
 func unterminated(k []byte) ([]byte, bool) {
 	n := splitKey(k)
-	if n == 0 || k[n-1] != markNone {
+	if n == 0 || k[n-1] != MarkNone {
 		return nil, false
 	}
 	return k[:n-1], true
@@ -96,7 +97,7 @@ func separateKeys(dst, a, b []byte) []byte {
 	if bytes.Equal(dst[start:], pa) {
 		return append(dst[:start], a...)
 	}
-	return append(dst, markNone)
+	return append(dst, MarkNone)
 }
 
 func succeedKey(dst, a []byte) []byte {
@@ -109,5 +110,5 @@ func succeedKey(dst, a []byte) []byte {
 	if bytes.Equal(dst[start:], p) {
 		return append(dst[:start], a...)
 	}
-	return append(dst, markNone)
+	return append(dst, MarkNone)
 }

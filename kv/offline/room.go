@@ -1,4 +1,4 @@
-package kv
+package offline
 
 // Room is asked before so many more bytes are written beside a store. Its error ends the work. It may be nil.
 type Room func(bytes int64) error

@@ -1,11 +1,13 @@
-package kv
+package offline
 
 import (
 	"context"
 	"errors"
 	"fmt"
 
+	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // LiveImport makes a store of an etcd that is still written to: of a snapshot, and of the changes that follow it. It is for one
@@ -32,21 +34,21 @@ type LiveEnd struct {
 }
 
 // BeginLiveImport imports a snapshot as ImportEtcd does, and goes on where that ends.
-func BeginLiveImport(ctx context.Context, o Options, from *etcdfile.Reader) (*LiveImport, error) {
+func BeginLiveImport(ctx context.Context, o kv.Options, from *etcdfile.Reader) (*LiveImport, error) {
 	i, err := newImporter(ctx, o, from)
 	if err != nil {
 		return nil, err
 	}
 	// After a compaction of everything, no key tells the revision any more.
-	i.state.revision = max(i.state.revision, i.contents.FinishedCompact, i.contents.ScheduledCompact)
-	return &LiveImport{i: i, last: i.state.revision}, nil
+	i.state.Revision = max(i.state.Revision, i.contents.FinishedCompact, i.contents.ScheduledCompact)
+	return &LiveImport{i: i, last: i.state.Revision}, nil
 }
 
 // Revision is the last one that the import has.
 func (l *LiveImport) Revision() int64 { return l.last }
 
 // Keys is how many keys there are at Revision.
-func (l *LiveImport) Keys() int64 { return l.i.state.keys }
+func (l *LiveImport) Keys() int64 { return l.i.state.Keys }
 
 // AuthRevision is that of the snapshot's users and roles.
 func (l *LiveImport) AuthRevision() uint64 { return l.i.contents.AuthRevision }
@@ -94,7 +96,7 @@ func (l *LiveImport) Finish(end LiveEnd) error {
 		return err
 	}
 	if end.Auth != nil {
-		if err := replaceAuth(l.i.batch, end.Auth); err != nil {
+		if err := kv.ReplaceAuth(l.i.batch, end.Auth); err != nil {
 			return err
 		}
 	}
@@ -112,25 +114,25 @@ func (l *LiveImport) compact(revision int64) error {
 	if err := l.i.commit(); err != nil { // the history is looked at
 		return err
 	}
-	l.i.state.compact = l.i.compacted()
-	reclaimed, err := l.i.store.supersededAt(l.i.state, revision)
-	l.i.state.reclaimed, l.i.contents.ScheduledCompact = reclaimed, revision
+	l.i.state.Compact = l.i.compacted()
+	reclaimed, err := layout.SupersededAt(l.i.db, l.i.state, revision)
+	l.i.state.Reclaimed, l.i.contents.ScheduledCompact = reclaimed, revision
 	return err
 }
 
 // settleLeases leaves the leases that there are, with their keys.
 func (l *LiveImport) settleLeases(leases []etcdfile.Lease) error {
 	for _, lease := range leases {
-		if err := importLease(l.i.batch, lease); err != nil {
+		if err := kv.WriteLease(l.i.batch, lease); err != nil {
 			return err
 		}
 		delete(l.i.leases, lease.ID)
 	}
 	for gone := range l.i.leases {
-		if err := l.i.batch.Delete(leaseKey(gone), nil); err != nil {
+		if err := l.i.batch.Delete(layout.LeaseKey(gone), nil); err != nil {
 			return err
 		}
-		lower, upper := attachmentBounds(gone)
+		lower, upper := layout.AttachmentBounds(gone)
 		if err := l.i.batch.DeleteRange(lower, upper, nil); err != nil {
 			return err
 		}

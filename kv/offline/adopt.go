@@ -1,11 +1,13 @@
-package kv
+package offline
 
 import (
 	"errors"
 
 	"github.com/cockroachdb/pebble/v2"
 
+	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/bulkload"
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // Adoption says how a store becomes the beginning of a new group of members.
@@ -22,38 +24,32 @@ type Adoption struct {
 
 // Adopt turns the store in o.Dir, which must not be open, into the beginning of a new group: its members are
 // forgotten, and its alarms and its announced downgrade with them.
-func Adopt(o Options, a Adoption) (_ Summary, err error) {
-	o = o.withDefaults()
-	b := &Backup{store: &Store{options: o, log: o.Logger}}
+func Adopt(o kv.Options, a Adoption) (_ Summary, err error) {
 	var f *bulkload.Flusher
-	if err := b.store.openDatabaseWith(func(p *pebble.Options) { f = bulkload.NewFlusher(p) }); err != nil {
+	db, err := kv.OpenDatabase(o, func(p *pebble.Options) { f = bulkload.NewFlusher(p) })
+	if err != nil {
 		return Summary{}, err
 	}
-	f.Use(b.store.db)
+	f.Use(db.DB)
+	b := &Backup{db: db}
 	defer func() { err = errors.Join(err, b.Close()) }()
-	if b.state, err = b.store.loadState(); err != nil {
+	if b.state, err = layout.ReadState(b.db); err != nil {
 		return Summary{}, err
 	}
-	b.state.applied, b.state.term = a.Index, a.Term
-	b.state.revision += a.BumpRevision
+	b.state.Applied, b.state.Term = a.Index, a.Term
+	b.state.Revision += a.BumpRevision
 	if a.MarkCompacted {
-		b.state.compact = b.state.revision
-		if b.state.superseded != unmeasured {
-			b.state.reclaimed = b.state.superseded
+		b.state.Compact = b.state.Revision
+		if b.state.Superseded != layout.Unmeasured {
+			b.state.Reclaimed = b.state.Superseded
 		}
 	}
-	batch := b.store.db.NewBatch()
+	batch := b.db.NewBatch()
 	defer batch.Close()
-	for _, prefix := range []string{"member", "alarm"} {
-		// '0' follows '/'
-		if err := batch.DeleteRange(metaKey(prefix+"/"), metaKey(prefix+"0"), nil); err != nil {
-			return Summary{}, err
-		}
-	}
-	if err := batch.Delete(downgradeKey, nil); err != nil {
+	if err := kv.ForgetGroup(batch); err != nil {
 		return Summary{}, err
 	}
-	if err := batch.Set(stateKey, b.state.encode(), nil); err != nil {
+	if err := batch.Set(layout.StateKey, b.state.Encode(), nil); err != nil {
 		return Summary{}, err
 	}
 	if err := f.Apply(batch); err != nil {

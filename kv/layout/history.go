@@ -1,4 +1,4 @@
-package kv
+package layout
 
 import (
 	"encoding/binary"
@@ -6,15 +6,15 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 )
 
-// change is one of the history: which key was changed, how, and what version it replaced.
-type change struct {
-	key     []byte
-	deleted bool
-	prev    int64 // the revision of that version; 0: there was none
-	// superseded is state.superseded as it was after the change, if measured says so: at least the last change of each revision
+// Change is one of the history: which key was changed, how, and what version it replaced.
+type Change struct {
+	Key     []byte
+	Deleted bool
+	Prev    int64 // the revision of that version; 0: there was none
+	// Superseded is State.Superseded as it was after the change, if Measured says so: at least the last change of each revision
 	// does.
-	superseded int64
-	measured   bool
+	Superseded int64
+	Measured   bool
 }
 
 // A record of the history holds changes that follow each other, of one revision or of several, and its key is that of the
@@ -33,8 +33,8 @@ const (
 // historyRecordBytes bounds a record, but one change is never divided.
 const historyRecordBytes = 16 << 10
 
-// historyWriter makes records of changes that come in their order. The zero writer is ready.
-type historyWriter struct {
+// HistoryWriter makes records of changes that come in their order. The zero writer is ready.
+type HistoryWriter struct {
 	changes    []byte // of the record that is being made, encoded
 	first      int64  // revision of the first of them
 	rev        int64  // and of the last, which is the
@@ -42,10 +42,10 @@ type historyWriter struct {
 	superseded int64  // of the last that was measured
 }
 
-// add adds the sub-th change of revision rev, and writes what has become a whole record.
-func (w *historyWriter) add(b *pebble.Batch, rev int64, sub uint32, c change) error {
+// Add adds the sub-th change of revision rev, and writes what has become a whole record.
+func (w *HistoryWriter) Add(b *pebble.Batch, rev int64, sub uint32, c Change) error {
 	if len(w.changes) >= historyRecordBytes {
-		if err := w.flush(b); err != nil {
+		if err := w.Flush(b); err != nil {
 			return err
 		}
 	}
@@ -59,37 +59,37 @@ func (w *historyWriter) add(b *pebble.Batch, rev int64, sub uint32, c change) er
 
 // appendChange appends how many revisions the change is after the one before, flags, how far back prev is, what superseded has
 // grown by since the last change that says so, and the key.
-func (w *historyWriter) appendChange(rev int64, c change) {
+func (w *HistoryWriter) appendChange(rev int64, c Change) {
 	var flags byte
-	if c.deleted {
+	if c.Deleted {
 		flags |= flagDeleted
 	}
-	if c.measured {
+	if c.Measured {
 		flags |= flagMeasured
 	}
 	back := uint64(0)
-	if c.prev != 0 {
-		back = uint64(rev-c.prev) + 1
+	if c.Prev != 0 {
+		back = uint64(rev-c.Prev) + 1
 	}
 	w.changes = binary.AppendUvarint(w.changes, uint64(rev-w.rev))
 	w.changes = append(w.changes, flags)
 	w.changes = binary.AppendUvarint(w.changes, back)
-	if c.measured {
-		w.changes = binary.AppendUvarint(w.changes, uint64(c.superseded-w.superseded))
-		w.superseded = c.superseded
+	if c.Measured {
+		w.changes = binary.AppendUvarint(w.changes, uint64(c.Superseded-w.superseded))
+		w.superseded = c.Superseded
 	}
-	w.changes = binary.AppendUvarint(w.changes, uint64(len(c.key)))
-	w.changes = append(w.changes, c.key...)
+	w.changes = binary.AppendUvarint(w.changes, uint64(len(c.Key)))
+	w.changes = append(w.changes, c.Key...)
 }
 
-// flush writes the changes that no record has yet.
-func (w *historyWriter) flush(b *pebble.Batch) error {
+// Flush writes the changes that no record has yet.
+func (w *HistoryWriter) Flush(b *pebble.Batch) error {
 	if len(w.changes) == 0 {
 		return nil
 	}
 	span := uint64(w.rev - w.first)
 	op := b.SetDeferred(historyKeyLen, 1+uvarintLen(span)+len(w.changes))
-	appendHistoryKey(op.Key[:0], w.rev, w.sub)
+	AppendHistoryKey(op.Key[:0], w.rev, w.sub)
 	op.Value[0] = flagGrouped
 	n := 1 + binary.PutUvarint(op.Value[1:], span)
 	copy(op.Value[n:], w.changes)
@@ -101,22 +101,22 @@ func (w *historyWriter) flush(b *pebble.Batch) error {
 type historyRecord struct {
 	rest    []byte // what follows the present change
 	grouped bool
-	rev     int64
-	change  change
+	Rev     int64
+	Change  Change
 }
 
 // begin begins with a record whose last change is of revision last; advance goes to its first one.
 func (r *historyRecord) begin(last int64, b []byte) error {
-	*r = historyRecord{rest: b, rev: last}
+	*r = historyRecord{rest: b, Rev: last}
 	if len(b) == 0 || b[0]&^(flagDeleted|flagMeasured|flagGrouped) != 0 {
-		return errCorruptRecord
+		return ErrCorruptRecord
 	}
 	if r.grouped = b[0] == flagGrouped; !r.grouped {
 		return nil
 	}
 	r.rest = b[1:]
 	span, err := r.number()
-	r.rev -= int64(span)
+	r.Rev -= int64(span)
 	return err
 }
 
@@ -140,15 +140,15 @@ func (r *historyRecord) alone() error {
 	if err != nil {
 		return err
 	}
-	r.change.prev = int64(prev)
-	if r.change.measured {
+	r.Change.Prev = int64(prev)
+	if r.Change.Measured {
 		superseded, err := r.number()
 		if err != nil {
 			return err
 		}
-		r.change.superseded = int64(superseded)
+		r.Change.Superseded = int64(superseded)
 	}
-	r.change.key, r.rest = r.rest, nil
+	r.Change.Key, r.rest = r.rest, nil
 	return nil
 }
 
@@ -158,7 +158,7 @@ func (r *historyRecord) shared() error {
 	if err != nil {
 		return err
 	}
-	r.rev += int64(ahead)
+	r.Rev += int64(ahead)
 	if err := r.flags(); err != nil {
 		return err
 	}
@@ -166,29 +166,29 @@ func (r *historyRecord) shared() error {
 	if err != nil {
 		return err
 	}
-	if r.change.prev = 0; back != 0 {
-		r.change.prev = r.rev - int64(back-1)
+	if r.Change.Prev = 0; back != 0 {
+		r.Change.Prev = r.Rev - int64(back-1)
 	}
-	if r.change.measured {
+	if r.Change.Measured {
 		grown, err := r.number()
 		if err != nil {
 			return err
 		}
-		r.change.superseded += int64(grown)
+		r.Change.Superseded += int64(grown)
 	}
 	n, err := r.number()
 	if err != nil || n > uint64(len(r.rest)) {
-		return errCorruptRecord
+		return ErrCorruptRecord
 	}
-	r.change.key, r.rest = r.rest[:n:n], r.rest[n:]
+	r.Change.Key, r.rest = r.rest[:n:n], r.rest[n:]
 	return nil
 }
 
 func (r *historyRecord) flags() error {
 	if len(r.rest) == 0 || r.rest[0]&^(flagDeleted|flagMeasured) != 0 {
-		return errCorruptRecord
+		return ErrCorruptRecord
 	}
-	r.change.deleted, r.change.measured = r.rest[0]&flagDeleted != 0, r.rest[0]&flagMeasured != 0
+	r.Change.Deleted, r.Change.Measured = r.rest[0]&flagDeleted != 0, r.rest[0]&flagMeasured != 0
 	r.rest = r.rest[1:]
 	return nil
 }
@@ -196,7 +196,7 @@ func (r *historyRecord) flags() error {
 func (r *historyRecord) number() (uint64, error) {
 	v, n := binary.Uvarint(r.rest)
 	if n <= 0 {
-		return 0, errCorruptRecord
+		return 0, ErrCorruptRecord
 	}
 	r.rest = r.rest[n:]
 	return v, nil

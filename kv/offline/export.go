@@ -1,4 +1,4 @@
-package kv
+package offline
 
 import (
 	"context"
@@ -10,8 +10,10 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"go.etcd.io/etcd/api/v3/mvccpb"
 
+	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/kv/bulkload"
 	"github.com/ctlplane/ctlplane/kv/etcdfile"
+	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
 // Records calls visit for each change of a key that the copy has, in the order of the revisions, in bounded
@@ -21,19 +23,19 @@ import (
 // Of the revisions from the last compaction on, the history tells the order. What the compaction has kept of
 // the time before is sorted here; the order within one such revision is lost, and the keys' stands for it.
 func (b *Backup) Records(ctx context.Context, temp string, room Room, visit func(etcdfile.Record) error) error {
-	e := &exporter{ctx: ctx, db: b.store.db, log: b.store.log, room: room, visit: visit}
+	e := &exporter{ctx: ctx, db: b.db, log: b.db.Options.Logger, room: room, visit: visit}
 	if b.finished > 0 {
 		if err := e.kept(b.finished, temp); err != nil {
 			return err
 		}
 	}
-	return e.history(b.finished, b.state.compact)
+	return e.history(b.finished, b.state.Compact)
 }
 
 // exporter turns versions into records.
 type exporter struct {
 	ctx   context.Context
-	db    *pebble.DB
+	db    pebble.Reader
 	log   *slog.Logger
 	room  Room
 	visit func(etcdfile.Record) error
@@ -43,11 +45,11 @@ type exporter struct {
 }
 
 func (e *exporter) put(rev int64, key, record []byte) error {
-	h, value, err := decodeRecord(key, rev, record)
+	h, value, err := layout.DecodeRecord(key, rev, record)
 	if err != nil {
 		return err
 	}
-	return e.record(rev, false, h.keyValue(key, value))
+	return e.record(rev, false, h.KeyValue(key, value))
 }
 
 func (e *exporter) record(rev int64, deleted bool, kv *mvccpb.KeyValue) error {
@@ -66,19 +68,19 @@ func (e *exporter) record(rev int64, deleted bool, kv *mvccpb.KeyValue) error {
 
 // kept visits the versions of before a revision.
 func (e *exporter) kept(before int64, temp string) (err error) {
-	s, err := bulkload.NewSorter(temp, pebbleLogger{e.log})
+	s, err := bulkload.NewSorter(temp, kv.PebbleLogger(e.log))
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
 	count := 0
-	err = eachMeta(e.db, sectionVersion, func(k, v []byte) error {
+	err = layout.EachMeta(e.db, layout.SectionVersion, func(k, v []byte) error {
 		if count++; count%1024 == 0 && e.ctx.Err() != nil {
 			return context.Cause(e.ctx)
 		}
-		key, rev, tombstone, ok := decodeVersionKey(k)
+		key, rev, tombstone, ok := layout.DecodeVersionKey(k)
 		if !ok {
-			return errCorruptRecord
+			return layout.ErrCorruptRecord
 		}
 		if rev >= before || tombstone {
 			return nil
@@ -97,24 +99,24 @@ func (e *exporter) kept(before int64, temp string) (err error) {
 // history visits the changes from a revision on. What is superseded below the compaction revision may be gone
 // already.
 func (e *exporter) history(from, compact int64) error {
-	h, err := newHistoryIterator(e.db, from, math.MaxInt64)
+	h, err := layout.NewHistoryIterator(e.db, from, math.MaxInt64)
 	if err != nil {
 		return err
 	}
-	defer h.close()
+	defer h.Close()
 	var scratch []byte
-	for ok := h.first(); ok; ok = h.next() {
-		if h.change.deleted {
-			err = e.record(h.rev, true, &mvccpb.KeyValue{Key: h.change.key})
+	for ok := h.First(); ok; ok = h.Next() {
+		if h.Change.Deleted {
+			err = e.record(h.Rev, true, &mvccpb.KeyValue{Key: h.Change.Key})
 		} else {
-			scratch = appendVersionKey(scratch[:0], h.change.key, h.rev, markValue)
-			err = e.version(h.rev, h.change.key, scratch, compact)
+			scratch = layout.AppendVersionKey(scratch[:0], h.Change.Key, h.Rev, layout.MarkValue)
+			err = e.version(h.Rev, h.Change.Key, scratch, compact)
 		}
 		if err != nil {
 			return err
 		}
 	}
-	return h.err
+	return h.Err
 }
 
 // version visits a put of a revision, whose version is stored under k.
@@ -124,7 +126,7 @@ func (e *exporter) version(rev int64, key, k []byte, compact int64) error {
 		if rev < compact {
 			return nil
 		}
-		return fmt.Errorf("revision %d has no value: %w", rev, errCorruptRecord)
+		return fmt.Errorf("revision %d has no value: %w", rev, layout.ErrCorruptRecord)
 	}
 	if err != nil {
 		return err
