@@ -18,14 +18,20 @@ type Database struct {
 	*pebble.DB
 	// Options are those that it was opened with, and their defaults.
 	Options Options
+	pace    *pace
 	lock    *pebble.Lock
 	cache   *pebble.Cache
 }
 
-// OpenDatabase opens the database in o.Dir, or creates it. adjust may change Pebble's options. The error wraps ErrInUse or
-// ErrFormat where that is the cause.
+// OpenDatabase opens the database in o.Dir, or creates it, for somebody who has it alone, and waits for what it writes. adjust may
+// change Pebble's options. The error wraps ErrInUse or ErrFormat where that is the cause.
 func OpenDatabase(o Options, adjust func(*pebble.Options)) (*Database, error) {
-	return openDatabase(o.withDefaults(), adjust)
+	d, err := openDatabase(o.withDefaults(), adjust)
+	if err != nil {
+		return nil, err
+	}
+	d.pace.hurry()
+	return d, nil
 }
 
 func openDatabase(o Options, adjust func(*pebble.Options)) (*Database, error) {
@@ -36,19 +42,34 @@ func openDatabase(o Options, adjust func(*pebble.Options)) (*Database, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s is open in this or another process: stop that one, or choose another directory (%v)", ErrInUse, o.Dir, err)
 	}
-	d := &Database{Options: o, lock: lock, cache: o.cache()}
+	d := &Database{Options: o, pace: newPace(), lock: lock, cache: o.cache()}
 	options := o.pebble(d.cache, lock)
+	options.FS = pacedFS{o.FS, d.pace}
 	adjust(options)
 	if d.DB, err = pebble.Open(o.Dir, options); err != nil {
 		d.cache.Unref()
 		lock.Close()
 		return nil, fmt.Errorf("%w: %s can't be opened by this version of ctlplane; use the version that wrote it, or give an empty directory: %w", ErrFormat, o.Dir, err)
 	}
+	d.pace.opened(d.DB)
 	return d, nil
+}
+
+// Apply applies a batch, which allows for writes in the background.
+func (d *Database) Apply(b *pebble.Batch, o *pebble.WriteOptions) error {
+	d.pace.applied(b.Len())
+	return d.DB.Apply(b, o)
+}
+
+// Flush writes all that is in memory to the disk.
+func (d *Database) Flush() error {
+	defer d.pace.hurry()()
+	return d.DB.Flush()
 }
 
 // Close closes the database and releases the directory.
 func (d *Database) Close() error {
+	defer d.pace.hurry()()
 	err := d.DB.Close()
 	d.cache.Unref()
 	return errors.Join(err, d.lock.Close())
@@ -84,7 +105,7 @@ func (o Options) pebble(cache *pebble.Cache, lock *pebble.Lock) *pebble.Options 
 		L0StopWritesThreshold:       1000,
 		LBaseMaxBytes:               64 << 20,
 		MaxOpenFiles:                4096,
-		BytesPerSync:                1 << 20,
+		BytesPerSync:                256 << 10,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, max(1, min(2, runtime.GOMAXPROCS(0)/2)) },
 		Logger:                      pebbleLogger{o.Logger},
 		EventListener: &pebble.EventListener{

@@ -20,6 +20,7 @@ func (s *Store) Defragment(ctx context.Context) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	defer s.db.pace.hurry()()
 	if err := s.db.Flush(); err != nil {
 		return err
 	}
