@@ -71,6 +71,8 @@ type compactor struct {
 	running  sync.WaitGroup
 	asked    int64 // the compaction revision when it began to work; its own goroutine's, like
 	seen     int64 // the store's revision at the last pause
+	weighed  int64 // the target for which it was found out
+	sweeps   bool  // whether a sweep pays
 	mu       sync.Mutex
 	finished int64
 	changed  chan struct{} // closed when finished moves
@@ -135,11 +137,14 @@ func (c *compactor) run() {
 // work sweeps, or does a step of a walk.
 func (c *compactor) work() error {
 	target := c.store.CompactRevision()
-	sweeps, err := c.sweepPays(target)
-	if err != nil {
-		return err
+	if c.weighed != target {
+		sweeps, err := c.sweepPays(target)
+		if err != nil {
+			return err
+		}
+		c.weighed, c.sweeps = target, sweeps
 	}
-	if sweeps {
+	if c.sweeps {
 		return c.sweepTo(target)
 	}
 	return c.step(target)

@@ -2,6 +2,7 @@ package kv
 
 import (
 	"bytes"
+	"math"
 
 	"github.com/cockroachdb/pebble/v2"
 
@@ -35,23 +36,28 @@ type sweep struct {
 }
 
 // sweepPays tells whether a sweep is less work than a walk: the walk is in proportion to the versions that go, the sweep to those
-// that stay as well. Both are counted in bytes, as for the quota: a revision may have changed one key or a million.
+// that stay as well, those of the history after the target included. It takes as long as a small part of either.
 func (c *compactor) sweepPays(target int64) (bool, error) {
-	now := c.store.current.Load()
-	h, err := layout.NewHistoryIterator(c.store.db, c.progress(), target)
+	h, err := layout.NewHistoryIterator(c.store.db, c.progress(), math.MaxInt64)
 	if err != nil {
 		return false, err
 	}
 	defer h.Close()
-	for h.First(); h.Valid && !h.Change.Measured; {
-		h.Next()
+	var goes int64
+	stays := c.store.current.Load().Keys
+	h.First()
+	for seen := 1; h.Valid && (h.Rev <= target || stays <= goes*sweepFrom); h.Next() {
+		switch {
+		case h.Rev > target:
+			stays++
+		case h.Change.Prev != 0:
+			goes++
+		}
+		if seen++; seen%compactionChunk == 0 && c.ctx.Err() != nil {
+			return false, c.ctx.Err()
+		}
 	}
-	before := h.Change.Superseded
-	if !h.Valid || !h.Last() {
-		return false, h.Err
-	}
-	goes, follows := h.Change.Superseded-before, now.Superseded-h.Change.Superseded
-	return goes > 0 && goes >= (now.Bytes+now.Keys*layout.VersionOverhead+follows)/sweepFrom, nil
+	return goes > 0 && stays <= goes*sweepFrom, h.Err
 }
 
 // sweepTo removes everything below target.

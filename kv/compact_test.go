@@ -83,7 +83,7 @@ func openStill(t *testing.T, keys int, clock clock.WithTicker) (*Store, vfs.FS) 
 	s := open(t, Options{FS: fs})
 	commands := make([]Command, keys)
 	for i := range commands {
-		commands[i] = put(fmt.Sprintf("\x01still%05d", i), string(make([]byte, 300)))
+		commands[i] = put(fmt.Sprintf("\x01still%05d", i), "")
 	}
 	apply(t, s, commands...)
 	must[*pb.CompactionResponse](t, s, compact(s.Revision()))
@@ -161,6 +161,15 @@ func TestSweepOfFewRevisionsOfManyChanges(t *testing.T) {
 		apply(t, s, put(fmt.Sprint(i%100), ""))
 	}
 	wantSweep(t, s, target, true)
+}
+
+// TestNoSweepForFewLargeVersions: it would look at all that there is to remove as many versions as can be counted.
+func TestNoSweepForFewLargeVersions(t *testing.T) {
+	s, _ := openStill(t, 5000, nil)
+	for range 50 {
+		apply(t, s, put("large", string(make([]byte, 1<<20))))
+	}
+	wantSweep(t, s, s.Revision(), false)
 }
 
 // wantSweep tells whether a compaction at target is to be a sweep.

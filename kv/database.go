@@ -46,6 +46,7 @@ func openDatabase(o Options, adjust func(*pebble.Options)) (*Database, error) {
 	options := o.pebble(d.cache, lock)
 	options.FS = pacedFS{o.FS, d.pace}
 	adjust(options)
+	defer d.pace.hurry()() // to open it waits for the compactions that it begins
 	if d.DB, err = pebble.Open(o.Dir, options); err != nil {
 		d.cache.Unref()
 		lock.Close()

@@ -76,3 +76,25 @@ func TestHeadersAreFoundWhereverTheyAre(t *testing.T) {
 		}
 	}
 }
+
+// TestHeaderCacheIsBounded by bytes: long keys don't make it grow.
+func TestHeaderCacheIsBounded(t *testing.T) {
+	s := open(t, Options{CachedHeaders: 1000})
+	const keys = 100
+	key := func(i int) string { return fmt.Sprint(i) + string(make([]byte, 100_000)) }
+	for i := range keys {
+		apply(t, s, put(key(i), "x"))
+	}
+	cached := 0
+	for i := range keys {
+		if _, ok := s.apply.headers.Get([]byte(key(i))); ok {
+			cached++
+		}
+	}
+	if cached == 0 || cached > 10 {
+		t.Errorf("%d long keys are cached", cached)
+	}
+	if n := get(t, s, &pb.RangeRequest{Key: []byte{0}, RangeEnd: []byte{0}, CountOnly: true}).Count; n != keys {
+		t.Errorf("%d keys", n)
+	}
+}

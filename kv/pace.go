@@ -13,34 +13,43 @@ import (
 // and an entry of the Raft log, which lies on the same disk, then waits ten or a hundred times as long for its sync.
 //
 // Invariants:
-//  1. What is applied allows a multiple of itself, and the time that passes something beside it. So flushes keep up with any load.
-//  2. Nobody that waits for the background is paced: who flushes, defragments or closes the store hurries it. Neither is a
-//     compaction once readers would suffer from what is yet to be compacted.
+//  1. Nobody that waits for the background is paced: neither who opens, flushes, defragments or closes the store, nor flushes while
+//     another memory table is full, nor compactions while a read has to look into many tables.
+//  2. The more there is to compact, the faster is the pace of compactions. So what is left over is bounded under any load.
 //
 // It is safe for concurrent use. It goes by the real clock: that of the options may stand still.
 type pace struct {
 	flushes, compactions budget
 	hurries              atomic.Int32 // how many wait for the background
 
-	mu      sync.Mutex
-	db      *pebble.DB // nil while it is being opened
-	looked  time.Time  // when behind was found out
-	waiting bool       // see behind
+	mu     sync.Mutex
+	db     *pebble.DB // nil while it is being opened
+	looked time.Time  // when arrears were found out
+	arrears
+}
+
+// arrears are what the background has not done yet.
+type arrears struct {
+	tables    int64 // memory tables, that which is written to included
+	sublevels int32 // tables of the first level that a read may have to look into
+	debt      uint64
 }
 
 const (
 	// flushRate and compactionRate are how many bytes a second flushes and compactions may write, whatever is applied.
 	flushRate      = 4 << 20
 	compactionRate = 6 << 20
+	// debtStep is for how many bytes that are yet to be compacted compactionRate is added once more.
+	debtStep = 128 << 20
 	// backgroundPerApplied is how many bytes more each of both may write for one that is applied.
 	backgroundPerApplied = 3
-	// backgroundBurst bounds what is saved up while nothing is written.
+	// backgroundBurst bounds what is saved up.
 	backgroundBurst = 1 << 20
-	// behindFrom is how many tables of the first level a read may have to look into before compactions are not paced any more.
+	// behindFrom is how many sublevels are too many.
 	behindFrom = 20
-	// paceStep is how long a write waits at most before it looks again, and behindStep how long what it found out is good.
-	paceStep   = 10 * time.Millisecond
-	behindStep = 100 * time.Millisecond
+	// paceStep is how long a write waits at most before it looks again, and arrearsStep how long what it found out is good.
+	paceStep    = 10 * time.Millisecond
+	arrearsStep = 100 * time.Millisecond
 )
 
 func newPace() *pace {
@@ -66,25 +75,34 @@ func (p *pace) hurry() (done func()) {
 	return func() { p.hurries.Add(-1) }
 }
 
-// wait returns when that many bytes of b may be written.
-func (p *pace) wait(b *budget, bytes int) {
-	for p.hurries.Load() == 0 {
-		wait := b.spend(bytes, time.Now())
-		if wait == 0 || b == &p.compactions && p.behind() {
-			return
-		}
-		time.Sleep(min(wait, paceStep))
+// flush returns when a flush may write that many bytes.
+func (p *pace) flush(bytes int) {
+	for p.hurries.Load() == 0 && p.look().tables <= usualTables && !p.flushes.spend(bytes, 1, time.Now()) {
+		time.Sleep(paceStep)
 	}
 }
 
-// behind tells whether readers suffer from what is yet to be compacted.
-func (p *pace) behind() bool {
+// compact returns when a compaction may write that many bytes.
+func (p *pace) compact(bytes int) {
+	for p.hurries.Load() == 0 {
+		a := p.look()
+		if a.sublevels >= behindFrom || p.compactions.spend(bytes, 1+float64(a.debt)/debtStep, time.Now()) {
+			return
+		}
+		time.Sleep(paceStep)
+	}
+}
+
+// look finds out what the background has not done yet.
+func (p *pace) look() arrears {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if now := time.Now(); p.db != nil && now.Sub(p.looked) >= behindStep {
-		p.looked, p.waiting = now, p.db.Metrics().Levels[0].Sublevels >= behindFrom
+	if now := time.Now(); p.db != nil && now.Sub(p.looked) >= arrearsStep {
+		m := p.db.Metrics()
+		p.looked = now
+		p.arrears = arrears{tables: m.MemTable.Count, sublevels: m.Levels[0].Sublevels, debt: m.Compact.EstimatedDebt}
 	}
-	return p.waiting
+	return p.arrears
 }
 
 // budget is how many bytes may be written.
@@ -102,19 +120,19 @@ func (b *budget) earn(bytes int) {
 	b.left = min(b.left+bytes, backgroundBurst)
 }
 
-// spend takes bytes out of the budget, or tells after how long it will if nothing is earned until then.
-func (b *budget) spend(bytes int, now time.Time) (wait time.Duration) {
+// spend takes bytes out of the budget, which grows at a multiple of its rate. It returns false when nothing is left.
+func (b *budget) spend(bytes int, times float64, now time.Time) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	passed := min(now.Sub(b.at), time.Second)
-	if grown := int(passed.Seconds() * float64(b.rate)); grown > 0 {
+	if grown := int(passed.Seconds() * times * float64(b.rate)); grown > 0 {
 		b.left, b.at = min(b.left+grown, backgroundBurst), now
 	}
-	if b.left > 0 {
-		b.left -= bytes
-		return 0
+	if b.left <= 0 {
+		return false
 	}
-	return time.Duration(float64(1-b.left) / float64(b.rate) * float64(time.Second))
+	b.left -= bytes
+	return true
 }
 
 // pacedFS is a file system on which the database writes its tables at a pace.
@@ -134,21 +152,20 @@ func (fs pacedFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 	}
 	switch category {
 	case "pebble-memtable-flush":
-		return pacedFile{f, fs.pace, &fs.pace.flushes}, nil
+		return pacedFile{f, fs.pace.flush}, nil
 	case "pebble-compaction":
-		return pacedFile{f, fs.pace, &fs.pace.compactions}, nil
+		return pacedFile{f, fs.pace.compact}, nil
 	}
 	return f, nil
 }
 
 type pacedFile struct {
 	vfs.File
-	pace   *pace
-	budget *budget
+	wait func(bytes int)
 }
 
 // Write implements vfs.File.
 func (f pacedFile) Write(b []byte) (int, error) {
-	f.pace.wait(f.budget, len(b))
+	f.wait(len(b))
 	return f.File.Write(b)
 }

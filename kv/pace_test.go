@@ -1,14 +1,17 @@
 package kv
 
 import (
+	"crypto/rand"
 	"fmt"
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"pgregory.net/rapid"
 )
 
-// TestBudget: no more is written than time and what was applied allow, and who waits as told may write.
+// TestBudget: no more is written than time and what was applied allow, and after a while something may be written.
 func TestBudget(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		start := time.Unix(1000, 0)
@@ -23,17 +26,17 @@ func TestBudget(t *testing.T) {
 			}
 			now = now.Add(time.Duration(rapid.IntRange(0, 50_000).Draw(t, "µs")) * time.Microsecond)
 			n := rapid.IntRange(1, 256<<10).Draw(t, "bytes")
-			largest = max(largest, n)
-			for wait := b.spend(n, now); wait > 0; wait = b.spend(n, now) {
-				if wait > time.Second { // more is not saved up at once
-					wait = time.Second
-				}
-				now = now.Add(wait + time.Microsecond)
+			if b.spend(n, 1, now) {
+				spent, largest = spent+n, max(largest, n)
 			}
-			spent += n
 		}
 		if allowed := earned + int(now.Sub(start).Seconds()*float64(b.rate)) + largest; spent > allowed {
 			t.Fatalf("%d bytes were written, and at most %d allowed", spent, allowed)
+		}
+		for n := 0; !b.spend(1, 1, now); n++ {
+			if now = now.Add(time.Second); n > largest {
+				t.Fatalf("nothing may be written after %d s", n)
+			}
 		}
 	})
 }
@@ -52,12 +55,46 @@ func fill(t *testing.T, s *Store) {
 	}
 }
 
-// TestFlushesKeepUp with whatever is applied: no writer waits for them.
+// TestFlushesKeepUp with whatever is applied, in whatever pieces: no writer waits for them.
 func TestFlushesKeepUp(t *testing.T) {
 	s := openPaced(t)
 	fill(t, s)
+	value := make([]byte, 100<<10)
+	rand.Read(value) // and so it isn't compressed
+	for range 20 {
+		var commands []Command
+		for i := range 50 {
+			commands = append(commands, put(fmt.Sprint(i), string(value)))
+		}
+		apply(t, s, commands...)
+	}
 	if n := s.db.Metrics().Flush.Count; n < 10 {
 		t.Errorf("there were %d flushes", n)
+	}
+}
+
+// TestOpenIsNotPaced: a database that is being opened waits for the compactions that it begins.
+func TestOpenIsNotPaced(t *testing.T) {
+	fs := vfs.NewMem()
+	s := open(t, Options{FS: fs, MemTableBytes: 64 << 10})
+	s.db.pace.compactions.earn(-1 << 40) // the first level fills up
+	for i := range behindFrom - 2 {
+		apply(t, s, benchCommands(500, i, false)...)
+		done, err := s.db.AsyncFlush()
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-done
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	d, err := openDatabase(s.options, func(p *pebble.Options) { p.FS.(pacedFS).pace.compactions.earn(-1 << 40) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -24,7 +24,7 @@ var (
 	CompactedKey = MetaKey("compacted")
 )
 
-// VersionOverhead is what a version counts for in StoredBytes beside its key and value: its key once more in the history, for
+// VersionOverhead is what a version counts for in kv.Store.StoredBytes beside its key and value: its key once more in the history, for
 // keys of the usual length, and what surrounds both.
 const VersionOverhead = 64
 
@@ -34,11 +34,11 @@ type State struct {
 	Term     uint64
 	Revision int64
 	// Compact is the logical compaction revision: reads below it are refused. The removal of what it made
-	// superfluous follows in the background, see compactor.
+	// superfluous follows in the background.
 	Compact int64
 	Keys    int64 // living keys
 	Bytes   int64 // their keys and values
-	// superseded adds up, over all changes so far, the versions that they replaced or deleted; reclaimed is what it was at the
+	// Superseded adds up, over all changes so far, the versions that they replaced or deleted; Reclaimed is what it was at the
 	// compaction revision. So the difference is the history that can still be read. Both count from anywhere.
 	Superseded, Reclaimed int64
 	Rules                 uint32 // the highest version of the rules by which entries were checked
