@@ -31,12 +31,18 @@ func compareImported(t kv.Failer, s *kv.Store, dir string, o kv.Options) {
 	if err := offlinetest.Import(path, o); err != nil {
 		t.Fatal(err)
 	}
-	imported, err := kv.Open(o)
+	compareOpened(t, s, o)
+}
+
+// compareOpened compares a store with the one that options o open.
+func compareOpened(t kv.Failer, s *kv.Store, o kv.Options) {
+	t.Helper()
+	other, err := kv.Open(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer imported.Close()
-	kv.CompareStores(t, imported, s)
+	defer other.Close()
+	kv.CompareStores(t, other, s)
 }
 
 // TestExportAndImport: a store that was exported to etcd's format and imported again answers as it did, at every
@@ -175,12 +181,7 @@ func TestLiveImport(t *testing.T) {
 		if err := live.Close(); err != nil {
 			t.Fatal(err)
 		}
-		imported, err := kv.Open(o)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer imported.Close()
-		kv.CompareStores(t, imported, s)
+		compareOpened(t, s, o)
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}

@@ -15,7 +15,7 @@ import (
 // Invariants:
 //  1. Nobody that waits for the background is paced: neither who opens, flushes, defragments or closes the store, nor flushes while
 //     another memory table is full, nor compactions while a read has to look into many tables.
-//  2. The more there is to compact, the faster is the pace of compactions. So what is left over is bounded under any load.
+//  2. The more there is to compact, the faster is the pace of compactions. So they come up with any load that the disk can bear.
 //
 // It is safe for concurrent use. It goes by the real clock: that of the options may stand still.
 type pace struct {
@@ -47,7 +47,7 @@ const (
 	backgroundBurst = 1 << 20
 	// behindFrom is how many sublevels are too many.
 	behindFrom = 20
-	// paceStep is how long a write waits at most before it looks again, and arrearsStep how long what it found out is good.
+	// paceStep is how long a write waits before it looks again, and arrearsStep how long what it found out is good.
 	paceStep    = 10 * time.Millisecond
 	arrearsStep = 100 * time.Millisecond
 )

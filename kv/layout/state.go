@@ -19,6 +19,7 @@ const (
 // ErrFormat is that of a directory whose layout this release does not know.
 var ErrFormat = errors.New("kv: the directory has another format")
 
+// StateKey is where the state record is, CompactedKey the revision up to which the removals of compactions are done.
 var (
 	StateKey     = MetaKey("state")
 	CompactedKey = MetaKey("compacted")
