@@ -42,7 +42,7 @@ func openDatabase(o Options, adjust func(*pebble.Options)) (*Database, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s is open in this or another process: stop that one, or choose another directory (%v)", ErrInUse, o.Dir, err)
 	}
-	d := &Database{Options: o, pace: newPace(), lock: lock, cache: o.cache()}
+	d := &Database{Options: o, pace: newPace(o.DiskShort), lock: lock, cache: o.cache()}
 	options := o.pebble(d.cache, lock)
 	options.FS = pacedFS{o.FS, d.pace}
 	adjust(options)

@@ -19,6 +19,9 @@ type Options struct {
 	// DiskFull is asked what to do when a write finds the disk full; it may wait for room, and is called by any
 	// goroutine. Nil lets such a write fail, which may end the process.
 	DiskFull func() FullDisk
+	// DiskShort tells whether the disk is short of room: what is written in the background is then written at once, as a compaction
+	// takes room until it has ended. It must be quick, and is called by any goroutine. Nil: it never is.
+	DiskShort func() bool
 	// CacheBytes is the size of the block cache while two memory tables are full; 0 is 64 MiB. Memory that the tables
 	// don't need is added to it, and what more tables need is taken from it.
 	CacheBytes int64

@@ -15,12 +15,14 @@ import (
 // Invariants:
 //  1. Nobody that waits for the background is paced: neither who opens, flushes, defragments or closes the store, nor flushes while
 //     another memory table is full, nor compactions while a read has to look into many tables.
+//     Nor does a disk that is short of room, see Options.DiskShort.
 //  2. The more there is to compact, the faster is the pace of compactions. So they come up with any load that the disk can bear.
 //
 // It is safe for concurrent use. It goes by the real clock: that of the options may stand still.
 type pace struct {
 	flushes, compactions budget
 	hurries              atomic.Int32 // how many wait for the background
+	short                func() bool  // see Options.DiskShort
 
 	mu     sync.Mutex
 	db     *pebble.DB // nil while it is being opened
@@ -52,8 +54,11 @@ const (
 	arrearsStep = 100 * time.Millisecond
 )
 
-func newPace() *pace {
-	return &pace{flushes: budget{rate: flushRate}, compactions: budget{rate: compactionRate}}
+func newPace(short func() bool) *pace {
+	if short == nil {
+		short = func() bool { return false }
+	}
+	return &pace{flushes: budget{rate: flushRate}, compactions: budget{rate: compactionRate}, short: short}
 }
 
 // opened tells of the database when it is open.
@@ -75,16 +80,19 @@ func (p *pace) hurry() (done func()) {
 	return func() { p.hurries.Add(-1) }
 }
 
+// hurried tells whether somebody waits for the background, or its end for room.
+func (p *pace) hurried() bool { return p.hurries.Load() > 0 || p.short() }
+
 // flush returns when a flush may write that many bytes.
 func (p *pace) flush(bytes int) {
-	for p.hurries.Load() == 0 && p.look().tables <= usualTables && !p.flushes.spend(bytes, 1, time.Now()) {
+	for !p.hurried() && p.look().tables <= usualTables && !p.flushes.spend(bytes, 1, time.Now()) {
 		time.Sleep(paceStep)
 	}
 }
 
 // compact returns when a compaction may write that many bytes.
 func (p *pace) compact(bytes int) {
-	for p.hurries.Load() == 0 {
+	for !p.hurried() {
 		a := p.look()
 		if a.sublevels >= behindFrom || p.compactions.spend(bytes, 1+float64(a.debt)/debtStep, time.Now()) {
 			return

@@ -3,6 +3,7 @@ package kv
 import (
 	"crypto/rand"
 	"fmt"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,6 +120,27 @@ func TestWhoWaitsForTheBackgroundIsNotPaced(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// TestShortDiskIsNotPaced: what was begun ends, as it takes room until then.
+func TestShortDiskIsNotPaced(t *testing.T) {
+	var short atomic.Bool
+	s := open(t, Options{MemTableBytes: 64 << 10, DiskShort: short.Load})
+	s.db.pace.compactions.earn(-1 << 40) // no time would be enough
+	sublevels := func() int32 { return s.db.Metrics().Levels[0].Sublevels }
+	for i := range behindFrom - 2 {
+		apply(t, s, benchCommands(500, i, false)...)
+		done, err := s.db.AsyncFlush()
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-done
+	}
+	if n := sublevels(); n < behindFrom/2 {
+		t.Fatalf("there are %d sublevels: the compactions were not paced", n)
+	}
+	short.Store(true)
+	waitFor(t, func() bool { return sublevels() < behindFrom/2 })
 }
 
 // TestCompactionsThatAreBehindAreNotPaced: what readers suffer from is compacted at once.

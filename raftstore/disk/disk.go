@@ -132,9 +132,9 @@ func New(life context.Context, options Options) (*Disk, error) {
 	return d, nil
 }
 
-// Bound makes the state wait for room, and its memory tables no larger than the disk is fit for.
+// Bound makes the state wait for room, hurry where there is little, and its memory tables no larger than the disk is fit for.
 func (d *Disk) Bound(options *kv.Options) {
-	options.DiskFull = d.storeFull
+	options.DiskFull, options.DiskShort = d.storeFull, d.Short
 	options.MemTableBytes = min(options.TableBytes(), uint64(d.Marks.table))
 }
 

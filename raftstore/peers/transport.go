@@ -1,6 +1,7 @@
 package peers
 
 import (
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -16,7 +17,7 @@ type Network interface {
 	raft.WithClose
 }
 
-// Transport is Raft's network transport, with six differences.
+// Transport is Raft's network transport, with seven differences.
 //
 // It keeps a follower's acknowledgement from Raft until what it acknowledges is durable here, too (see
 // raftlog.WriteBehind). What the acknowledgement says of who leads is noted at once (see readindex.Proof).
@@ -26,6 +27,8 @@ type Network interface {
 // A vote is asked for again when the connection was broken (see RequestVote).
 //
 // What goes to a follower that does not answer waits until it does (see silence).
+//
+// A follower that could not write its entries is sent them again, and nothing else (see errCouldNotWrite).
 //
 // And all pipelines of entries to followers can be closed at once. Raft waits at its end for the goroutine
 // that fills a pipeline, and that one may be waiting for room in a pipeline which nobody empties any more:
@@ -103,10 +106,23 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 		return err
 	}
 	t.answered(id, request, response, stamp)
+	if couldNotWrite(request, response) {
+		return errCouldNotWrite
+	}
 	if !t.options.Log.AwaitDurable(lastIndex(request), &t.closed) {
 		return raft.ErrTransportShutdown
 	}
 	return nil
+}
+
+// errCouldNotWrite is what a follower answers, as on a full disk. Raft itself would take it for a gap in the follower's log: it would
+// send older entries with every attempt, and once there are none the whole state, for which such a disk has no room either.
+var errCouldNotWrite = errors.New("the follower could not write the entries")
+
+// couldNotWrite tells whether a follower has refused entries for another reason than its log and its term.
+func couldNotWrite(request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) bool {
+	gap := response.NoRetryBackoff
+	return !response.Success && !gap && response.Term == request.Term
 }
 
 // InstallSnapshot sends a snapshot to a follower and waits for its answer.

@@ -11,13 +11,17 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// answeringNetwork answers every request with err.
+// answeringNetwork answers every request with err, and entries with appended, if there is one.
 type answeringNetwork struct {
 	Network
-	err error
+	err      error
+	appended *raft.AppendEntriesResponse
 }
 
-func (n *answeringNetwork) AppendEntries(raft.ServerID, raft.ServerAddress, *raft.AppendEntriesRequest, *raft.AppendEntriesResponse) error {
+func (n *answeringNetwork) AppendEntries(_ raft.ServerID, _ raft.ServerAddress, _ *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
+	if n.appended != nil {
+		*response = *n.appended
+	}
 	return n.err
 }
 
@@ -68,6 +72,29 @@ func (durableAtOnce) Wake()                                  {}
 func (durableAtOnce) Stamp() uint64                          { return 0 }
 func (durableAtOnce) Answered(raft.ServerID, uint64, uint64) {}
 
+// TestFollowerThatCouldNotWriteLacksNothing: what it answers is a failure to Raft, and no gap in the follower's log.
+func TestFollowerThatCouldNotWriteLacksNothing(t *testing.T) {
+	for what, test := range map[string]struct {
+		answer raft.AppendEntriesResponse
+		fails  bool
+	}{
+		"accepted":         {answer: raft.AppendEntriesResponse{Term: 3, LastLog: 8, Success: true}},
+		"a gap":            {answer: raft.AppendEntriesResponse{Term: 3, LastLog: 5, NoRetryBackoff: true}},
+		"a later term":     {answer: raft.AppendEntriesResponse{Term: 4, LastLog: 7}},
+		"no room to write": {answer: raft.AppendEntriesResponse{Term: 3, LastLog: 7}, fails: true},
+	} {
+		transport := NewTransport(TransportOptions{
+			Network: &answeringNetwork{appended: &test.answer}, Log: durableAtOnce{}, Lead: durableAtOnce{},
+			Commits: NewCommits(t.Context(), func(context.Context, raft.Server) {}),
+			Sends:   func(raft.ServerID, uint64) bool { return true },
+		})
+		request := &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 7, PrevLogTerm: 3, Entries: []*raft.Log{{Index: 8, Term: 3}}}
+		if err := transport.AppendEntries("m", "", request, &raft.AppendEntriesResponse{}); (err != nil) != test.fails {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
 // TestRequestsThatFailAreTold: of every kind, once each.
 func TestRequestsThatFailAreTold(t *testing.T) {
 	for _, failure := range []error{nil, errors.New("connection refused")} {
@@ -80,7 +107,7 @@ func TestRequestsThatFailAreTold(t *testing.T) {
 		})
 		for what, request := range map[string]func() error{
 			"entries": func() error {
-				return transport.AppendEntries("m", "", &raft.AppendEntriesRequest{PrevLogEntry: 7}, &raft.AppendEntriesResponse{})
+				return transport.AppendEntries("m", "", &raft.AppendEntriesRequest{PrevLogEntry: 7}, &raft.AppendEntriesResponse{Success: true})
 			},
 			"a snapshot": func() error {
 				return transport.InstallSnapshot("m", "", &raft.InstallSnapshotRequest{}, &raft.InstallSnapshotResponse{}, nil)

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -63,13 +64,15 @@ func putUntilFull(t *testing.T, kv *clientv3.Client, prefix string) (acknowledge
 	for {
 		_, _ = random.Read(value)
 		_, err := kv.Put(t.Context(), fmt.Sprintf("%s/%04d", prefix, acknowledged), string(value))
-		if errors.Is(err, rpctypes.ErrNoSpace) {
+		switch {
+		case err == nil:
+			acknowledged++
+		case errors.Is(err, rpctypes.ErrNoSpace):
 			return acknowledged
-		}
-		if err != nil {
+		case errors.Is(err, rpctypes.ErrTimeoutDueToLeaderFail): // the lead was handed over: the same is put again
+		default:
 			t.Fatal(err)
 		}
-		acknowledged++
 	}
 }
 
@@ -92,19 +95,25 @@ func TestEtcdOnAFullDisk(t *testing.T) {
 	disarmed := func() bool { return e.run("alarm", "list") == "" }
 	mine := putUntilFull(t, kv, "mine")
 	contains(t, e.run("alarm", "list"), "NOSPACE")
-	if got := count("mine/"); got != mine || mine < 50 {
+	if got := count("mine/"); got < mine || mine < 50 {
 		t.Fatalf("%d of %d acknowledged keys", got, mine)
 	}
 	e.run("del", "--prefix", "mine/")
 	e.run("compact", fmt.Sprint(revision(t, kv)))
 	eventually(t, "deletes to make room", disarmed)
+	eventually(t, "the members to have room in reserve", func() bool {
+		return !slices.ContainsFunc(c.names, func(name string) bool {
+			_, err := os.Stat(filepath.Join(c.dataDir(name), "data", "reserve"))
+			return err != nil
+		})
+	})
 
 	var taken []string
 	for _, name := range c.names {
 		taken = append(taken, takeAll(t, c.dataDir(name)))
 	}
 	theirs := putUntilFull(t, kv, "theirs")
-	if got := count("theirs/"); got != theirs {
+	if got := count("theirs/"); got < theirs {
 		t.Fatalf("%d of %d acknowledged keys on a disk without room", got, theirs)
 	}
 	e.run("del", "nothing")
@@ -119,7 +128,7 @@ func TestEtcdOnAFullDisk(t *testing.T) {
 		c.processes[name].stop()
 	}
 	c.startAll()
-	if got := count("theirs/"); got != theirs || e.run("get", "--print-value-only", "after") != "room\n" {
+	if got := count("theirs/"); got < theirs || e.run("get", "--print-value-only", "after") != "room\n" {
 		t.Errorf("%d of %d acknowledged keys after a restart", got, theirs)
 	}
 }
