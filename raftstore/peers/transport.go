@@ -28,7 +28,7 @@ type Network interface {
 //
 // What goes to a follower that does not answer waits until it does (see silence).
 //
-// A follower that could not write its entries is sent them again, and nothing else (see errCouldNotWrite).
+// A follower that could not write its entries is sent them again, and nothing else (see couldNotWrite).
 //
 // And all pipelines of entries to followers can be closed at once. Raft waits at its end for the goroutine
 // that fills a pipeline, and that one may be waiting for room in a pipeline which nobody empties any more:
@@ -93,6 +93,25 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 			return err
 		}
 	}
+	for pause := firstWritePause; ; pause = min(2*pause, lastWritePause) {
+		*response = raft.AppendEntriesResponse{}
+		if err := t.appendEntries(id, target, request, response, heartbeat); err != nil {
+			return err
+		}
+		if !couldNotWrite(request, response) {
+			break
+		}
+		if time.Sleep(pause); !t.options.Sends(id, request.Term) {
+			return errCouldNotWrite
+		}
+	}
+	if !t.options.Log.AwaitDurable(lastIndex(request), &t.closed) {
+		return raft.ErrTransportShutdown
+	}
+	return nil
+}
+
+func (t *Transport) appendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse, heartbeat bool) error {
 	begun, stamp := time.Now(), t.options.Lead.Stamp()
 	t.options.Commits.sent(id, request)
 	err := t.ended(id, t.Network.AppendEntries(id, target, request, response))
@@ -102,27 +121,26 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 	if heartbeat && t.options.OnHeartbeat != nil {
 		t.options.OnHeartbeat(id, time.Since(begun), err)
 	}
-	if err != nil {
-		return err
+	if err == nil {
+		t.answered(id, request, response, stamp)
 	}
-	t.answered(id, request, response, stamp)
-	if couldNotWrite(request, response) {
-		return errCouldNotWrite
-	}
-	if !t.options.Log.AwaitDurable(lastIndex(request), &t.closed) {
-		return raft.ErrTransportShutdown
-	}
-	return nil
+	return err
 }
 
-// errCouldNotWrite is what a follower answers, as on a full disk. Raft itself would take it for a gap in the follower's log: it would
-// send older entries with every attempt, and once there are none the whole state, for which such a disk has no room either.
+// firstWritePause and lastWritePause are the least and the most time before a follower that could not write is sent the same again.
+const (
+	firstWritePause = 20 * time.Millisecond
+	lastWritePause  = time.Second
+)
+
 var errCouldNotWrite = errors.New("the follower could not write the entries")
 
-// couldNotWrite tells whether a follower has refused entries for another reason than its log and its term.
+// couldNotWrite tells whether a follower has refused entries for another reason than its log and its term, as on a full disk.
+// Raft would take that for a gap in the follower's log: it would send older entries with every attempt, and once there are none the
+// whole state, for which such a disk has no room either. And it would wait for up to ten seconds between them (see silence).
 func couldNotWrite(request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) bool {
 	gap := response.NoRetryBackoff
-	return !response.Success && !gap && response.Term == request.Term
+	return len(request.Entries) > 0 && !response.Success && !gap && response.Term == request.Term
 }
 
 // InstallSnapshot sends a snapshot to a follower and waits for its answer.

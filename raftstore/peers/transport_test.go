@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"reflect"
 	"slices"
 	"sync/atomic"
 	"testing"
@@ -11,16 +12,16 @@ import (
 	"github.com/hashicorp/raft"
 )
 
-// answeringNetwork answers every request with err, and entries with appended, if there is one.
+// answeringNetwork answers every request with err, and entries with the next of appended, if there is one.
 type answeringNetwork struct {
 	Network
 	err      error
-	appended *raft.AppendEntriesResponse
+	appended []raft.AppendEntriesResponse
 }
 
 func (n *answeringNetwork) AppendEntries(_ raft.ServerID, _ raft.ServerAddress, _ *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) error {
-	if n.appended != nil {
-		*response = *n.appended
+	if len(n.appended) > 0 {
+		*response, n.appended = n.appended[0], n.appended[1:]
 	}
 	return n.err
 }
@@ -72,25 +73,36 @@ func (durableAtOnce) Wake()                                  {}
 func (durableAtOnce) Stamp() uint64                          { return 0 }
 func (durableAtOnce) Answered(raft.ServerID, uint64, uint64) {}
 
-// TestFollowerThatCouldNotWriteLacksNothing: what it answers is a failure to Raft, and no gap in the follower's log.
+// TestFollowerThatCouldNotWriteLacksNothing: it is sent the same again until it can, or this member leads no more. Raft learns of no gap in
+// its log.
 func TestFollowerThatCouldNotWriteLacksNothing(t *testing.T) {
+	accepted := raft.AppendEntriesResponse{Term: 3, LastLog: 8, Success: true}
+	gap := raft.AppendEntriesResponse{Term: 3, LastLog: 5, NoRetryBackoff: true}
+	laterTerm := raft.AppendEntriesResponse{Term: 4, LastLog: 7}
+	noRoom := raft.AppendEntriesResponse{Term: 3, LastLog: 7}
 	for what, test := range map[string]struct {
-		answer raft.AppendEntriesResponse
-		fails  bool
+		answers []raft.AppendEntriesResponse
+		leads   bool
+		want    raft.AppendEntriesResponse
+		fails   bool
 	}{
-		"accepted":         {answer: raft.AppendEntriesResponse{Term: 3, LastLog: 8, Success: true}},
-		"a gap":            {answer: raft.AppendEntriesResponse{Term: 3, LastLog: 5, NoRetryBackoff: true}},
-		"a later term":     {answer: raft.AppendEntriesResponse{Term: 4, LastLog: 7}},
-		"no room to write": {answer: raft.AppendEntriesResponse{Term: 3, LastLog: 7}, fails: true},
+		"accepted":             {answers: []raft.AppendEntriesResponse{accepted}, leads: true, want: accepted},
+		"a gap":                {answers: []raft.AppendEntriesResponse{gap}, leads: true, want: gap},
+		"a later term":         {answers: []raft.AppendEntriesResponse{laterTerm}, leads: true, want: laterTerm},
+		"no room for a while":  {answers: []raft.AppendEntriesResponse{noRoom, noRoom, accepted}, leads: true, want: accepted},
+		"no room, then a gap":  {answers: []raft.AppendEntriesResponse{noRoom, gap}, leads: true, want: gap},
+		"no room, and no lead": {answers: []raft.AppendEntriesResponse{noRoom}, fails: true, want: noRoom},
 	} {
+		network := &answeringNetwork{appended: test.answers}
 		transport := NewTransport(TransportOptions{
-			Network: &answeringNetwork{appended: &test.answer}, Log: durableAtOnce{}, Lead: durableAtOnce{},
+			Network: network, Log: durableAtOnce{}, Lead: durableAtOnce{},
 			Commits: NewCommits(t.Context(), func(context.Context, raft.Server) {}),
-			Sends:   func(raft.ServerID, uint64) bool { return true },
+			Sends:   func(raft.ServerID, uint64) bool { return test.leads },
 		})
 		request := &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: 7, PrevLogTerm: 3, Entries: []*raft.Log{{Index: 8, Term: 3}}}
-		if err := transport.AppendEntries("m", "", request, &raft.AppendEntriesResponse{}); (err != nil) != test.fails {
-			t.Errorf("%s: %v", what, err)
+		var got raft.AppendEntriesResponse
+		if err := transport.AppendEntries("m", "", request, &got); (err != nil) != test.fails || !reflect.DeepEqual(got, test.want) || len(network.appended) > 0 {
+			t.Errorf("%s: %v, %v, and %d answers are left", what, got, err, len(network.appended))
 		}
 	}
 }
