@@ -15,7 +15,7 @@ import (
 // Invariants:
 //  1. Nobody that waits for the background is paced: neither who opens, flushes, defragments or closes the store, nor flushes while
 //     another memory table is full, nor compactions while a read has to look into many tables.
-//     Nor does a disk that is short of room, see Options.DiskShort.
+//     Nor is anything paced while the disk is short of room, see Options.DiskShort.
 //  2. The more there is to compact, the faster is the pace of compactions. So they come up with any load that the disk can bear.
 //
 // It is safe for concurrent use. It goes by the real clock: that of the options may stand still.

@@ -56,6 +56,18 @@ func fill(t *testing.T, s *Store) {
 	}
 }
 
+// fillFirstLevel writes so many tables to the disk.
+func fillFirstLevel(t *testing.T, s *Store, tables int) {
+	for i := range tables {
+		apply(t, s, benchCommands(500, i, false)...)
+		done, err := s.db.AsyncFlush()
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-done
+	}
+}
+
 // TestFlushesKeepUp with whatever is applied, in whatever pieces: no writer waits for them.
 func TestFlushesKeepUp(t *testing.T) {
 	s := openPaced(t)
@@ -79,14 +91,7 @@ func TestOpenIsNotPaced(t *testing.T) {
 	fs := vfs.NewMem()
 	s := open(t, Options{FS: fs, MemTableBytes: 64 << 10})
 	s.db.pace.compactions.earn(-1 << 40) // the first level fills up
-	for i := range behindFrom - 2 {
-		apply(t, s, benchCommands(500, i, false)...)
-		done, err := s.db.AsyncFlush()
-		if err != nil {
-			t.Fatal(err)
-		}
-		<-done
-	}
+	fillFirstLevel(t, s, behindFrom-2)
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -128,14 +133,7 @@ func TestShortDiskIsNotPaced(t *testing.T) {
 	s := open(t, Options{MemTableBytes: 64 << 10, DiskShort: short.Load})
 	s.db.pace.compactions.earn(-1 << 40) // no time would be enough
 	sublevels := func() int32 { return s.db.Metrics().Levels[0].Sublevels }
-	for i := range behindFrom - 2 {
-		apply(t, s, benchCommands(500, i, false)...)
-		done, err := s.db.AsyncFlush()
-		if err != nil {
-			t.Fatal(err)
-		}
-		<-done
-	}
+	fillFirstLevel(t, s, behindFrom-2)
 	if n := sublevels(); n < behindFrom/2 {
 		t.Fatalf("there are %d sublevels: the compactions were not paced", n)
 	}
@@ -147,14 +145,7 @@ func TestShortDiskIsNotPaced(t *testing.T) {
 func TestCompactionsThatAreBehindAreNotPaced(t *testing.T) {
 	s := openPaced(t)
 	s.db.pace.compactions.earn(-1 << 40)
-	for i := range 4 * behindFrom {
-		apply(t, s, benchCommands(500, i, false)...)
-		if done, err := s.db.AsyncFlush(); err != nil {
-			t.Fatal(err)
-		} else {
-			<-done
-		}
-	}
+	fillFirstLevel(t, s, 4*behindFrom)
 	waitFor(t, func() bool { return s.db.Metrics().Levels[0].Sublevels < behindFrom })
 	if n := s.db.Metrics().Compact.Count; n == 0 {
 		t.Error("nothing was compacted")
