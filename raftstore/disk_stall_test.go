@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -35,14 +36,25 @@ func (g *hangingDisks) of(config *Config) {
 }
 
 // hang has a member's disk hang until the test ends, or until work is called.
-func (g *hangingDisks) hang(t *testing.T, m *testMember) (work func()) {
-	g.mu.Lock()
-	disk := g.disks[m.config.Identity.Name]
-	g.mu.Unlock()
-	disk.Set(true, nil)
+func (g *hangingDisks) hang(t *testing.T, m *testMember) (work func()) { return g.set(t, m, true, nil) }
+
+// fill has a member's disk refuse what is appended to its log until the test ends, or until room is called.
+func (g *hangingDisks) fill(t *testing.T, m *testMember) (room func()) {
+	return g.set(t, m, false, syscall.ENOSPC)
+}
+
+func (g *hangingDisks) set(t *testing.T, m *testMember, hangs bool, refusal error) (work func()) {
+	disk := g.disk(m)
+	disk.Set(hangs, refusal)
 	work = func() { disk.Set(false, nil) }
 	t.Cleanup(work) // before the cluster is closed
 	return work
+}
+
+func (g *hangingDisks) disk(m *testMember) *logtest.Hanging {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.disks[m.config.Identity.Name]
 }
 
 // anotherLeads waits until the others have another leader.

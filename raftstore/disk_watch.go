@@ -9,6 +9,7 @@ import (
 
 	"github.com/ctlplane/ctlplane/kv"
 	"github.com/ctlplane/ctlplane/raftstore/disk"
+	"github.com/ctlplane/ctlplane/raftstore/peers"
 )
 
 // watchDisk raises an alarm when the disk is nearly full, before it is full, and takes it back when there is
@@ -105,15 +106,15 @@ func (m *Member) leaveLead() {
 	full := m.machine.Store().Alarmed(kv.AlarmDisk)
 	ctx, cancel := context.WithTimeout(m.life, m.config.RequestTimeout)
 	defer cancel()
-	for _, member := range m.machine.Store().Members() {
-		if member.IsLearner || slices.Contains(full, member.ID) {
-			continue
-		}
-		if err := m.MoveLeader(ctx, member.ID); err == nil {
-			m.logger.Info("the lead went to a member whose disk has room", "leader", member.Name)
-			return
-		}
+	heir, ok := m.chooseHeir(ctx, 1, func(h *peers.Health) bool { return !slices.Contains(full, h.Id) })
+	if !ok {
+		return
 	}
+	if err := m.transfer(ctx, heir); err != nil {
+		m.logger.Debug("the lead was not handed over; trying again", "to", m.nameOf(heir.ID), "error", err)
+		return
+	}
+	m.logger.Info("the lead goes to a member whose disk has room", "leader", m.nameOf(heir.ID))
 }
 
 // setAlarm raises an alarm or takes it back, at whoever leads. A failure is logged: who sets it does so again.

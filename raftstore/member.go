@@ -134,6 +134,7 @@ func (m *Member) observe() {
 				m.logger.Info("the group has a leader", "leader", m.nameOf(change.LeaderID), "term", m.raft.CurrentTerm())
 			}
 			m.changed.Notify()
+			m.transport.Wake()
 		case <-m.life.Done():
 			return
 		}

@@ -140,7 +140,7 @@ func (m *Member) openLog() error {
 		return err
 	}
 	m.disk.ClaimStable(raftlog.StablePath(dir))
-	stores, err := raftlog.Open(dir, m.config.logOptions(m.disk, m.instruments))
+	stores, err := raftlog.Open(dir, m.logOptions())
 	if err != nil {
 		return err
 	}
@@ -155,18 +155,19 @@ func (m *Member) openLog() error {
 	return m.checkLog()
 }
 
-// logOptions are those of the member's log, on a disk.
-func (c *Config) logOptions(on *disk.Disk, counted *instruments) raftlog.Options {
+// logOptions are those of the member's log. A log that has failed needs a restart.
+func (m *Member) logOptions() raftlog.Options {
+	c := m.config
 	return raftlog.Options{
-		Kind: c.LogStore, NoSync: c.UnsafeNoSync, CacheBytes: c.LogCacheBytes, SegmentBytes: on.Marks.Segment, CutBytes: c.SnapshotBytes,
+		Kind: c.LogStore, NoSync: c.UnsafeNoSync, CacheBytes: c.LogCacheBytes, SegmentBytes: m.disk.Marks.Segment, CutBytes: c.SnapshotBytes,
 		Wrap: func(store raft.LogStore) raft.LogStore {
-			store = on.PatientLog(store)
+			store = m.disk.PatientLog(store)
 			if c.wrapLog != nil {
 				store = c.wrapLog(store)
 			}
 			return store
 		},
-		Logger: c.Logger, OnSync: counted.synced, OnWrite: counted.wrote,
+		Logger: c.Logger, OnSync: m.instruments.synced, OnWrite: m.instruments.wrote, OnFailed: m.machine.Fail,
 	}
 }
 

@@ -35,7 +35,7 @@ func newHeartbeatPair(t *testing.T, during func()) *heartbeatPair {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &heartbeatPair{t: t, stable: h.GuardTerms(store), member: NewTransport(TransportOptions{Network: open(), Heartbeats: h}), leader: open(), handled: make(chan uint64, 10)}
+	p := &heartbeatPair{t: t, stable: h.GuardTerms(store), member: NewTransport(TransportOptions{Network: open(), Log: durableAtOnce{}, Heartbeats: h}), leader: open(), handled: make(chan uint64, 10)}
 	go p.member.relay()
 	p.member.SetHeartbeatHandler(func(rpc raft.RPC) {
 		if during != nil {

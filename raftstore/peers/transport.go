@@ -17,18 +17,19 @@ type Network interface {
 	raft.WithClose
 }
 
-// Transport is Raft's network transport, with seven differences.
+// Transport is Raft's network transport, with eight differences.
 //
 // It keeps a follower's acknowledgement from Raft until what it acknowledges is durable here, too (see
 // raftlog.WriteBehind). What the acknowledgement says of who leads is noted at once (see readindex.Proof).
 //
 // Heartbeats change nothing behind Raft's back (see Heartbeats).
 //
-// A vote is asked for again when the connection was broken (see RequestVote).
+// A vote is asked for again when the connection was broken, and by no member whose disk refuses its log (see RequestVote).
 //
 // What goes to a follower that does not answer waits until it does (see silence).
 //
-// A follower that could not write its entries is sent them again, and nothing else (see couldNotWrite).
+// A follower that could not write its entries is sent them again, and nothing else (see couldNotWrite). As a follower, this
+// member answers so that the leader can tell (see deliver).
 //
 // And all pipelines of entries to followers can be closed at once. Raft waits at its end for the goroutine
 // that fills a pipeline, and that one may be waiting for room in a pipeline which nobody empties any more:
@@ -61,10 +62,15 @@ type TransportOptions struct {
 
 // durableLog tells what of the log is durable here.
 type durableLog interface {
-	// AwaitDurable returns true once everything up to index is durable, false if ended becomes true before that. Wake has it
-	// look at ended.
-	AwaitDurable(index uint64, ended *atomic.Bool) bool
+	// AwaitDurable returns true once everything up to index is durable, false if ended returns true before that. Wake has it
+	// ask ended.
+	AwaitDurable(index uint64, ended func() bool) bool
 	Wake()
+	// Settle returns once everything in the log is durable, or the error if the disk refuses it. Refusals is how often it has
+	// refused entries. LastIndex is the log's last entry.
+	Settle() error
+	Refusals() uint64
+	LastIndex() (uint64, error)
 }
 
 // leadProof is told which voters have answered requests.
@@ -82,6 +88,9 @@ func NewTransport(options TransportOptions) *Transport {
 // Start brings requests to Raft from now on, until the heartbeats are closed.
 func (t *Transport) Start() { t.relaying.Go(t.relay) }
 
+// Wake has requests that wait look whether they are still to be answered: this member may lead no more.
+func (t *Transport) Wake() { t.options.Log.Wake() }
+
 // Wait waits for that.
 func (t *Transport) Wait() { t.relaying.Wait() }
 
@@ -93,6 +102,7 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 			return err
 		}
 	}
+	ended := func() bool { return t.closed.Load() || !t.options.Sends(id, request.Term) }
 	for pause := firstWritePause; ; pause = min(2*pause, lastWritePause) {
 		*response = raft.AppendEntriesResponse{}
 		if err := t.appendEntries(id, target, request, response, heartbeat); err != nil {
@@ -101,14 +111,26 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 		if !couldNotWrite(request, response) {
 			break
 		}
-		if time.Sleep(pause); !t.options.Sends(id, request.Term) {
-			return errCouldNotWrite
+		if !sleep(pause, ended) {
+			return errEnded
 		}
 	}
-	if !t.options.Log.AwaitDurable(lastIndex(request), &t.closed) {
-		return raft.ErrTransportShutdown
+	if !heartbeat && !t.options.Log.AwaitDurable(lastIndex(request), ended) {
+		return errEnded
 	}
 	return nil
+}
+
+// sleep returns true after a pause, and false soon after ended returns true before that.
+func sleep(pause time.Duration, ended func() bool) bool {
+	for until := time.Now().Add(pause); !ended(); {
+		left := time.Until(until)
+		if left <= 0 {
+			return true
+		}
+		time.Sleep(min(left, silenceLook))
+	}
+	return false
 }
 
 func (t *Transport) appendEntries(id raft.ServerID, target raft.ServerAddress, request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse, heartbeat bool) error {
@@ -133,14 +155,14 @@ const (
 	lastWritePause  = time.Second
 )
 
-var errCouldNotWrite = errors.New("the follower could not write the entries")
+var errEnded = errors.New("this member sends nothing to the follower any more")
 
-// couldNotWrite tells whether a follower has refused entries for another reason than its log and its term, as on a full disk.
+// couldNotWrite tells whether a follower has refused entries for another reason than its log and its term, as on a full disk: a
+// follower that lacks what is before them says NoRetryBackoff (see deliver).
 // Raft would take that for a gap in the follower's log: it would send older entries with every attempt, and once there are none the
 // whole state, for which such a disk has no room either. And it would wait for up to ten seconds between them (see silence).
 func couldNotWrite(request *raft.AppendEntriesRequest, response *raft.AppendEntriesResponse) bool {
-	gap := response.NoRetryBackoff
-	return len(request.Entries) > 0 && !response.Success && !gap && response.Term == request.Term
+	return len(request.Entries) > 0 && !response.Success && !response.NoRetryBackoff && response.Term == request.Term
 }
 
 // InstallSnapshot sends a snapshot to a follower and waits for its answer.
@@ -246,7 +268,9 @@ func (p *pipeline) relayAnswers() {
 			if stamp := p.stamp(); p.transport.ended(p.follower, answer.Error()) == nil {
 				p.transport.answered(p.follower, answer.Request(), answer.Response(), stamp)
 			}
-			if !p.transport.options.Log.AwaitDurable(lastIndex(answer.Request()), &p.closed) {
+			if !p.transport.options.Log.AwaitDurable(lastIndex(answer.Request()), p.ended(answer.Request().Term)) {
+				// Raft may be waiting for room in the pipeline, and its heartbeats last for as long.
+				_ = p.AppendPipeline.Close()
 				return
 			}
 			select {
@@ -258,6 +282,11 @@ func (p *pipeline) relayAnswers() {
 			return
 		}
 	}
+}
+
+// ended tells whether answers to requests of a term are of no use any more.
+func (p *pipeline) ended(term uint64) func() bool {
+	return func() bool { return p.closed.Load() || !p.transport.options.Sends(p.follower, term) }
 }
 
 // Close closes the pipeline.
@@ -292,16 +321,10 @@ func (t *Transport) ClosePipelines() {
 // relay brings requests to Raft's goroutine, in the order in which they come, until the transport is closed.
 func (t *Transport) relay() {
 	for {
-		var rpc raft.RPC
 		select {
-		case rpc = <-t.Network.Consumer():
+		case rpc := <-t.Network.Consumer():
+			t.deliver(rpc)
 		case <-t.options.Heartbeats.done:
-			return
-		}
-		select {
-		case t.options.Heartbeats.others <- rpc:
-		case <-t.options.Heartbeats.done:
-			rpc.Respond(nil, raft.ErrTransportShutdown)
 			return
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"io"
 	"reflect"
 	"slices"
-	"sync/atomic"
 	"testing"
 
 	"github.com/hashicorp/raft"
@@ -68,8 +67,11 @@ func (a pipelinedAnswer) Response() *raft.AppendEntriesResponse { return a.respo
 // durableAtOnce stands in for a log of which everything is durable, and for a proof that nobody asks for.
 type durableAtOnce struct{}
 
-func (durableAtOnce) AwaitDurable(uint64, *atomic.Bool) bool { return true }
+func (durableAtOnce) AwaitDurable(uint64, func() bool) bool  { return true }
 func (durableAtOnce) Wake()                                  {}
+func (durableAtOnce) Settle() error                          { return nil }
+func (durableAtOnce) Refusals() uint64                       { return 0 }
+func (durableAtOnce) LastIndex() (uint64, error)             { return 0, nil }
 func (durableAtOnce) Stamp() uint64                          { return 0 }
 func (durableAtOnce) Answered(raft.ServerID, uint64, uint64) {}
 

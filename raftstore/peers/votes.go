@@ -12,12 +12,20 @@ const ConnsPerMember = 4
 
 // RequestVote asks another member for its vote. A vote is too dear for a connection that broke while nobody used it: without it
 // the election is lost, and the next one waits for an election timeout.
+//
+// A member whose disk refuses its log does not ask: it would win by entries that it has not written, and fail to write the next.
 func (t *Transport) RequestVote(id raft.ServerID, target raft.ServerAddress, request *raft.RequestVoteRequest, response *raft.RequestVoteResponse) error {
+	if err := t.options.Log.Settle(); err != nil {
+		return err
+	}
 	return t.ended(id, overWorkingConn(func() error { return t.Network.RequestVote(id, target, request, response) }))
 }
 
 // RequestPreVote asks another member whether it would vote for this one.
 func (t *Transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, request *raft.RequestPreVoteRequest, response *raft.RequestPreVoteResponse) error {
+	if err := t.options.Log.Settle(); err != nil {
+		return err
+	}
 	return t.ended(id, overWorkingConn(func() error { return t.Network.RequestPreVote(id, target, request, response) }))
 }
 

@@ -39,7 +39,7 @@ func TestVoteIsAskedForOverAConnectionThatWorks(t *testing.T) {
 	for _, down := range []bool{false, true} {
 		for broken := range ConnsPerMember + 1 {
 			network := &staleConns{broken: broken, down: down}
-			candidate := NewTransport(TransportOptions{Network: network})
+			candidate := NewTransport(TransportOptions{Network: network, Log: durableAtOnce{}})
 			if err := candidate.RequestVote("m", "", nil, nil); (err != nil) != down || network.asked != broken+1 {
 				t.Errorf("%d broken connections, down %v: %v after %d requests", broken, down, err, network.asked)
 			}
@@ -50,7 +50,7 @@ func TestVoteIsAskedForOverAConnectionThatWorks(t *testing.T) {
 		}
 	}
 	network := &staleConns{broken: 100}
-	if err := NewTransport(TransportOptions{Network: network}).RequestVote("m", "", nil, nil); err == nil || network.asked > 10 {
+	if err := NewTransport(TransportOptions{Network: network, Log: durableAtOnce{}}).RequestVote("m", "", nil, nil); err == nil || network.asked > 10 {
 		t.Errorf("a member that ends every connection: %v after %d requests", err, network.asked)
 	}
 }

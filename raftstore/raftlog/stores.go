@@ -51,6 +51,8 @@ type Options struct {
 	// OnSync and OnWrite are told how long the disk took; see wal.Options.
 	OnSync  func(took time.Duration)
 	OnWrite func(bytes int64, took time.Duration)
+	// OnFailed is told that the log takes no more entries; see wal.Options. boltdb's never fails so.
+	OnFailed func(error)
 }
 
 // Stores are a member's durable Raft state: the log, and the term and vote beside it.
@@ -110,7 +112,7 @@ func (s *Stores) openLog(dir string, options Options) (raft.LogStore, error) {
 		return store, nil
 	}
 	store, err := wal.Open(filepath.Join(dir, "wal"), wal.Options{
-		SegmentBytes: options.SegmentBytes, Logger: options.Logger, OnSync: options.OnSync, OnWrite: options.OnWrite,
+		SegmentBytes: options.SegmentBytes, Logger: options.Logger, OnSync: options.OnSync, OnWrite: options.OnWrite, OnFailed: options.OnFailed,
 		UnsafeNoSync: options.NoSync,
 	})
 	if err != nil {

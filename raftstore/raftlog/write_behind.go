@@ -13,6 +13,9 @@ import (
 // maxUnwritten bounds the bytes of entries that a leader has not written yet.
 const maxUnwritten = 8 << 20
 
+// maxCut bounds the bytes of entries that are kept when the end of the log is cut off.
+const maxCut = 64 << 20
+
 // WriteBehind is a log store in which a leader need not wait for its own disk: StoreLogs returns once an
 // entry is queued, Raft sends it to the followers, and it is written here while it travels and is written
 // there. So a commit takes as long as the slower of the two, not their sum (Ongaro's thesis, 10.2.1).
@@ -26,6 +29,8 @@ const maxUnwritten = 8 << 20
 //     queued before it lets Raft look at it, or store behind it.
 //  4. Queued entries are written in order, and are read, cut and counted like those in the store beneath.
 //     When the disk refuses them they stay queued: Raft has been promised them.
+//  5. What Raft has cut off for entries of another leader is there again, queued, when the disk refuses those: Raft goes on with
+//     the log that it had (its appendEntries notes what it has stored, not what it has cut off).
 type WriteBehind struct {
 	raft.LogStore // what is durable
 	role          atomic.Pointer[Role]
@@ -33,6 +38,7 @@ type WriteBehind struct {
 	mu       sync.Mutex
 	changed  sync.Cond
 	queued   []*raft.Log // consecutive
+	cut      []*raft.Log // the end of the log that Raft has cut off, until the next StoreLogs
 	bytes    int
 	deferred bool // the writer writes what is queued
 	writing  bool
@@ -42,6 +48,8 @@ type WriteBehind struct {
 	// Calls are those of StoreLogs, Entries those that are queued and that the disk has not refused: waiting of them.
 	Calls, Entries disk.Work
 	waiting        int
+
+	refusals atomic.Uint64
 }
 
 // Role is what a log has to know of the member that it is of.
@@ -93,6 +101,8 @@ func (w *WriteBehind) StoreLogs(logs []*raft.Log) error {
 	mayDefer := role.Leads() && role.NeedsOthers() && !hasConfiguration(logs)
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	cut := w.cut
+	w.cut = nil
 	for w.deferred && w.bytes > maxUnwritten {
 		w.changed.Wait()
 	}
@@ -105,7 +115,14 @@ func (w *WriteBehind) StoreLogs(logs []*raft.Log) error {
 	if err := w.drain(); err != nil {
 		return err
 	}
-	return w.LogStore.StoreLogs(logs)
+	err := w.LogStore.StoreLogs(logs)
+	if err != nil {
+		w.refusals.Add(1)
+		if len(cut) > 0 && cut[0].Index == logs[0].Index {
+			w.queued, w.bytes = cut, dataBytes(cut)
+		}
+	}
+	return err
 }
 
 func hasConfiguration(logs []*raft.Log) bool {
@@ -181,6 +198,7 @@ func (w *WriteBehind) writeQueued() error {
 		}
 		w.countWaiting(len(w.queued))
 	} else {
+		w.refusals.Add(1)
 		w.countWaiting(0)
 	}
 	w.changed.Broadcast()
@@ -194,15 +212,36 @@ func dataBytes(logs []*raft.Log) (bytes int) {
 	return bytes
 }
 
-// AwaitDurable returns true once no entry up to index is queued, false if ended becomes true before that.
-// Whoever makes it true calls wake.
-func (w *WriteBehind) AwaitDurable(index uint64, ended *atomic.Bool) bool {
+// Settle returns once nothing is queued. What the disk has refused before it tries again; it returns the error if that fails.
+func (w *WriteBehind) Settle() error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for len(w.queued) > 0 && index >= w.queued[0].Index && !ended.Load() {
+	return w.drain()
+}
+
+// Refusals is how often the disk has refused entries.
+func (w *WriteBehind) Refusals() uint64 { return w.refusals.Load() }
+
+// Durable tells whether no entry up to index is queued.
+func (w *WriteBehind) Durable(index uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.durable(index)
+}
+
+func (w *WriteBehind) durable(index uint64) bool {
+	return len(w.queued) == 0 || index < w.queued[0].Index
+}
+
+// AwaitDurable returns true once no entry up to index is queued, false if ended returns true before that.
+// Whoever makes it return true calls Wake.
+func (w *WriteBehind) AwaitDurable(index uint64, ended func() bool) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for !w.durable(index) && !ended() {
 		w.changed.Wait()
 	}
-	return !ended.Load()
+	return !ended()
 }
 
 // Wake makes those who wait for an entry look whether they still want it.
@@ -255,19 +294,68 @@ func (w *WriteBehind) LastIndex() (uint64, error) {
 	return w.LogStore.LastIndex()
 }
 
-// DeleteRange implements raft.LogStore. Queued entries that a new leader has others for are forgotten
-// without being written, so that a full disk is no obstacle to that.
+// DeleteRange implements raft.LogStore. Queued entries are forgotten without being written.
 func (w *WriteBehind) DeleteRange(min, max uint64) error {
-	w.mu.Lock()
-	for len(w.queued) > 0 && max >= w.queued[0].Index && (w.deferred || w.writing) {
-		w.changed.Wait()
-	}
-	err := w.forget(min, max)
-	w.mu.Unlock()
+	cut, err := w.beforeDelete(min, max)
 	if err != nil {
 		return err
 	}
-	return w.LogStore.DeleteRange(min, max)
+	if err := w.LogStore.DeleteRange(min, max); err != nil || len(cut) == 0 {
+		return err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.cut = cut
+	return nil
+}
+
+func (w *WriteBehind) beforeDelete(min, max uint64) (cut []*raft.Log, err error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for len(w.queued) > 0 && max >= w.queued[0].Index && (w.deferred || w.writing) {
+		w.changed.Wait()
+	}
+	if cut, err = w.end(min, max); err != nil {
+		return nil, err
+	}
+	return cut, w.forget(min, max)
+}
+
+// end returns the entries from min to max if that is the end of the log, and not all of it, as where Raft cuts off what another
+// leader has other entries for; mu is held. It returns none where they are too many to be kept.
+func (w *WriteBehind) end(min, max uint64) (entries []*raft.Log, err error) {
+	first, err := w.LogStore.FirstIndex()
+	if err != nil {
+		return nil, err
+	}
+	last, err := w.LogStore.LastIndex()
+	if err != nil {
+		return nil, err
+	}
+	behind := last
+	if n := len(w.queued); n > 0 {
+		behind = w.queued[n-1].Index
+	}
+	if first == 0 || min <= first || max < behind {
+		return nil, nil
+	}
+	bytes := 0
+	for index := min; index <= last; index++ {
+		var entry raft.Log
+		if err := w.LogStore.GetLog(index, &entry); err != nil {
+			return nil, err
+		}
+		if bytes += len(entry.Data); bytes > maxCut {
+			return nil, nil
+		}
+		entries = append(entries, &entry)
+	}
+	for _, entry := range w.queued {
+		if entry.Index >= min {
+			entries = append(entries, entry)
+		}
+	}
+	return entries, nil
 }
 
 func (w *WriteBehind) forget(min, max uint64) error {

@@ -75,7 +75,7 @@ func TestLeaderReadsWhatItHasNotWritten(t *testing.T) {
 		t.Fatalf("entries %d to %d, the first durable: %v", first, last, w.isDurable(1))
 	}
 	w.disk.Set(false, nil)
-	if !w.AwaitDurable(5, new(atomic.Bool)) || !w.isDurable(5) {
+	if !w.AwaitDurable(5, func() bool { return false }) || !w.isDurable(5) {
 		t.Fatal("entry 5 is not durable")
 	}
 }
@@ -152,7 +152,7 @@ func TestRefusedEntriesAreTriedAgain(t *testing.T) {
 func TestRefusedEntriesCanBeForgotten(t *testing.T) {
 	w := newWriteBehindTest(t)
 	w.mustStore(t, entries(1, 2))
-	w.AwaitDurable(2, new(atomic.Bool))
+	w.AwaitDurable(2, func() bool { return false })
 	w.disk.Set(false, errors.New("no space left on device"))
 	w.mustStore(t, entries(3, 6))
 	<-w.failed
@@ -180,7 +180,7 @@ func TestWriteBehindAgreesWithItsStore(t *testing.T) {
 		switch random.IntN(8) {
 		case 0:
 			if cut := first + uint64(random.IntN(20)); cut+1 < next {
-				if !w.AwaitDurable(cut, new(atomic.Bool)) || w.DeleteRange(first, cut) != nil || want.DeleteRange(first, cut) != nil {
+				if !w.AwaitDurable(cut, func() bool { return false }) || w.DeleteRange(first, cut) != nil || want.DeleteRange(first, cut) != nil {
 					t.Fatal("cut the old end")
 				}
 				first = cut + 1
@@ -207,5 +207,69 @@ func TestWriteBehindAgreesWithItsStore(t *testing.T) {
 				t.Fatalf("entry %d of %d to %d: %q %v, want %q %v", index, first, next, have.Data, errHave, expected.Data, errWant)
 			}
 		}
+	}
+}
+
+// TestEndThatWasCutOffComesBack: another leader's entries are to take the place of the log's end, and the disk refuses them. Raft goes on
+// with the log that it had.
+func TestEndThatWasCutOffComesBack(t *testing.T) {
+	w := newWriteBehindTest(t)
+	w.leads.Store(false)
+	w.mustStore(t, entries(1, 8))
+	others := entries(5, 6)
+	for _, entry := range others {
+		entry.Term = 2
+	}
+	full := errors.New("no space left on device")
+	replace := func() error {
+		if err := w.DeleteRange(5, 8); err != nil {
+			t.Fatal(err)
+		}
+		return w.StoreLogs(others)
+	}
+	w.disk.Set(false, full)
+	if err := replace(); !errors.Is(err, full) {
+		t.Fatalf("replaced on a full disk: %v", err)
+	}
+	if last, err := w.LastIndex(); last != 8 || err != nil || w.isDurable(5) || w.Durable(5) {
+		t.Fatalf("the log ends at %d, %v; entry 5 durable: %v", last, err, w.Durable(5))
+	}
+	var log raft.Log
+	if err := w.GetLog(6, &log); !errors.Is(err, full) {
+		t.Fatalf("a follower has read entry 6, which its disk does not have: %v", err)
+	}
+	if err := w.Settle(); !errors.Is(err, full) || w.Refusals() != 3 {
+		t.Fatalf("settled: %v, after %d refusals", err, w.Refusals())
+	}
+	w.disk.Set(false, nil)
+	if err := w.Settle(); err != nil || !w.isDurable(8) {
+		t.Fatalf("settled: %v, entry 8 durable: %v", err, w.isDurable(8))
+	}
+	if err := replace(); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.GetLog(6, &log); err != nil || log.Term != 2 {
+		t.Fatalf("entry 6 is of term %d, %v", log.Term, err)
+	}
+	if last, _ := w.LastIndex(); last != 6 {
+		t.Fatalf("the log ends at %d", last)
+	}
+}
+
+// TestLogThatWasEmptiedStaysEmpty: what a state that was received takes the place of never comes back.
+func TestLogThatWasEmptiedStaysEmpty(t *testing.T) {
+	w := newWriteBehindTest(t)
+	w.leads.Store(false)
+	w.mustStore(t, entries(1, 8))
+	if err := w.DeleteRange(1, 8); err != nil {
+		t.Fatal(err)
+	}
+	full := errors.New("no space left on device")
+	w.disk.Set(false, full)
+	if err := w.StoreLogs(entries(101, 102)); !errors.Is(err, full) {
+		t.Fatal(err)
+	}
+	if last, err := w.LastIndex(); last != 0 || err != nil {
+		t.Fatalf("the log ends at %d, %v", last, err)
 	}
 }

@@ -247,10 +247,10 @@ func fill(answers []any, err error) {
 	}
 }
 
-// Fail stops the state machine for good: what it can't apply it must not skip.
+// Fail stops the member for good: it can't apply an entry, which it must not skip, or its log takes no more.
 func (f *Machine) Fail(err error) {
 	f.stop(fmt.Errorf("this member can't go on: %w", err))
-	f.options.Logger.Error("the state machine failed; restart the member once the cause is gone", "error", err)
+	f.options.Logger.Error("this member can't go on; restart it once the cause is gone", "error", err)
 }
 
 // Err is why the machine has ended, nil while it lives.

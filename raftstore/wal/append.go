@@ -154,6 +154,9 @@ func (l *Log) fail(err error) error {
 	if l.failed == nil {
 		l.failed = fmt.Errorf("the Raft log takes no more entries until a restart: %w", err)
 		l.logger.Error("the disk failed under the Raft log", "error", l.failed)
+		if l.onFailed != nil {
+			l.onFailed(l.failed)
+		}
 	}
 	return l.failed
 }

@@ -173,13 +173,15 @@ func TestCrashAtEverySync(t *testing.T) {
 	}
 }
 
-// TestFailedSync: once a sync has failed, the log takes nothing more, and still reads what it had.
+// TestFailedSync: once a sync has failed, the log says so, takes nothing more, and still reads what it had.
 func TestFailedSync(t *testing.T) {
 	broken := errors.New("input/output error")
 	for at := 1; ; at++ {
 		dir := t.TempDir()
 		syncs, fails := 0, false
-		l, err := open(dir, Options{SegmentBytes: 1 << 10, Logger: slog.New(slog.DiscardHandler)}, func(f *os.File, s syncScope) error {
+		var told []error
+		onFailed := func(err error) { told = append(told, err) }
+		l, err := open(dir, Options{SegmentBytes: 1 << 10, Logger: slog.New(slog.DiscardHandler), OnFailed: onFailed}, func(f *os.File, s syncScope) error {
 			if syncs++; fails && syncs == at {
 				return broken
 			}
@@ -207,6 +209,9 @@ func TestFailedSync(t *testing.T) {
 			}
 		}
 		must(t, l.Close())
+		if failed == nil && len(told) > 0 || failed != nil && (len(told) != 1 || !errors.Is(told[0], broken)) {
+			t.Fatalf("sync %d failed with %v, and told was %v", at, failed, told)
+		}
 		if failed == nil {
 			if at < 6 {
 				t.Fatalf("only %d syncs", at)

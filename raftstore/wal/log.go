@@ -39,6 +39,8 @@ type Options struct {
 	OnSync func(time.Duration)
 	// OnWrite is told of each append how many bytes were written, and how long that took; nil: nobody is.
 	OnWrite func(bytes int64, took time.Duration)
+	// OnFailed is told, once, that the disk has failed so that the log takes no more entries (invariant 5); nil: nobody is.
+	OnFailed func(error)
 }
 
 // Log is a Raft log on disk. It implements raft.LogStore and raft.MonotonicLogStore; its methods can be
@@ -61,6 +63,7 @@ type Log struct {
 	fsync        func(f *os.File, s syncScope) error
 	onSync       func(time.Duration)
 	onWrite      func(int64, time.Duration)
+	onFailed     func(error)
 
 	// writing is held by whoever changes the log. What changes is changed with mu held too, so that a
 	// writer may read without mu, and readers are not kept waiting for the disk.
@@ -86,7 +89,7 @@ func Open(dir string, options Options) (_ *Log, err error) {
 }
 
 func open(dir string, options Options, fsync func(*os.File, syncScope) error) (_ *Log, err error) {
-	l := &Log{segmentBytes: options.SegmentBytes, logger: options.Logger, fsync: fsync, onSync: options.OnSync, onWrite: options.OnWrite}
+	l := &Log{segmentBytes: options.SegmentBytes, logger: options.Logger, fsync: fsync, onSync: options.OnSync, onWrite: options.OnWrite, onFailed: options.OnFailed}
 	if options.UnsafeNoSync {
 		l.onSync, fsync = nil, func(*os.File, syncScope) error { return nil }
 		l.fsync = fsync

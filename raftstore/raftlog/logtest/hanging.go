@@ -39,6 +39,12 @@ func (h *Hanging) StoreLogs(logs []*raft.Log) error {
 	return h.LogStore.StoreLogs(logs)
 }
 
+// IsMonotonic implements raft.MonotonicLogStore: whether the other log refuses gaps.
+func (h *Hanging) IsMonotonic() bool {
+	store, ok := h.LogStore.(raft.MonotonicLogStore)
+	return ok && store.IsMonotonic()
+}
+
 // Set has the disk hang from now on, or work, and refuse what it takes if refusal is not nil.
 func (h *Hanging) Set(hangs bool, refusal error) {
 	h.mu.Lock()
