@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -157,4 +158,32 @@ func TestOpenOnFullDisk(t *testing.T) {
 	if r, err := s.Range(context.Background(), &pb.RangeRequest{Key: []byte("a")}); err != nil || r.Count != 1 {
 		t.Error(r, err)
 	}
+}
+
+// TestMetricsWhileTheManifestWaits: Pebble tells its figures under the lock that it holds while the manifest waits for room, and a member's
+// status waited with it.
+func TestMetricsWhileTheManifestWaits(t *testing.T) {
+	var full atomic.Bool
+	waits, room := make(chan struct{}), make(chan struct{})
+	fs := errorfs.Wrap(vfs.NewMem(), errorfs.InjectorFunc(func(op errorfs.Op) error {
+		if full.Load() && op.Kind == errorfs.OpFileWrite && strings.Contains(op.Path, "MANIFEST") {
+			return &errFull{op.Path}
+		}
+		return nil
+	}))
+	var once sync.Once
+	s := open(t, Options{FS: fs, MemTableBytes: 256 << 10, DiskFull: func() FullDisk {
+		once.Do(func() { close(waits) })
+		<-room
+		return FullRetry
+	}})
+	before := s.Metrics()
+	full.Store(true)
+	fillTables(t, s, 0, 60)
+	<-waits
+	if m := s.Metrics(); m.DiskBytes != before.DiskBytes || m.Puts != 60 {
+		t.Errorf("%d bytes after %d puts, want those of before, %d", m.DiskBytes, m.Puts, before.DiskBytes)
+	}
+	full.Store(false)
+	close(room)
 }

@@ -1,6 +1,12 @@
 package kv
 
-import "sync/atomic"
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+)
 
 // Metrics are figures about a store. Sizes are bytes.
 type Metrics struct {
@@ -56,7 +62,8 @@ func (c *counters) add(o operations) {
 	c.txns.Add(o.txns)
 }
 
-// Metrics returns the present figures. Those of Pebble are zero once the store is closed.
+// Metrics returns the present figures. Those of Pebble are of before where it does not answer at once, as while its manifest waits for
+// room on a full disk, and zero once the store is closed.
 func (s *Store) Metrics() Metrics {
 	st := s.current.Load()
 	m := Metrics{
@@ -71,15 +78,59 @@ func (s *Store) Metrics() Metrics {
 	m.Ranges, m.Puts, m.Deletes, m.Txns = c.ranges.Load(), c.puts.Load(), c.deletes.Load(), c.txns.Load()
 	m.PutBytes, m.CompactedVersions = c.putBytes.Load(), c.compacted.Load()
 	s.hub.metrics(&m)
-	release, err := s.use()
-	if err != nil {
+	p := s.figures.get(s.askDatabase)
+	if p == nil {
 		return m
 	}
-	defer release()
-	p := s.db.Metrics()
 	m.DiskBytes = int64(p.DiskSpaceUsage())
 	m.InUseBytes = m.DiskBytes - int64(p.Table.ObsoleteSize) - int64(p.Table.ZombieSize)
 	m.MemTableBytes, m.CacheBytes = int64(p.MemTable.Size), p.BlockCache.Size
 	m.Compactions, m.ReadAmplification = p.Compact.Count, p.ReadAmp()
 	return m
+}
+
+// askDatabase returns what Pebble says of itself; nil once the store is closed.
+func (s *Store) askDatabase() *pebble.Metrics {
+	release, err := s.use()
+	if err != nil {
+		return nil
+	}
+	defer release()
+	return s.db.Metrics()
+}
+
+// figures are what Pebble has said of itself. It answers under its manifest's lock. Whoever asks waits for a moment.
+type figures struct {
+	mu       sync.Mutex
+	latest   *pebble.Metrics
+	answered chan struct{} // closed by the answer that is being waited for; nil: nobody has asked
+}
+
+const figuresPatience = 100 * time.Millisecond
+
+// get returns the answer, or the one before if it does not come.
+func (f *figures) get(ask func() *pebble.Metrics) *pebble.Metrics {
+	f.mu.Lock()
+	answered := f.answered
+	if answered == nil {
+		answered = make(chan struct{})
+		f.answered = answered
+		go func() {
+			defer close(answered)
+			latest := ask()
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.latest, f.answered = latest, nil
+		}()
+	}
+	f.mu.Unlock()
+	patience := time.NewTimer(figuresPatience)
+	defer patience.Stop()
+	select {
+	case <-answered:
+	case <-patience.C:
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.latest
 }

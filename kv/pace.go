@@ -27,7 +27,7 @@ type pace struct {
 	mu     sync.Mutex
 	db     *pebble.DB // nil while it is being opened
 	looked time.Time  // when arrears were found out
-	arrears
+	latest atomic.Pointer[arrears]
 }
 
 // arrears are what the background has not done yet.
@@ -58,7 +58,9 @@ func newPace(short func() bool) *pace {
 	if short == nil {
 		short = func() bool { return false }
 	}
-	return &pace{flushes: budget{rate: flushRate}, compactions: budget{rate: compactionRate}, short: short}
+	p := &pace{flushes: budget{rate: flushRate}, compactions: budget{rate: compactionRate}, short: short}
+	p.latest.Store(&arrears{})
+	return p
 }
 
 // opened tells of the database when it is open.
@@ -101,16 +103,18 @@ func (p *pace) compact(bytes int) {
 	}
 }
 
-// look finds out what the background has not done yet.
+// look finds out what the background has not done yet. The database answers under a lock: nobody waits for another one that asks.
 func (p *pace) look() arrears {
-	p.mu.Lock()
+	if !p.mu.TryLock() {
+		return *p.latest.Load()
+	}
 	defer p.mu.Unlock()
 	if now := time.Now(); p.db != nil && now.Sub(p.looked) >= arrearsStep {
 		m := p.db.Metrics()
 		p.looked = now
-		p.arrears = arrears{tables: m.MemTable.Count, sublevels: m.Levels[0].Sublevels, debt: m.Compact.EstimatedDebt}
+		p.latest.Store(&arrears{tables: m.MemTable.Count, sublevels: m.Levels[0].Sublevels, debt: m.Compact.EstimatedDebt})
 	}
-	return p.arrears
+	return *p.latest.Load()
 }
 
 // budget is how many bytes may be written.

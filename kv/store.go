@@ -50,6 +50,7 @@ type Store struct {
 	hub       *hub
 	counts    rangeCounts
 	counters  counters
+	figures   figures
 	compact   *compactor
 
 	closing chan struct{}
