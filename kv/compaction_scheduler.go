@@ -14,7 +14,8 @@ import (
 //
 //  1. At most as many run as are allowed. One that may be granted counts as running until that is decided.
 //  2. A compaction that was refused is granted as soon as it may run: whoever decides on another one then decides again.
-//  3. The database is called without mu held, as it locks its own mutex first, and no more after Unregister.
+//  3. The database is called without mu held, as it locks its own mutex first, and no more after Unregister. How many it allows is
+//     asked with mu held: it answers without a lock.
 //
 // It is safe for concurrent use, and for one database.
 type compactionScheduler struct {
