@@ -83,6 +83,9 @@ func (m *Member) ownHealth(ctx context.Context) *peers.Health {
 	ctx, cancel := context.WithTimeout(ctx, m.config.HeartbeatTimeout)
 	defer cancel()
 	hanging := m.hanging()
+	if !slices.Contains(hanging, disk.WorkLog) && m.raft.State() != raft.Leader && !m.stores.Log.Durable(m.raft.LastIndex()) {
+		hanging = append(slices.Clone(hanging), disk.WorkLog) // of when it led, and the disk refused it
+	}
 	if !slices.Contains(hanging, disk.WorkVote) && m.probe.Works(ctx) != nil {
 		hanging = append(slices.Clone(hanging), disk.WorkVote)
 	}

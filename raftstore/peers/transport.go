@@ -102,7 +102,7 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 			return err
 		}
 	}
-	ended := func() bool { return t.closed.Load() || !t.options.Sends(id, request.Term) }
+	over := func() bool { return t.closed.Load() || !t.options.Sends(id, request.Term) }
 	for pause := firstWritePause; ; pause = min(2*pause, lastWritePause) {
 		*response = raft.AppendEntriesResponse{}
 		if err := t.appendEntries(id, target, request, response, heartbeat); err != nil {
@@ -111,19 +111,19 @@ func (t *Transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, r
 		if !couldNotWrite(request, response) {
 			break
 		}
-		if !sleep(pause, ended) {
+		if !sleep(pause, over) {
 			return errEnded
 		}
 	}
-	if !heartbeat && !t.options.Log.AwaitDurable(lastIndex(request), ended) {
+	if !heartbeat && !t.options.Log.AwaitDurable(lastIndex(request), over) {
 		return errEnded
 	}
 	return nil
 }
 
-// sleep returns true after a pause, and false soon after ended returns true before that.
-func sleep(pause time.Duration, ended func() bool) bool {
-	for until := time.Now().Add(pause); !ended(); {
+// sleep returns true after a pause, and false soon after over returns true before that.
+func sleep(pause time.Duration, over func() bool) bool {
+	for until := time.Now().Add(pause); !over(); {
 		left := time.Until(until)
 		if left <= 0 {
 			return true
@@ -268,7 +268,7 @@ func (p *pipeline) relayAnswers() {
 			if stamp := p.stamp(); p.transport.ended(p.follower, answer.Error()) == nil {
 				p.transport.answered(p.follower, answer.Request(), answer.Response(), stamp)
 			}
-			if !p.transport.options.Log.AwaitDurable(lastIndex(answer.Request()), p.ended(answer.Request().Term)) {
+			if !p.transport.options.Log.AwaitDurable(lastIndex(answer.Request()), p.over(answer.Request().Term)) {
 				// Raft may be waiting for room in the pipeline, and its heartbeats last for as long.
 				_ = p.AppendPipeline.Close()
 				return
@@ -284,8 +284,8 @@ func (p *pipeline) relayAnswers() {
 	}
 }
 
-// ended tells whether answers to requests of a term are of no use any more.
-func (p *pipeline) ended(term uint64) func() bool {
+// over tells whether answers to requests of a term are of no use any more.
+func (p *pipeline) over(term uint64) func() bool {
 	return func() bool { return p.closed.Load() || !p.transport.options.Sends(p.follower, term) }
 }
 

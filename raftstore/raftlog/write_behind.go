@@ -234,14 +234,17 @@ func (w *WriteBehind) durable(index uint64) bool {
 }
 
 // AwaitDurable returns true once no entry up to index is queued, false if ended returns true before that.
-// Whoever makes it return true calls Wake.
+// What makes it return true is followed by Wake.
 func (w *WriteBehind) AwaitDurable(index uint64, ended func() bool) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for !w.durable(index) && !ended() {
+	for !w.durable(index) {
+		if ended() {
+			return false
+		}
 		w.changed.Wait()
 	}
-	return !ended()
+	return true
 }
 
 // Wake makes those who wait for an entry look whether they still want it.
