@@ -13,17 +13,18 @@ import (
 	"github.com/ctlplane/ctlplane/kv/layout"
 )
 
-// applyProgress is the applied index and who waits for it.
+// applyProgress is the applied index and who waits for it. It advances last: state.Applied is there before leases and members are.
 type applyProgress struct {
+	applied atomic.Uint64
+
 	mu      sync.Mutex
-	applied uint64
 	changed chan struct{} // closed at the next advance; nil while nobody waits
 }
 
 func (p *applyProgress) advance(index uint64) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.applied = index
+	p.applied.Store(index)
 	if p.changed != nil {
 		close(p.changed)
 		p.changed = nil
@@ -34,7 +35,7 @@ func (p *applyProgress) advance(index uint64) {
 func (p *applyProgress) reached(index uint64) <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.applied >= index {
+	if p.applied.Load() >= index {
 		return nil
 	}
 	if p.changed == nil {
@@ -43,8 +44,8 @@ func (p *applyProgress) reached(index uint64) <-chan struct{} {
 	return p.changed
 }
 
-// AppliedIndex returns the Raft index of the last entry whose effects can be read.
-func (s *Store) AppliedIndex() uint64 { return s.current.Load().Applied }
+// AppliedIndex returns the Raft index of the last entry whose effects can be read: keys, leases, members and alarms.
+func (s *Store) AppliedIndex() uint64 { return s.progress.applied.Load() }
 
 // AppliedTerm returns the Raft term of the entry at AppliedIndex.
 func (s *Store) AppliedTerm() uint64 { return s.current.Load().Term }
