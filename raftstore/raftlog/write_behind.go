@@ -325,7 +325,8 @@ func (w *WriteBehind) beforeDelete(min, max uint64) (cut []*raft.Log, err error)
 }
 
 // end returns the entries from min to max if that is the end of the log, and not all of it, as where Raft cuts off what another
-// leader has other entries for; mu is held. It returns none where they are too many to be kept.
+// leader has other entries for; mu is held. It returns none where they are too many to be kept, or one is a configuration: Raft goes
+// back to the one before it when it cuts that off.
 func (w *WriteBehind) end(min, max uint64) (entries []*raft.Log, err error) {
 	first, err := w.LogStore.FirstIndex()
 	if err != nil {
@@ -357,6 +358,9 @@ func (w *WriteBehind) end(min, max uint64) (entries []*raft.Log, err error) {
 		if entry.Index >= min {
 			entries = append(entries, entry)
 		}
+	}
+	if hasConfiguration(entries) {
+		return nil, nil
 	}
 	return entries, nil
 }

@@ -256,6 +256,25 @@ func TestEndThatWasCutOffComesBack(t *testing.T) {
 	}
 }
 
+// TestConfigurationThatWasCutOffStaysSo: Raft has gone back to the one before it.
+func TestConfigurationThatWasCutOffStaysSo(t *testing.T) {
+	w := newWriteBehindTest(t)
+	w.leads.Store(false)
+	w.mustStore(t, entries(1, 4))
+	w.mustStore(t, []*raft.Log{{Index: 5, Term: 1, Type: raft.LogConfiguration}})
+	if err := w.DeleteRange(4, 5); err != nil {
+		t.Fatal(err)
+	}
+	full := errors.New("no space left on device")
+	w.disk.Set(false, full)
+	if err := w.StoreLogs(entries(4, 4)); !errors.Is(err, full) {
+		t.Fatal(err)
+	}
+	if last, err := w.LastIndex(); last != 3 || err != nil {
+		t.Fatalf("the log ends at %d, %v", last, err)
+	}
+}
+
 // TestLogThatWasEmptiedStaysEmpty: what a state that was received takes the place of never comes back.
 func TestLogThatWasEmptiedStaysEmpty(t *testing.T) {
 	w := newWriteBehindTest(t)
