@@ -67,7 +67,7 @@ type durableLog interface {
 	AwaitDurable(index uint64, ended func() bool) bool
 	Wake()
 	// Settle returns once everything in the log is durable, or the error if the disk refuses it. Refusals is how often it has
-	// refused entries. LastIndex is the log's last entry.
+	// refused entries, or to delete some. LastIndex is the log's last entry.
 	Settle() error
 	Refusals() uint64
 	LastIndex() (uint64, error)

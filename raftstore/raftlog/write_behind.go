@@ -219,7 +219,7 @@ func (w *WriteBehind) Settle() error {
 	return w.drain()
 }
 
-// Refusals is how often the disk has refused entries.
+// Refusals is how often the disk has refused entries, or to delete some.
 func (w *WriteBehind) Refusals() uint64 { return w.refusals.Load() }
 
 // Durable tells whether no entry up to index is queued.
@@ -303,8 +303,12 @@ func (w *WriteBehind) DeleteRange(min, max uint64) error {
 	if err != nil {
 		return err
 	}
-	if err := w.LogStore.DeleteRange(min, max); err != nil || len(cut) == 0 {
+	if err := w.LogStore.DeleteRange(min, max); err != nil {
+		w.refusals.Add(1)
 		return err
+	}
+	if len(cut) == 0 {
+		return nil
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()

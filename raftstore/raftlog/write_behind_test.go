@@ -292,3 +292,24 @@ func TestLogThatWasEmptiedStaysEmpty(t *testing.T) {
 		t.Fatalf("the log ends at %d, %v", last, err)
 	}
 }
+
+// keepingStore deletes nothing.
+type keepingStore struct {
+	raft.LogStore
+	refusal error
+}
+
+func (s keepingStore) DeleteRange(uint64, uint64) error { return s.refusal }
+
+// TestRefusedCutIsARefusal: a leader takes it for a disk that is full, not for a log that lacks something.
+func TestRefusedCutIsARefusal(t *testing.T) {
+	full := errors.New("no space left on device")
+	w := newWriteBehind(keepingStore{raft.NewInmemStore(), full})
+	defer w.Close()
+	if err := w.StoreLogs(entries(1, 4)); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.DeleteRange(3, 4); !errors.Is(err, full) || w.Refusals() != 1 {
+		t.Fatalf("cut: %v, after %d refusals", err, w.Refusals())
+	}
+}
