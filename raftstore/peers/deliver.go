@@ -12,7 +12,9 @@ import "github.com/hashicorp/raft"
 func (t *Transport) deliver(rpc raft.RPC) {
 	request, ok := rpc.Command.(*raft.AppendEntriesRequest)
 	if !ok {
-		t.hand(rpc)
+		if !t.hand(rpc) {
+			rpc.Respond(nil, raft.ErrTransportShutdown)
+		}
 		return
 	}
 	if request.Term >= t.options.Heartbeats.term.Load() && t.options.Log.Settle() != nil {
@@ -37,13 +39,12 @@ func (t *Transport) deliver(rpc raft.RPC) {
 	}
 }
 
-// hand gives a request to Raft's goroutine. It returns false, and has answered, if the transport is closed before Raft takes it.
+// hand gives a request to Raft's goroutine. It returns false if the transport is closed before Raft takes it.
 func (t *Transport) hand(rpc raft.RPC) bool {
 	select {
 	case t.options.Heartbeats.others <- rpc:
 		return true
 	case <-t.options.Heartbeats.done:
-		rpc.Respond(nil, raft.ErrTransportShutdown)
 		return false
 	}
 }
