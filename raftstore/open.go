@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -197,6 +198,7 @@ func (m *Member) openNetwork(logger hclog.Logger) error {
 	m.commits = peers.NewCommits(m.life, m.tellCommit)
 	m.transport = peers.NewTransport(peers.TransportOptions{
 		Network: network, Log: m.stores.Log, Lead: m.proof, Commits: m.commits, Heartbeats: m.heartbeats, Sends: m.sendsTo,
+		Hangs:       func() bool { return slices.Contains(m.hanging(), disk.WorkLog) },
 		OnHeartbeat: m.instruments.heartbeat, OnFailure: m.instruments.sendFailed,
 	})
 	m.onUnwind(m.transport.Close)
@@ -273,6 +275,9 @@ func (m *Member) logRole() raftlog.Role {
 		Failed: func(err error) {
 			m.logger.Error("the disk refused entries of the Raft log; this member gives up the lead unless it takes them now", "error", err)
 			m.raft.Apply(entry.New(1), 0) // makes Raft store again, and step down if that fails too
+		},
+		Broken: func(err error) {
+			m.machine.Fail(fmt.Errorf("the disk refused the entries that replace the end of the Raft log, which another leader has replaced; make room, and start this member again: %w", err))
 		},
 	}
 }

@@ -45,7 +45,7 @@ type Transport struct {
 	open map[*pipeline]struct{}
 }
 
-// TransportOptions are all required, but for OnHeartbeat and OnFailure.
+// TransportOptions are all required, but for Hangs, OnHeartbeat and OnFailure.
 type TransportOptions struct {
 	Network    Network
 	Log        durableLog
@@ -54,6 +54,8 @@ type TransportOptions struct {
 	Heartbeats *Heartbeats
 	// Sends tells whether requests of a term are still sent to a follower: this member leads in it, and has the follower.
 	Sends func(to raft.ServerID, term uint64) bool
+	// Hangs tells whether the disk of the log hangs; nil: it never does.
+	Hangs func() bool
 	// OnHeartbeat is told of each heartbeat, and how long its answer took; nil: nobody is.
 	OnHeartbeat func(to raft.ServerID, took time.Duration, err error)
 	// OnFailure is told of each request that was sent and not answered, heartbeats included; nil: nobody is.

@@ -14,8 +14,9 @@ const ConnsPerMember = 4
 // the election is lost, and the next one waits for an election timeout.
 //
 // A member whose disk refuses its log does not ask: it would win by entries that it has not written, and fail to write the next.
+// Nor does one whose disk hangs, which would have a request wait for it with every election.
 func (t *Transport) RequestVote(id raft.ServerID, target raft.ServerAddress, request *raft.RequestVoteRequest, response *raft.RequestVoteResponse) error {
-	if err := t.options.Log.Settle(); err != nil {
+	if err := t.mayStand(); err != nil {
 		return err
 	}
 	return t.ended(id, overWorkingConn(func() error { return t.Network.RequestVote(id, target, request, response) }))
@@ -23,11 +24,20 @@ func (t *Transport) RequestVote(id raft.ServerID, target raft.ServerAddress, req
 
 // RequestPreVote asks another member whether it would vote for this one.
 func (t *Transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, request *raft.RequestPreVoteRequest, response *raft.RequestPreVoteResponse) error {
-	if err := t.options.Log.Settle(); err != nil {
+	if err := t.mayStand(); err != nil {
 		return err
 	}
 	return t.ended(id, overWorkingConn(func() error { return t.Network.RequestPreVote(id, target, request, response) }))
 }
+
+func (t *Transport) mayStand() error {
+	if t.options.Hangs != nil && t.options.Hangs() {
+		return errHangs
+	}
+	return t.options.Log.Settle()
+}
+
+var errHangs = errors.New("the disk hangs; this member asks for no votes")
 
 // overWorkingConn repeats a request that may be made twice while it may have met a connection that was broken before: there are
 // ConnsPerMember, each of which is thrown away by the request that finds out, and then one is dialled.

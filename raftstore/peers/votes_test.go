@@ -54,3 +54,22 @@ func TestVoteIsAskedForOverAConnectionThatWorks(t *testing.T) {
 		t.Errorf("a member that ends every connection: %v after %d requests", err, network.asked)
 	}
 }
+
+// TestMemberWhoseDiskHangsAsksForNoVotes: each request waited for the disk, and one more with every election timeout.
+func TestMemberWhoseDiskHangsAsksForNoVotes(t *testing.T) {
+	network := &staleConns{}
+	candidate := NewTransport(TransportOptions{Network: network, Log: hangingLog{}, Hangs: func() bool { return true }})
+	for what, err := range map[string]error{
+		"a vote":          candidate.RequestVote("m", "", nil, nil),
+		"before the vote": candidate.RequestPreVote("m", "", nil, nil),
+	} {
+		if err == nil || network.asked > 0 {
+			t.Errorf("%s: %v after %d requests", what, err, network.asked)
+		}
+	}
+}
+
+// hangingLog stands in for a log whose disk takes nothing and refuses nothing.
+type hangingLog struct{ durableAtOnce }
+
+func (hangingLog) Settle() error { select {} }

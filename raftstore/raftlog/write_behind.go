@@ -30,7 +30,8 @@ const maxCut = 64 << 20
 //  4. Queued entries are written in order, and are read, cut and counted like those in the store beneath.
 //     When the disk refuses them they stay queued: Raft has been promised them.
 //  5. What Raft has cut off for entries of another leader is there again, queued, when the disk refuses those: Raft goes on with
-//     the log that it had (its appendEntries notes what it has stored, not what it has cut off).
+//     the log that it had (its appendEntries notes what it has stored, not what it has cut off). Where it can't be there again,
+//     Role.Broken is told.
 type WriteBehind struct {
 	raft.LogStore // what is durable
 	role          atomic.Pointer[Role]
@@ -38,7 +39,7 @@ type WriteBehind struct {
 	mu       sync.Mutex
 	changed  sync.Cond
 	queued   []*raft.Log // consecutive
-	cut      []*raft.Log // the end of the log that Raft has cut off, until the next StoreLogs
+	cut      cutEnd
 	bytes    int
 	deferred bool // the writer writes what is queued
 	writing  bool
@@ -58,6 +59,14 @@ type Role struct {
 	Leads, NeedsOthers func() bool
 	// Failed is told that the disk has refused queued entries, which the next StoreLogs tries again.
 	Failed func(error)
+	// Broken is told that the log ends before the entry that Raft takes for its last. Only a restart mends that.
+	Broken func(error)
+}
+
+// cutEnd is the end of the log that Raft has cut off, until the next StoreLogs.
+type cutEnd struct {
+	from    uint64      // the first entry of it; 0: nothing was cut off
+	entries []*raft.Log // all of it, or none where that is not kept
 }
 
 func newWriteBehind(store raft.LogStore) *WriteBehind {
@@ -102,7 +111,7 @@ func (w *WriteBehind) StoreLogs(logs []*raft.Log) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	cut := w.cut
-	w.cut = nil
+	w.cut = cutEnd{}
 	for w.deferred && w.bytes > maxUnwritten {
 		w.changed.Wait()
 	}
@@ -115,12 +124,12 @@ func (w *WriteBehind) StoreLogs(logs []*raft.Log) error {
 	if err := w.drain(); err != nil {
 		return err
 	}
-	err := w.LogStore.StoreLogs(logs)
-	if err != nil {
-		w.refusals.Add(1)
-		if len(cut) > 0 && cut[0].Index == logs[0].Index {
-			w.queued, w.bytes = cut, dataBytes(cut)
+	err := w.writeLogs(logs)
+	if err != nil && cut.from == logs[0].Index {
+		if len(cut.entries) == 0 {
+			role.Broken(err)
 		}
+		w.queued, w.bytes = cut.entries, dataBytes(cut.entries)
 	}
 	return err
 }
@@ -186,11 +195,7 @@ func (w *WriteBehind) write() {
 func (w *WriteBehind) writeQueued() error {
 	logs := w.queued[:len(w.queued):len(w.queued)]
 	w.countWaiting(len(w.queued))
-	w.writing = true
-	w.mu.Unlock()
-	err := w.LogStore.StoreLogs(logs)
-	w.mu.Lock()
-	w.writing = false
+	err := w.writeLogs(logs)
 	if err == nil {
 		w.bytes -= dataBytes(logs)
 		if w.queued = w.queued[len(logs):]; len(w.queued) == 0 {
@@ -198,8 +203,20 @@ func (w *WriteBehind) writeQueued() error {
 		}
 		w.countWaiting(len(w.queued))
 	} else {
-		w.refusals.Add(1)
 		w.countWaiting(0)
+	}
+	return err
+}
+
+// writeLogs has the disk store entries; mu is held, but not while the disk works.
+func (w *WriteBehind) writeLogs(logs []*raft.Log) error {
+	w.writing = true
+	w.mu.Unlock()
+	err := w.LogStore.StoreLogs(logs)
+	w.mu.Lock()
+	w.writing = false
+	if err != nil {
+		w.refusals.Add(1)
 	}
 	w.changed.Broadcast()
 	return err
@@ -307,7 +324,7 @@ func (w *WriteBehind) DeleteRange(min, max uint64) error {
 		w.refusals.Add(1)
 		return err
 	}
-	if len(cut) == 0 {
+	if cut.from == 0 {
 		return nil
 	}
 	w.mu.Lock()
@@ -316,45 +333,49 @@ func (w *WriteBehind) DeleteRange(min, max uint64) error {
 	return nil
 }
 
-func (w *WriteBehind) beforeDelete(min, max uint64) (cut []*raft.Log, err error) {
+func (w *WriteBehind) beforeDelete(min, max uint64) (cut cutEnd, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for len(w.queued) > 0 && max >= w.queued[0].Index && (w.deferred || w.writing) {
 		w.changed.Wait()
 	}
 	if cut, err = w.end(min, max); err != nil {
-		return nil, err
+		return cutEnd{}, err
 	}
 	return cut, w.forget(min, max)
 }
 
-// end returns the entries from min to max if that is the end of the log, and not all of it, as where Raft cuts off what another
-// leader has other entries for; mu is held. It returns none where they are too many to be kept, or one is a configuration: Raft goes
-// back to the one before it when it cuts that off.
-func (w *WriteBehind) end(min, max uint64) (entries []*raft.Log, err error) {
+// end returns what is to be cut off if it is the log's end, as where Raft cuts off what another leader has other entries for; mu is
+// held. Not kept are more entries than fit in memory, a configuration, as Raft goes back to the one before it when it cuts that
+// off, and the whole log, which Raft empties when it has received a state.
+func (w *WriteBehind) end(min, max uint64) (cutEnd, error) {
 	first, err := w.LogStore.FirstIndex()
 	if err != nil {
-		return nil, err
+		return cutEnd{}, err
 	}
 	last, err := w.LogStore.LastIndex()
 	if err != nil {
-		return nil, err
+		return cutEnd{}, err
 	}
 	behind := last
 	if n := len(w.queued); n > 0 {
 		behind = w.queued[n-1].Index
 	}
-	if first == 0 || min <= first || max < behind {
-		return nil, nil
+	if behind == 0 || max < behind {
+		return cutEnd{}, nil
 	}
+	if first == 0 || min <= first {
+		return cutEnd{from: min}, nil
+	}
+	var entries []*raft.Log
 	bytes := 0
 	for index := min; index <= last; index++ {
 		var entry raft.Log
 		if err := w.LogStore.GetLog(index, &entry); err != nil {
-			return nil, err
+			return cutEnd{}, err
 		}
 		if bytes += len(entry.Data); bytes > maxCut {
-			return nil, nil
+			return cutEnd{from: min}, nil
 		}
 		entries = append(entries, &entry)
 	}
@@ -364,9 +385,9 @@ func (w *WriteBehind) end(min, max uint64) (entries []*raft.Log, err error) {
 		}
 	}
 	if hasConfiguration(entries) {
-		return nil, nil
+		return cutEnd{from: min}, nil
 	}
-	return entries, nil
+	return cutEnd{min, entries}, nil
 }
 
 func (w *WriteBehind) forget(min, max uint64) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync/atomic"
 	"testing"
 
@@ -19,16 +20,18 @@ type writeBehindTest struct {
 	leads  atomic.Bool
 	alone  atomic.Bool
 	failed chan error
+	broken chan error
 }
 
 func newWriteBehindTest(t *testing.T) *writeBehindTest {
-	w := &writeBehindTest{disk: logtest.NewHanging(raft.NewInmemStore()), failed: make(chan error, 16)}
+	w := &writeBehindTest{disk: logtest.NewHanging(raft.NewInmemStore()), failed: make(chan error, 16), broken: make(chan error, 16)}
 	w.WriteBehind = newWriteBehind(w.disk)
 	w.leads.Store(true)
 	w.Serve(Role{
 		Leads:       w.leads.Load,
 		NeedsOthers: func() bool { return !w.alone.Load() },
 		Failed:      func(err error) { w.failed <- err },
+		Broken:      func(err error) { w.broken <- err },
 	})
 	t.Cleanup(func() {
 		w.disk.Set(false, nil)
@@ -256,22 +259,44 @@ func TestEndThatWasCutOffComesBack(t *testing.T) {
 	}
 }
 
-// TestConfigurationThatWasCutOffStaysSo: Raft has gone back to the one before it.
-func TestConfigurationThatWasCutOffStaysSo(t *testing.T) {
-	w := newWriteBehindTest(t)
-	w.leads.Store(false)
-	w.mustStore(t, entries(1, 4))
-	w.mustStore(t, []*raft.Log{{Index: 5, Term: 1, Type: raft.LogConfiguration}})
-	if err := w.DeleteRange(4, 5); err != nil {
-		t.Fatal(err)
+// TestEndThatIsNotKeptBreaksTheLog: Raft took the log for longer than it was, until a restart.
+func TestEndThatIsNotKeptBreaksTheLog(t *testing.T) {
+	configuration := []*raft.Log{{Index: 5, Term: 1, Type: raft.LogConfiguration}}
+	var large []*raft.Log
+	for index := range uint64(5) {
+		large = append(large, &raft.Log{Index: 5 + index, Term: 1, Data: make([]byte, maxCut/4)})
 	}
-	full := errors.New("no space left on device")
-	w.disk.Set(false, full)
-	if err := w.StoreLogs(entries(4, 4)); !errors.Is(err, full) {
-		t.Fatal(err)
-	}
-	if last, err := w.LastIndex(); last != 3 || err != nil {
-		t.Fatalf("the log ends at %d, %v", last, err)
+	for what, test := range map[string]struct {
+		end  []*raft.Log
+		from uint64
+	}{
+		"a configuration": {configuration, 5}, // Raft has gone back to the one before it
+		"a large one":     {large, 5},
+		"the whole log":   {nil, 1},
+	} {
+		w := newWriteBehindTest(t)
+		w.leads.Store(false)
+		w.mustStore(t, append(entries(1, 4), test.end...))
+		last, _ := w.LastIndex()
+		if err := w.DeleteRange(test.from, last); err != nil {
+			t.Fatal(err)
+		}
+		full := errors.New("no space left on device")
+		w.disk.Set(false, full)
+		if err := w.StoreLogs(entries(test.from, test.from)); !errors.Is(err, full) {
+			t.Fatal(err)
+		}
+		if last, err := w.LastIndex(); last != test.from-1 || err != nil {
+			t.Errorf("%s: the log ends at %d, %v", what, last, err)
+		}
+		select {
+		case err := <-w.broken:
+			if !errors.Is(err, full) {
+				t.Errorf("%s: broken by %v", what, err)
+			}
+		default:
+			t.Errorf("%s: nobody was told that the log is shorter than Raft takes it for", what)
+		}
 	}
 }
 
@@ -288,8 +313,30 @@ func TestLogThatWasEmptiedStaysEmpty(t *testing.T) {
 	if err := w.StoreLogs(entries(101, 102)); !errors.Is(err, full) {
 		t.Fatal(err)
 	}
-	if last, err := w.LastIndex(); last != 0 || err != nil {
-		t.Fatalf("the log ends at %d, %v", last, err)
+	if last, err := w.LastIndex(); last != 0 || err != nil || len(w.broken) > 0 {
+		t.Fatalf("the log ends at %d, %v; told of a broken one: %d", last, err, len(w.broken))
+	}
+}
+
+// TestNobodyWaitsWhileAFollowersDiskHangs: who asks what of the log is durable, or wants nothing more of it.
+func TestNobodyWaitsWhileAFollowersDiskHangs(t *testing.T) {
+	w := newWriteBehindTest(t)
+	w.leads.Store(false)
+	w.mustStore(t, entries(1, 2))
+	w.disk.Set(true, nil)
+	stored := make(chan error, 1)
+	go func() { stored <- w.StoreLogs(entries(3, 3)) }()
+	for !w.disk.Asked() {
+		runtime.Gosched()
+	}
+	w.Wake()
+	var log raft.Log
+	if last, err := w.LastIndex(); last != 2 || err != nil || !w.Durable(2) || w.GetLog(2, &log) != nil {
+		t.Errorf("the log ends at %d, %v", last, err)
+	}
+	w.disk.Set(false, nil)
+	if err := <-stored; err != nil || !w.isDurable(3) {
+		t.Errorf("the entry was not written: %v", err)
 	}
 }
 
