@@ -126,6 +126,11 @@ var scenarios = map[string]func(random *rand.Rand, length time.Duration) []Step{
 	"bad-disks": func(_ *rand.Rand, length time.Duration) []Step {
 		return append(every(length, 3*time.Second, "full", Any, 2*time.Second), every(length, 5*time.Second, "fail", Any, 2*time.Second)...)
 	},
+	// A disk stays full through several elections, and the lead is moved, also to its member and to one that is down.
+	"full-through-elections": func(_ *rand.Rand, length time.Duration) []Step {
+		steps := append(every(length, time.Second, "move", Leader, time.Millisecond), every(length, 3*time.Second, "kill", Any, 1500*time.Millisecond)...)
+		return append(steps, every(length, time.Second, "full", Leader, (length-3*time.Second)/2)...)
+	},
 	"jumping-clocks": func(_ *rand.Rand, length time.Duration) []Step {
 		return append(every(length, 300*time.Millisecond, "clock", All, 2*time.Second), every(length, 3*time.Second, "kill", Leader, time.Second)...)
 	},
