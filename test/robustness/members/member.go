@@ -15,6 +15,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
 
+	"github.com/ctlplane/ctlplane/durable"
 	"github.com/ctlplane/ctlplane/test/robustness/disk"
 )
 
@@ -231,7 +232,7 @@ func (m *Member) Wipe(ctx context.Context, admin *clientv3.Client, log func(stri
 		log("%s was removed, and has not ended by itself within %v", m.Name, removalTimeout)
 	}
 	m.Kill()
-	if err := os.RemoveAll(m.dataDir()); err != nil {
+	if err := m.erase(); err != nil {
 		return err
 	}
 	if err := m.change(ctx, admin, log, func(ctx context.Context, id uint64) (bool, error) {
@@ -245,6 +246,14 @@ func (m *Member) Wipe(ctx context.Context, admin *clientv3.Client, log func(stri
 	}
 	m.state = "existing"
 	return m.Start()
+}
+
+// erase removes the member's data so that no power cut brings it back: the member would begin with it, and be the one that was removed.
+func (m *Member) erase() error {
+	if err := os.RemoveAll(m.dataDir()); err != nil {
+		return err
+	}
+	return durable.SyncDir(filepath.Dir(m.dataDir()))
 }
 
 // endsWithin waits for the member's process to end by itself.
