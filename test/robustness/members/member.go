@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -297,7 +298,8 @@ func (m *Member) changeOnce(ctx context.Context, admin *clientv3.Client, do func
 	}
 	id := uint64(0)
 	for _, other := range list.Members {
-		if len(other.PeerURLs) == 1 && other.PeerURLs[0] == "http://"+m.proxy {
+		// A machine that joins in the moment in which what it was added as is removed has a record of its own making.
+		if len(other.PeerURLs) == 1 && strings.HasSuffix(other.PeerURLs[0], "://"+m.proxy) {
 			id = other.ID
 		}
 	}
