@@ -17,7 +17,7 @@ type Network interface {
 	raft.WithClose
 }
 
-// Transport is Raft's network transport, with eight differences.
+// Transport is Raft's network transport, with some differences.
 //
 // It keeps a follower's acknowledgement from Raft until what it acknowledges is durable here, too (see
 // raftlog.WriteBehind). What the acknowledgement says of who leads is noted at once (see readindex.Proof).
@@ -31,9 +31,9 @@ type Network interface {
 // A follower that could not write its entries is sent them again, and nothing else (see couldNotWrite). As a follower, this
 // member answers so that the leader can tell (see deliver).
 //
-// And all pipelines of entries to followers can be closed at once. Raft waits at its end for the goroutine
-// that fills a pipeline, and that one may be waiting for room in a pipeline which nobody empties any more:
-// only closing it helps.
+// And a pipeline of entries to a follower ends with the first answer that refuses them, and all pipelines can be closed at once. Raft
+// waits for the goroutine that fills a pipeline, also at its own end, and that one may be waiting for room in a pipeline which nobody
+// empties any more: only closing it helps.
 type Transport struct {
 	Network
 	options  TransportOptions
@@ -278,6 +278,11 @@ func (p *pipeline) relayAnswers() {
 			select {
 			case p.answers <- answer:
 			case <-p.done:
+				return
+			}
+			if !answer.Response().Success {
+				// Raft takes no more answers, and may be waiting for room that only they make.
+				_ = p.AppendPipeline.Close()
 				return
 			}
 		case <-p.done:

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -153,5 +154,62 @@ func TestRequestsThatFailAreTold(t *testing.T) {
 			}
 			transport.silence.outcome("m", nil) // the next one does not wait
 		}
+	}
+}
+
+// TestSenderLearnsThatNoAnswerIsTaken: Raft takes no more answers of a pipeline after one that refuses entries, and it may be waiting
+// for room in the pipeline. Then nothing more was sent to the follower until another member led.
+func TestSenderLearnsThatNoAnswerIsTaken(t *testing.T) {
+	var networks [2]*raft.NetworkTransport
+	for i := range networks {
+		network, err := raft.NewTCPTransport("127.0.0.1:0", nil, 1, 0, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer network.Close()
+		networks[i] = network
+	}
+	leader, follower := networks[0], networks[1]
+	ended := make(chan struct{})
+	defer close(ended)
+	go func() {
+		for {
+			select {
+			case rpc := <-follower.Consumer():
+				rpc.Respond(&raft.AppendEntriesResponse{Term: 3}, nil)
+			case <-ended:
+				return
+			}
+		}
+	}()
+	transport := NewTransport(TransportOptions{
+		Network: leader, Log: durableAtOnce{}, Lead: durableAtOnce{},
+		Commits: NewCommits(t.Context(), func(context.Context, raft.Server) {}),
+		Sends:   func(raft.ServerID, uint64) bool { return true },
+	})
+	p, err := transport.AppendEntriesPipeline("m", follower.LocalAddr())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan error, 1)
+	go func() {
+		for index := uint64(8); ; index++ {
+			request := &raft.AppendEntriesRequest{Term: 3, PrevLogEntry: index - 1, PrevLogTerm: 3, Entries: []*raft.Log{{Index: index, Term: 3}}}
+			if _, err := p.AppendEntries(request, new(raft.AppendEntriesResponse)); err != nil {
+				sent <- err
+				return
+			}
+		}
+	}()
+	if answer := <-p.Consumer(); answer.Response().Success {
+		t.Fatal("the entries were accepted")
+	}
+	select {
+	case <-sent:
+	case <-time.After(time.Minute):
+		t.Error("the sender waits for room in a pipeline of which nobody takes answers")
+	}
+	if err := p.Close(); err != nil {
+		t.Error(err)
 	}
 }
