@@ -55,17 +55,29 @@ func answer(w http.ResponseWriter, v any, err error) {
 	_ = json.NewEncoder(w).Encode(v) // who asked may have gone away
 }
 
-// AskStatus asks the migration into a data directory how far it is.
+// AskStatus asks the migration into a data directory how far it is. It may be over.
 func AskStatus(ctx context.Context, dataDir string) (s Status, err error) {
 	err = askControl(ctx, dataDir, http.MethodGet, "/status", &s)
+	if errors.Is(err, errNoMigration) {
+		if note, _ := raftstore.LoadMigrated(dataDir); note != nil {
+			return Status{Phase: Finished, Revision: note.Revision}, nil
+		}
+	}
 	return s, err
 }
 
 // AskCutOver asks the migration into a data directory for the step, and waits for its outcome.
 func AskCutOver(ctx context.Context, dataDir string) (m Moved, err error) {
 	err = askControl(ctx, dataDir, http.MethodPost, "/cut-over", &m)
+	if errors.Is(err, errNoMigration) {
+		if note, _ := raftstore.LoadMigrated(dataDir); note != nil {
+			return m, fmt.Errorf("%s was moved before, at revision %d", dataDir, note.Revision)
+		}
+	}
 	return m, err
 }
+
+var errNoMigration = errors.New("no migration is on its way")
 
 func askControl(ctx context.Context, dataDir, method, path string, into any) error {
 	socket := raftstore.LiveCopyFile(dataDir, controlFile)
@@ -79,7 +91,7 @@ func askControl(ctx context.Context, dataDir, method, path string, into any) err
 	}
 	response, err := (&http.Client{Transport: transport}).Do(request)
 	if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED) {
-		return fmt.Errorf("no migration into %s is on its way", dataDir)
+		return fmt.Errorf("%w into %s", errNoMigration, dataDir)
 	}
 	if err != nil {
 		return fmt.Errorf("ask the migration into %s: %w", dataDir, err)

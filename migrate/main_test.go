@@ -39,9 +39,15 @@ func freeAddress(t *testing.T) string {
 // startEtcd starts a real etcd, which ends with the test, and returns its client URL.
 func startEtcd(t *testing.T, scheme string, flags ...string) string {
 	t.Helper()
+	url, _ := startEtcdProcess(t, scheme, flags...)
+	return url
+}
+
+func startEtcdProcess(t *testing.T, scheme string, flags ...string) (url string, process *os.Process) {
+	t.Helper()
 	client := freeAddress(t)
-	realetcd.Start(t, append(realetcd.URLs("old", scheme, client, freeAddress(t)), flags...)...)
-	return scheme + "://" + client
+	process = realetcd.Start(t, append(realetcd.URLs("old", scheme, client, freeAddress(t)), flags...)...)
+	return scheme + "://" + client, process
 }
 
 // connect is a client of one endpoint.

@@ -93,6 +93,7 @@ const (
 	Importing   Phase = "importing the snapshot"
 	Following   Phase = "following"
 	Moving      Phase = "moving"
+	Finished    Phase = "moved"
 )
 
 // Status is what a migration tells about itself.
@@ -107,6 +108,8 @@ type Status struct {
 	Keys     int64 `json:"keys,omitempty"`
 	// Ready says that the step can be taken.
 	Ready bool `json:"ready"`
+	// Error is why the etcd was not asked at last; the rest is as it was before.
+	Error string `json:"error,omitempty"`
 }
 
 // Moved is what came of the step.

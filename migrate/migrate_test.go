@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"reflect"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -45,6 +46,12 @@ func TestMigrateUnderWriters(t *testing.T) {
 	through.wait(300)
 	direct.stop()
 	moved := m.cutOver()
+	if s, err := AskStatus(t.Context(), m.dir); err != nil || s.Phase != Finished || s.Revision != moved.Revision {
+		t.Errorf("the status after the move: %+v, %v", s, err)
+	}
+	if _, err := AskCutOver(t.Context(), m.dir); err == nil || !strings.Contains(err.Error(), "was moved before") {
+		t.Errorf("a second move: %v", err)
+	}
 	through.wait(400)
 	through.stop()
 	t.Logf("moved at revision %d with %d keys and %d leases; calls were held for %v; the longest stall of a writer was %v, of %d writes",

@@ -174,6 +174,7 @@ func (m *migration) look(ctx context.Context) (ready bool) {
 	at, err := m.source.position(ctx)
 	if err != nil {
 		m.logger.Warn("the old etcd does not answer", "error", err)
+		m.report(Status{Phase: Following, Revision: m.copy.Store().Revision(), Behind: m.status().Behind, Keys: m.copy.Store().Keys(), Error: err.Error()})
 		return false
 	}
 	behind := at.revision - m.copy.Store().Revision()
@@ -203,7 +204,10 @@ func (m *migration) status() Status {
 
 // ask asks for the step, and waits for its outcome. Any goroutine may call it.
 func (m *migration) ask(ctx context.Context) (Moved, error) {
-	if s := m.status(); !s.Ready {
+	switch s := m.status(); {
+	case s.Error != "":
+		return Moved{}, fmt.Errorf("the old etcd does not answer: ask again once it does: %s", s.Error)
+	case !s.Ready:
 		return Moved{}, fmt.Errorf("the copy is not level yet (%s, %d revisions behind): ask again later", s.Phase, s.Behind)
 	}
 	answer := make(chan cutOverAnswer, 1)

@@ -95,6 +95,22 @@ func (s *Source) sameCluster(h *pb.ResponseHeader) error {
 	return nil
 }
 
+// patiently bounds one question.
+func patiently(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, askPatience, fmt.Errorf("no answer within %s", askPatience))
+}
+
+// unanswered says what the etcd was asked for and why it did not answer: nil for no error.
+func unanswered(ctx context.Context, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return fmt.Errorf("ask the old etcd for %s: %w", what, err)
+}
+
 // position is where an etcd is, as a read tells that sees all that was written before it.
 type position struct {
 	revision int64
@@ -113,39 +129,40 @@ func (s *Source) count(ctx context.Context) (position, error) {
 }
 
 func (s *Source) read(ctx context.Context, options ...clientv3.OpOption) (position, error) {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	ctx, cancel := patiently(ctx)
 	defer cancel()
 	r, err := s.admin.Get(ctx, "\x00", options...)
 	if err != nil {
-		return position{}, err
+		return position{}, unanswered(ctx, "its revision", err)
 	}
 	return position{revision: r.Header.Revision, keys: r.Count, member: r.Header.MemberId}, s.sameCluster(r.Header)
 }
 
 // compacted is the revision that was compacted last, 0 if none was. A watch from the beginning is refused with it.
 func (s *Source) compacted(ctx context.Context) (int64, error) {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	const what = "its compacted revision"
+	ctx, cancel := patiently(ctx)
 	defer cancel()
 	_, err := s.admin.Get(ctx, "\x00", clientv3.WithLimit(1), clientv3.WithRev(1))
 	if !errors.Is(err, rpctypes.ErrCompacted) {
-		return 0, err
+		return 0, unanswered(ctx, what, err)
 	}
 	for r := range s.admin.Watch(ctx, "\x00", clientv3.WithRev(1)) {
 		if r.CompactRevision != 0 {
 			return r.CompactRevision, nil
 		}
 		if err := r.Err(); err != nil {
-			return 0, err
+			return 0, unanswered(ctx, what, err)
 		}
 	}
-	return 0, fmt.Errorf("the watch that tells the compacted revision ended: %w", context.Cause(ctx))
+	return 0, unanswered(ctx, what, errors.New("the watch that tells it ended"))
 }
 
 // leases are all leases with their times, as the member at knows them.
 func (s *Source) leases(ctx context.Context, at position) ([]etcdfile.Lease, error) {
 	listed, err := s.admin.Leases(ctx)
 	if err != nil {
-		return nil, err
+		return nil, unanswered(ctx, "its leases", err)
 	}
 	if listed.ResponseHeader.MemberId != at.member {
 		return nil, fmt.Errorf("%w: the leases are told by another member", errUnsettled)
@@ -177,11 +194,11 @@ type authState struct {
 }
 
 func (s *Source) auth(ctx context.Context) (authState, error) {
-	ctx, cancel := context.WithTimeout(ctx, askPatience)
+	ctx, cancel := patiently(ctx)
 	defer cancel()
 	r, err := s.admin.AuthStatus(ctx)
 	if err != nil {
-		return authState{}, err
+		return authState{}, unanswered(ctx, "its users", err)
 	}
 	return authState{r.Enabled, r.AuthRevision}, nil
 }

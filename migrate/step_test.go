@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/ctlplane/ctlplane/raftstore"
@@ -67,4 +69,31 @@ func TestCutOverGivenUp(t *testing.T) {
 	if note, err := raftstore.LoadMigrated(target.dir); err != nil || note == nil || note.Revision != taken.moved.Revision {
 		t.Errorf("the directory says %v, %v; moved at %d", note, err, taken.moved.Revision)
 	}
+}
+
+// TestOldEtcdDoesNotAnswer: the status stayed as it had been, ready for the step, and the step failed with a deadline of nothing.
+func TestOldEtcdDoesNotAnswer(t *testing.T) {
+	url, process := startEtcdProcess(t, "http")
+	m := newMember(t, "http")
+	m.migrate(source(url))
+	m.waitLevel()
+	if err := process.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	_, err := AskCutOver(t.Context(), m.dir)
+	if err == nil || !strings.Contains(err.Error(), "no answer within 5s") || !strings.Contains(err.Error(), "the old etcd") {
+		t.Errorf("the step without an etcd: %v", err)
+	}
+	eventually(t, "the status tells of it", func() bool {
+		s, err := AskStatus(t.Context(), m.dir)
+		return err == nil && s.Phase == Following && !s.Ready && strings.Contains(s.Error, "no answer within 5s")
+	})
+	if _, err := AskCutOver(t.Context(), m.dir); err == nil || !strings.Contains(err.Error(), "does not answer") {
+		t.Errorf("the step once it is known: %v", err)
+	}
+	if err := process.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	m.waitLevel()
+	m.cutOver()
 }

@@ -57,7 +57,7 @@ func URLs(name, scheme, client, peer string) []string {
 }
 
 // Start starts an etcd with flags, on data of its own. It returns once that is ready, and ends it with the test.
-func Start(t testing.TB, flags ...string) {
+func Start(t testing.TB, flags ...string) *os.Process {
 	t.Helper()
 	command := exec.Command(binary, append([]string{"--data-dir", t.TempDir(), "--log-level", "info", "--unsafe-no-fsync"}, flags...)...)
 	logs, err := command.StderrPipe()
@@ -90,4 +90,5 @@ func Start(t testing.TB, flags ...string) {
 	case <-time.After(patience):
 		t.Fatal("etcd was not ready in time")
 	}
+	return command.Process
 }
