@@ -90,6 +90,27 @@ func (d *Disk) mount() error {
 		return fmt.Errorf("mount a disk at %s: this takes root and /dev/fuse: %w", d.mountpoint, err)
 	}
 	d.server = server
+	return keepFromChildren()
+}
+
+// keepFromChildren has no process that is started later inherit the file system's end of its mounts, which go-fuse opens for all. A
+// mount whose server has ended would not end while a member holds that, and a member can wait for nothing else.
+func keepFromChildren() error {
+	const open = "/proc/self/fd"
+	names, err := os.ReadDir(open)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if to, _ := os.Readlink(filepath.Join(open, name.Name())); to != "/dev/fuse" {
+			continue
+		}
+		fd, err := strconv.Atoi(name.Name())
+		if err != nil {
+			return err
+		}
+		syscall.CloseOnExec(fd)
+	}
 	return nil
 }
 

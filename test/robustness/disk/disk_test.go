@@ -5,7 +5,9 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -64,6 +66,16 @@ func powerLoss(t *testing.T, d *Disk, sectors int) {
 	d.Cut()
 	if err := d.Restore(func(n int) int { return min(n, sectors) }); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestChildrenDoNotHoldTheDisk: a member that was left over when its test was killed held the mount that it waited for, so that neither
+// ended, and the next run hung.
+func TestChildrenDoNotHoldTheDisk(t *testing.T) {
+	mounted(t)
+	open, err := exec.CommandContext(t.Context(), "ls", "-l", "/proc/self/fd").Output()
+	if err != nil || strings.Contains(string(open), "/dev/fuse") {
+		t.Errorf("a child has open:\n%s%v", open, err)
 	}
 }
 
