@@ -92,10 +92,13 @@ func bearer(header string) string {
 	return strings.TrimSpace(token)
 }
 
-// Request authenticates an HTTP request; every user it gives is in group system:authenticated. A request to act as another is
-// refused with a Status.
+// Request authenticates an HTTP request; every user it gives is in group system:authenticated, but for Anonymous, whose is one for a
+// public path without credentials. A request to act as another is refused with a Status.
 func Request(a Authenticator, r *http.Request) (User, error) {
 	user, err := identify(r.Context(), a, FromRequest(r))
+	if errors.Is(err, ErrNoCredentials) && r.Header.Get("Authorization") == "" && isPublic(r.URL.Path) {
+		user, err = Anonymous, nil
+	}
 	if err == nil {
 		err = RefuseImpersonation(r.Header)
 	}

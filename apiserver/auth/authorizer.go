@@ -15,7 +15,8 @@ type Attributes struct {
 	// for a resource, and the HTTP method in lower case for a path.
 	Verb string
 	// Group, Version, Resource, Subresource, Namespace and Name are of a request for a resource;
-	// Name is empty when the request is for a collection.
+	// Name is empty when the request is for a collection, unless it selects one object by metadata.name,
+	// and when it creates an object, whose name is only known to whoever has read it.
 	Group, Version, Resource, Subresource string
 	Namespace, Name                       string
 	// FieldSelector and LabelSelector narrow a list, watch or deletecollection; nil means all.
@@ -109,9 +110,9 @@ func (c Chain) Authorize(a *Attributes) (Decision, string) {
 }
 
 // NewAuthorizer is the chain of a cluster without roles: masters may do all, nodes what their pods
-// need, everybody who is known may read what the server offers and how it does.
+// need, everybody who is known may read what the server offers and how it does, everybody else only how it does.
 func NewAuthorizer(pods Pods) Authorizer {
-	return Chain{Masters{}, NewNodeAuthorizer(pods), Discovery{}}
+	return Chain{Masters{}, NewNodeAuthorizer(pods), Discovery{}, Public{}}
 }
 
 // Masters lets the group system:masters do everything.

@@ -125,17 +125,12 @@ func ownLease(node string, a *Attributes) (Decision, string) {
 	return NoOpinion, "can only get, create, update, patch, or delete a node lease"
 }
 
-// referenced allows to read one object by its name if a pod on the node refers to it; a list or watch
-// must select that name.
+// referenced allows to read one object by its name if a pod on the node refers to it.
 func (n *Node) referenced(node string, a *Attributes, refs func(*corev1.Pod) []string) (Decision, string) {
 	if !reading[a.Verb] || a.Subresource != "" {
 		return NoOpinion, "can only read resources of this type"
 	}
-	name := a.Name
-	if name == "" && a.FieldSelector != nil {
-		name, _ = a.FieldSelector.RequiresExactMatch("metadata.name")
-	}
-	if name == "" || a.Namespace == "" {
+	if a.Name == "" || a.Namespace == "" {
 		return NoOpinion, "can only read resources of this type with an exact name"
 	}
 	for _, pod := range n.pods.PodsOnNode(node) {
@@ -143,7 +138,7 @@ func (n *Node) referenced(node string, a *Attributes, refs func(*corev1.Pod) []s
 			continue
 		}
 		for _, ref := range refs(pod) {
-			if ref == name {
+			if ref == a.Name {
 				return Allow, ""
 			}
 		}

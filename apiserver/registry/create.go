@@ -31,10 +31,8 @@ const (
 // Create stores a new object, or posts obj to a subresource of the object called name: a Binding to
 // a pod's "binding", an Eviction to its "eviction".
 func (r *Registry) Create(ctx context.Context, gvr schema.GroupVersionResource, namespace, name, subresource string, obj runtime.Object, opts metav1.CreateOptions) (runtime.Object, error) {
-	if subresource == "" && name == "" {
-		if m, ok := obj.(metav1.Object); ok {
-			name = m.GetName()
-		}
+	if subresource == "" {
+		name = "" // the object's own counts, and nobody is authorized by what a body says
 	}
 	q, err := r.begin(ctx, "create", gvr, namespace, name, subresource)
 	if err != nil {
@@ -120,7 +118,9 @@ func (r *Registry) prepareCreate(q *request, obj Object) error {
 	if q.kind.generation {
 		obj.SetGeneration(1)
 	}
-	clearStatus(obj)
+	if !q.kind.statusOnCreate {
+		clearStatus(obj)
+	}
 	if q.kind.prepareCreate != nil {
 		q.kind.prepareCreate(obj)
 	}

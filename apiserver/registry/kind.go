@@ -36,6 +36,8 @@ type strategy struct {
 	needsVersion bool
 	// returnsDeleted tells that a deletion answers with the object, not with a status.
 	returnsDeleted bool
+	// statusOnCreate tells that a new object has the status that its creator gives it.
+	statusOnCreate bool
 	// labelsWithStatus tells that an update of the status may change labels.
 	labelsWithStatus bool
 	// fields are those that a field selector may name, beside metadata's.

@@ -35,6 +35,9 @@ func (r *Registry) beginSelection(ctx context.Context, verb string, gvr schema.G
 		return nil, err
 	}
 	q.attributes.LabelSelector, q.attributes.FieldSelector = s.labels, s.fields
+	if name, pinned := s.fields.RequiresExactMatch(nameField); pinned {
+		q.attributes.Name = name
+	}
 	return &selectionRequest{request: q, selection: s}, r.authorize(ctx, q)
 }
 

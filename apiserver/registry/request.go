@@ -24,13 +24,16 @@ func (q *request) namespace() string   { return q.attributes.Namespace }
 func (q *request) name() string        { return q.attributes.Name }
 func (q *request) subresource() string { return q.attributes.Subresource }
 
-// begin checks that a call is for something that there is and authorizes it.
+// begin checks that a call is for something that there is, authorizes it, and checks that it can be done.
 func (r *Registry) begin(ctx context.Context, verb string, gvr schema.GroupVersionResource, namespace, name, subresource string) (*request, error) {
 	q, err := r.newRequest(ctx, verb, gvr, namespace, name, subresource)
 	if err != nil {
 		return nil, err
 	}
-	return q, r.authorize(ctx, q)
+	if err := r.authorize(ctx, q); err != nil {
+		return nil, err
+	}
+	return q, q.checkVerb()
 }
 
 func (r *Registry) newRequest(ctx context.Context, verb string, gvr schema.GroupVersionResource, namespace, name, subresource string) (*request, error) {

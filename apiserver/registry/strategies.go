@@ -25,6 +25,7 @@ var strategies = map[schema.GroupResource]strategy{
 		immortal:      immortalNamespace,
 	},
 	{Resource: "nodes"}: {
+		statusOnCreate:   true,
 		labelsWithStatus: true,
 		fields: map[string]func(Object) string{
 			"spec.unschedulable": typed(func(n *corev1.Node) string { return strconv.FormatBool(n.Spec.Unschedulable) }),

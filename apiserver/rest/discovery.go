@@ -2,6 +2,7 @@ package rest
 
 import (
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"net/http"
@@ -132,6 +133,7 @@ func resourceList(gv schema.GroupVersion, resources []discoveryv2.APIResourceDis
 		list.APIResources = append(list.APIResources, metav1.APIResource{
 			Name: r.Resource, SingularName: r.SingularResource, Namespaced: namespaced, Kind: r.ResponseKind.Kind,
 			Verbs: r.Verbs, ShortNames: r.ShortNames, Categories: r.Categories,
+			StorageVersionHash: storageVersionHash(gv.WithKind(r.ResponseKind.Kind)),
 		})
 		for _, s := range r.Subresources {
 			sub := metav1.APIResource{Name: r.Resource + "/" + s.Subresource, Namespaced: namespaced, Kind: s.ResponseKind.Kind, Verbs: s.Verbs}
@@ -142,6 +144,12 @@ func resourceList(gv schema.GroupVersion, resources []discoveryv2.APIResourceDis
 		}
 	}
 	return list
+}
+
+// storageVersionHash tells clients apart in which version a kind is stored, in the form that Kubernetes gives it.
+func storageVersionHash(gvk schema.GroupVersionKind) string {
+	sum := sha256.Sum256([]byte(gvk.Group + "/" + gvk.Version + "/" + gvk.Kind))
+	return base64.StdEncoding.EncodeToString(sum[:8])
 }
 
 func groupOf(gv schema.GroupVersion) *metav1.APIGroup {

@@ -12,9 +12,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/blang/semver/v4"
 	apiversion "k8s.io/apimachinery/pkg/version"
 
-	"github.com/blang/semver/v4"
+	"github.com/ctlplane/ctlplane/apiserver/auth"
 )
 
 // Check is one thing that has to be well.
@@ -44,7 +45,8 @@ func (h *Handler) readyChecks() []Check {
 	return append([]Check{ping, cache}, h.opts.ReadyChecks...)
 }
 
-// serveHealth runs checks: all of them, less those that the query excludes, or the one that the path names.
+// serveHealth runs checks: all of them, less those that the query excludes, or the one that the path names. Somebody unknown
+// isn't told why one failed.
 func (h *Handler) serveHealth(name string, checks func() []Check) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), checkTimeout)
@@ -58,7 +60,11 @@ func (h *Handler) serveHealth(name string, checks func() []Check) http.HandlerFu
 			}
 			selected = selected[i : i+1]
 		}
-		report, healthy := runChecks(ctx, name, selected, r.URL.Query()["exclude"])
+		reason := error.Error
+		if user, _ := auth.UserFrom(ctx); user.In(auth.GroupUnauthenticated) {
+			reason = func(error) string { return "reason withheld" }
+		}
+		report, healthy := runChecks(ctx, name, selected, r.URL.Query()["exclude"], reason)
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		_, verbose := r.URL.Query()["verbose"]
@@ -72,7 +78,7 @@ func (h *Handler) serveHealth(name string, checks func() []Check) http.HandlerFu
 	}
 }
 
-func runChecks(ctx context.Context, name string, checks []Check, exclude []string) (report []byte, healthy bool) {
+func runChecks(ctx context.Context, name string, checks []Check, exclude []string, reason func(error) string) (report []byte, healthy bool) {
 	var b bytes.Buffer
 	healthy = true
 	for _, check := range checks {
@@ -82,11 +88,11 @@ func runChecks(ctx context.Context, name string, checks []Check, exclude []strin
 		}
 		if err := check.Check(ctx); err != nil {
 			if check.Advisory && len(checks) > 1 {
-				fmt.Fprintf(&b, "[-]%s failed, which does not count here: %v\n", check.Name, err)
+				fmt.Fprintf(&b, "[-]%s failed, which does not count here: %s\n", check.Name, reason(err))
 				continue
 			}
 			healthy = false
-			fmt.Fprintf(&b, "[-]%s failed: %v\n", check.Name, err)
+			fmt.Fprintf(&b, "[-]%s failed: %s\n", check.Name, reason(err))
 			continue
 		}
 		fmt.Fprintf(&b, "[+]%s ok\n", check.Name)

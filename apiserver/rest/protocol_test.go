@@ -261,6 +261,20 @@ func TestHealthVersionAndRoot(t *testing.T) {
 	if got := c.ask(t, "nobody", "GET", "/readyz?exclude=raft", ""); got.code != 200 {
 		t.Errorf("readyz without raft: %d %s", got.code, got.body)
 	}
+	if got := c.ask(t, "", "GET", "/readyz", ""); got.code != 500 || !strings.Contains(got.body, "[-]raft failed: reason withheld") || strings.Contains(got.body, "leader") {
+		t.Errorf("readyz without credentials: %d %s", got.code, got.body)
+	}
+	for path, code := range map[string]int{
+		"/livez": 200, "/healthz": 200, "/version": 200, "/version/": 200, "/livez/ping": 401, "/metrics": 401, "/api": 401, "/": 401, "/openapi/v2": 401,
+		"/api/v1/pods": 401,
+	} {
+		if got := c.ask(t, "", "GET", path, ""); got.code != code {
+			t.Errorf("%s without credentials: %d %s, want %d", path, got.code, got.body, code)
+		}
+	}
+	if got := c.ask(t, "stranger", "GET", "/livez", ""); got.code != 401 {
+		t.Errorf("livez with a token that nobody knows: %d %s", got.code, got.body)
+	}
 	sick = false
 	if got := c.ask(t, "nobody", "GET", "/readyz?verbose", ""); got.code != 200 || !strings.Contains(got.body, "[+]raft ok\n[-]loops failed, which does not count here: scheduler ended\nreadyz check passed") {
 		t.Errorf("readyz: %d %s", got.code, got.body)
@@ -279,6 +293,14 @@ func TestHealthVersionAndRoot(t *testing.T) {
 	}
 	if got := c.ask(t, "admin", "HEAD", "/livez", ""); got.code != 200 || got.body != "" {
 		t.Errorf("HEAD: %d %q", got.code, got.body)
+	}
+}
+
+// TestStorageVersionHash: clients tell by it whether objects have to be written again.
+func TestStorageVersionHash(t *testing.T) {
+	c := newCluster(t, nil)
+	if got := c.ask(t, "admin", "GET", "/api/v1", ""); !strings.Contains(got.body, `"storageVersionHash":"xPOwRZ+Yhw8="`) { // Kubernetes' of pods
+		t.Errorf("discovery: %s", got.body)
 	}
 }
 

@@ -88,15 +88,10 @@ func verbsOf(t target) []string {
 			}
 			return verbs
 		}
-		return []string{"get", "watch", "update", "patch", "delete"}
-	case "binding", "eviction":
-		return []string{"create"}
-	case "finalize":
-		return []string{"update"}
 	case logSubresource:
 		return []string{"get"}
 	}
-	return []string{"get", "update", "patch"}
+	return registry.ObjectVerbs(t.subresource)
 }
 
 // deletesCollection tells whether all objects that a path names can be deleted at once. Those of a namespace can, never those
