@@ -34,26 +34,30 @@ type change struct {
 //  3. A change is queued at its watchers before revision reaches it. So a watcher that reads revision
 //     and then finds its queue empty has passed on everything up to there.
 //  4. nodes has every item that has a node, under its name.
-//  5. Objects, entries and changes are never modified once they are in. Tests hold everybody to it: see
+//  5. unreadable has what the store holds beside items.
+//  6. Objects, entries and changes are never modified once they are in. Tests hold everybody to it: see
 //     package immutable.
 type cache struct {
 	kind *kind
 
-	mu       sync.Mutex
-	items    *btree.BTreeG[*entry]
-	view     *btree.BTreeG[*entry] // of items, until the next change; nil when there is none
-	revision int64
-	since    int64
-	recent   ring
-	watchers watcherSet
-	nodes    map[string]map[string]*entry // by node, then by key
+	mu         sync.Mutex
+	items      *btree.BTreeG[*entry]
+	view       *btree.BTreeG[*entry] // of items, until the next change; nil when there is none
+	unreadable unreadable
+	revision   int64
+	since      int64
+	recent     ring
+	watchers   watcherSet
+	nodes      map[string]map[string]*entry // by node, then by key
 }
 
 // btreeDegree is a width at which nodes are a few cache lines.
 const btreeDegree = 32
 
 func newCache(k *kind, history int) *cache {
-	return &cache{kind: k, items: newItems(), recent: newRing(history), watchers: newWatcherSet(), nodes: map[string]map[string]*entry{}}
+	return &cache{
+		kind: k, items: newItems(), unreadable: unreadable{}, recent: newRing(history), watchers: newWatcherSet(), nodes: map[string]map[string]*entry{},
+	}
 }
 
 func newItems() *btree.BTreeG[*entry] {
@@ -62,14 +66,14 @@ func newItems() *btree.BTreeG[*entry] {
 
 // reset replaces the whole state by what the store holds at revision, and ends all watches: what
 // happened in between is not known.
-func (c *cache) reset(entries []*entry, revision int64) {
+func (c *cache) reset(entries []*entry, broken unreadable, revision int64) {
 	items := newItems()
 	for _, e := range entries {
 		items.ReplaceOrInsert(e)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.items, c.view = items, nil
+	c.items, c.view, c.unreadable = items, nil, broken
 	c.nodes = map[string]map[string]*entry{}
 	for _, e := range entries {
 		c.reindex(nil, e)
@@ -83,7 +87,9 @@ func (c *cache) reset(entries []*entry, revision int64) {
 type write struct {
 	key      string
 	revision int64
-	now      *entry // nil: deleted
+	now      *entry // nil: deleted, or unreadable
+	// unreadable is why the object can't be decoded.
+	unreadable error
 }
 
 // apply takes in writes, in order of revision, and with them everything up to revision. All writes of
@@ -92,6 +98,11 @@ func (c *cache) apply(writes []write, revision int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, w := range writes {
+		if w.unreadable != nil {
+			c.noteUnreadable(w)
+			continue
+		}
+		delete(c.unreadable, w.key)
 		if w.now != nil {
 			was, _ := c.items.ReplaceOrInsert(w.now)
 			c.reindex(was, w.now)
@@ -162,12 +173,23 @@ func (c *cache) get(key string) *entry {
 // each calls its argument for entries in the order of their keys, until that answers false.
 type each func(func(*entry) bool)
 
-// candidates gives the entries that a selection may have, from the key start on, and the revision that
-// they are of. What the selection pins is looked up; else the candidates are its whole namespace.
-func (c *cache) candidates(s selection, start string) (each, int64) {
+// all gives every object that can be read.
+func (c *cache) all() each {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.candidatesLocked(s, start), c.revision
+	items := c.viewLocked()
+	return func(f func(*entry) bool) { items.Ascend(f) }
+}
+
+// candidates gives the entries that a selection may have, from the key start on, and the revision that
+// they are of. What the selection pins is looked up; else the candidates are its whole namespace.
+func (c *cache) candidates(s selection, start string) (each, int64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.checkReadable(s); err != nil {
+		return nil, 0, err
+	}
+	return c.candidatesLocked(s, start), c.revision, nil
 }
 
 func (c *cache) candidatesLocked(s selection, start string) each {

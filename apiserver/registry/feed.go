@@ -86,7 +86,10 @@ func (c *cache) expireAll() {
 
 // load reads all objects at one revision.
 func (f *feed) load(ctx context.Context) error {
-	entries := map[*kind][]*entry{}
+	entries, broken := map[*kind][]*entry{}, map[*kind]unreadable{}
+	for _, k := range f.kinds {
+		broken[k] = unreadable{}
+	}
 	req := &pb.RangeRequest{Key: []byte(objectPrefix), RangeEnd: []byte(objectPrefixEnd), Limit: loadPage, Serializable: true}
 	for {
 		resp, err := f.storage.Range(ctx, req)
@@ -97,7 +100,10 @@ func (f *feed) load(ctx context.Context) error {
 			req.Revision = resp.GetHeader().GetRevision()
 		}
 		for _, pair := range resp.Kvs {
-			if k, e := f.entryOf(pair); e != nil {
+			switch k, key, e, err := f.entryOf(pair); {
+			case err != nil:
+				broken[k][key] = err
+			case e != nil:
 				entries[k] = append(entries[k], e)
 			}
 		}
@@ -107,7 +113,7 @@ func (f *feed) load(ctx context.Context) error {
 		req.Key = append(resp.Kvs[len(resp.Kvs)-1].Key, 0)
 	}
 	for _, k := range f.kinds {
-		k.cache.reset(entries[k], req.Revision)
+		k.cache.reset(entries[k], broken[k], req.Revision)
 	}
 	f.advance(req.Revision)
 	return nil
@@ -168,7 +174,7 @@ func (f *feed) take(events kv.WatchEvents) {
 		}
 		w := write{key: key, revision: ev.Kv.ModRevision}
 		if ev.Type == mvccpb.Event_PUT {
-			_, w.now = f.entryOf(ev.Kv) // one that is not readable is as good as gone
+			_, _, w.now, w.unreadable = f.entryOf(ev.Kv)
 		}
 		writes[k] = append(writes[k], w)
 	}
@@ -244,12 +250,11 @@ func (f *feed) kindOf(key string) (*kind, string) {
 	return f.byKey[objectPrefix+group+"/"+plural+"/"], name
 }
 
-// entryOf decodes a stored object. One that can't be decoded is reported and left out: it must not
-// keep all others from being served.
-func (f *feed) entryOf(pair *mvccpb.KeyValue) (*kind, *entry) {
+// entryOf decodes a stored object; the kind is nil for what is no object of a known one.
+func (f *feed) entryOf(pair *mvccpb.KeyValue) (*kind, string, *entry, error) {
 	k, key := f.kindOf(string(pair.Key))
 	if k == nil {
-		return nil, nil
+		return nil, "", nil, nil
 	}
 	var obj Object
 	err := supervise.Call("object-decoder", f.logger, func() (err error) {
@@ -257,10 +262,10 @@ func (f *feed) entryOf(pair *mvccpb.KeyValue) (*kind, *entry) {
 		return err
 	})
 	if err != nil {
-		f.logger.Error("a stored object is not readable and is left out", "key", string(pair.Key), "error", err)
-		return nil, nil
+		f.logger.Error("a stored object can't be read; whoever asks for it gets an error", "key", string(pair.Key), "error", err)
+		return k, key, nil, err
 	}
-	return k, &entry{key: key, revision: pair.ModRevision, object: obj}
+	return k, key, &entry{key: key, revision: pair.ModRevision, object: obj}, nil
 }
 
 // at is the revision that every cache is at or above.

@@ -94,7 +94,7 @@ func (r *Registry) list(ctx context.Context, q *selectionRequest, opts *metav1.L
 	if err != nil {
 		return nil, err
 	}
-	return listCached(q, "", opts.Limit), nil
+	return listCached(q, "", opts.Limit)
 }
 
 // listOn reads the next page of a list.
@@ -107,7 +107,7 @@ func (r *Registry) listOn(ctx context.Context, q *selectionRequest, opts *metav1
 		if err := r.refresh(ctx); err != nil {
 			return nil, err
 		}
-		return listCached(q, token.Start, opts.Limit), nil
+		return listCached(q, token.Start, opts.Limit)
 	}
 	found, err := r.listStored(ctx, q, token.Start, token.Revision, opts.Limit)
 	if apierrors.IsResourceExpired(err) {
@@ -127,8 +127,11 @@ func expiredContinue(token continueToken) error {
 }
 
 // listCached reads the newest state.
-func listCached(q *selectionRequest, start string, limit int64) *page {
-	candidates, revision := q.kind.cache.candidates(q.selection, start)
+func listCached(q *selectionRequest, start string, limit int64) (*page, error) {
+	candidates, revision, err := q.kind.cache.candidates(q.selection, start)
+	if err != nil {
+		return nil, err
+	}
 	p := &page{revision: revision}
 	var following int64
 	candidates(func(e *entry) bool {
@@ -148,7 +151,7 @@ func listCached(q *selectionRequest, start string, limit int64) *page {
 	if p.next != "" && q.selection.all() {
 		p.remaining = &following
 	}
-	return p
+	return p, nil
 }
 
 // listStored reads the state at an earlier revision.

@@ -55,7 +55,7 @@ func (r *Registry) readAt(ctx context.Context, k *kind, key, version string) (*e
 	if err := r.reach(ctx, revision); err != nil {
 		return nil, err
 	}
-	return k.cache.get(key), nil
+	return k.cache.getReadable(key)
 }
 
 // read finds an object's newest version; nil when there is none.
@@ -85,7 +85,7 @@ func (k *kind) entryOf(key string, pair *mvccpb.KeyValue) (*entry, error) {
 	}
 	obj, err := k.decode(pair.Value, pair.ModRevision)
 	if err != nil {
-		return nil, apierrors.NewInternalError(fmt.Errorf("%s %s is not readable: %w", k.Resource, key, err))
+		return nil, k.notReadable(key, err)
 	}
 	return &entry{key: key, revision: pair.ModRevision, object: obj}, nil
 }

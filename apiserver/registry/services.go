@@ -12,8 +12,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/fields"
-	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 	"k8s.io/utils/ptr"
 )
@@ -179,8 +177,7 @@ func freeAddress(cidr netip.Prefix, taken map[string]bool) (netip.Addr, bool) {
 // taken lists what the cached services hold of a domain.
 func (r *Registry) taken(domain string) map[string]bool {
 	taken := map[string]bool{}
-	all, _ := r.services.cache.candidates(selection{kind: r.services, labels: labels.Everything(), fields: fields.Everything()}, "")
-	all(func(e *entry) bool {
+	r.services.cache.all()(func(e *entry) bool {
 		for _, c := range serviceClaims(e.object) {
 			if c.domain == domain {
 				taken[c.value] = true

@@ -75,6 +75,9 @@ func (r *Registry) register(w *watcher, start int64, state, mark bool) error {
 	c := w.cache
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if err := c.checkReadable(w.selection); err != nil {
+		return err
+	}
 	w.lastBookmark = c.revision
 	switch {
 	case state:

@@ -70,6 +70,12 @@ func (s *Storage) Put(key, value string) error {
 	return err
 }
 
+// Delete removes a key, as another client of the store would.
+func (s *Storage) Delete(key string) error {
+	_, err := s.apply(kv.Command{DeleteRange: &pb.DeleteRangeRequest{Key: []byte(key)}})
+	return err
+}
+
 // Compact drops the history below revision.
 func (s *Storage) Compact(revision int64) error {
 	_, err := s.apply(kv.Command{Compact: &pb.CompactionRequest{Revision: revision}})
