@@ -1,9 +1,9 @@
 package registry
 
 import (
-	"fmt"
-
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/internalversion"
+	internalvalidation "k8s.io/apimachinery/pkg/apis/meta/internalversion/validation"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -25,22 +25,8 @@ func isDryRun(options []string) bool { return len(options) > 0 }
 
 // checkListOptions refuses what has no meaning for a list.
 func checkListOptions(opts *metav1.ListOptions) error {
-	if err := checkBounds(opts); err != nil {
+	if err := checkOptions(opts, false); err != nil {
 		return err
-	}
-	match := opts.ResourceVersionMatch
-	switch {
-	case opts.SendInitialEvents != nil:
-		return invalidOption("sendInitialEvents", *opts.SendInitialEvents, "sendInitialEvents is forbidden for list")
-	case match == "":
-	case opts.Continue != "":
-		return invalidOption("resourceVersionMatch", match, "resourceVersionMatch is forbidden when continue is provided")
-	case opts.ResourceVersion == "":
-		return invalidOption("resourceVersionMatch", match, "resourceVersionMatch is forbidden unless resourceVersion is provided")
-	case match != metav1.ResourceVersionMatchExact && match != metav1.ResourceVersionMatchNotOlderThan:
-		return invalidOption("resourceVersionMatch", match, fmt.Sprintf("resourceVersionMatch %q is not supported: use Exact or NotOlderThan", match))
-	case match == metav1.ResourceVersionMatchExact && opts.ResourceVersion == "0":
-		return invalidOption("resourceVersionMatch", match, `resourceVersionMatch "Exact" is forbidden for resourceVersion "0"`)
 	}
 	if opts.Continue != "" && opts.ResourceVersion != "" && opts.ResourceVersion != "0" {
 		return apierrors.NewBadRequest("specifying resource version is not allowed when using continue")
@@ -50,34 +36,22 @@ func checkListOptions(opts *metav1.ListOptions) error {
 
 // checkWatchOptions refuses what has no meaning for a watch.
 func checkWatchOptions(opts *metav1.ListOptions) error {
-	if err := checkBounds(opts); err != nil {
-		return err
-	}
-	initial := opts.SendInitialEvents
-	switch {
-	case opts.Continue != "":
+	if opts.Continue != "" {
 		return apierrors.NewBadRequest("continue is not supported by a watch")
-	case initial == nil && opts.ResourceVersionMatch != "":
-		return invalidOption("resourceVersionMatch", opts.ResourceVersionMatch, "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided")
-	case initial != nil && opts.ResourceVersionMatch != metav1.ResourceVersionMatchNotOlderThan:
-		return invalidOption("resourceVersionMatch", opts.ResourceVersionMatch, `sendInitialEvents requires setting resourceVersionMatch to "NotOlderThan"`)
-	case initial != nil && *initial && !opts.AllowWatchBookmarks:
-		return invalidOption("allowWatchBookmarks", false, "sendInitialEvents requires allowWatchBookmarks: its end is told by a bookmark")
 	}
-	return nil
+	return checkOptions(opts, true)
 }
 
-// checkBounds refuses numbers that no list and no watch can keep to.
-func checkBounds(opts *metav1.ListOptions) error {
+// checkOptions applies Kubernetes' rules, and refuses numbers that no list and no watch can keep to.
+func checkOptions(opts *metav1.ListOptions, watch bool) error {
 	switch {
 	case opts.Limit < 0:
 		return apierrors.NewBadRequest("limit must not be negative")
 	case opts.TimeoutSeconds != nil && *opts.TimeoutSeconds < 0:
 		return apierrors.NewBadRequest("timeoutSeconds must not be negative")
 	}
-	return nil
-}
-
-func invalidOption(name string, value any, why string) error {
-	return refused("ListOptions", field.ErrorList{field.Invalid(field.NewPath(name), value, why)})
+	return refused("ListOptions", internalvalidation.ValidateListOptions(&internalversion.ListOptions{
+		Watch: watch, Continue: opts.Continue, ResourceVersion: opts.ResourceVersion, ResourceVersionMatch: opts.ResourceVersionMatch,
+		SendInitialEvents: opts.SendInitialEvents,
+	}, true))
 }

@@ -66,7 +66,7 @@ func (r *Registry) position(ctx context.Context, w *watcher, start int64, opts *
 	if !state && start == 0 {
 		start = -1 // from now on
 	}
-	return r.register(w, start, state, initial)
+	return r.register(w, start, state, initial && w.bookmarks)
 }
 
 // register joins the watcher to its cache, in one step with what it is to see of the past: the whole

@@ -102,9 +102,13 @@ func TestWatchListEndsWithBookmark(t *testing.T) {
 	if mark.GetAnnotations()[metav1.InitialEventsAnnotationKey] != "true" || mark.GetResourceVersion() == "" {
 		t.Errorf("bookmark: %+v", mark)
 	}
+	w = f.watch(t, metav1.ListOptions{SendInitialEvents: &yes, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan})
+	expect(t, w, watch.Added, "a0")
+	expect(t, w, watch.Added, "a1")
+	f.fill2(t)
+	expect(t, w, watch.Added, "b") // and no bookmark before it
 	for _, bad := range []metav1.ListOptions{
 		{SendInitialEvents: &yes, AllowWatchBookmarks: true},
-		{SendInitialEvents: &yes, ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan},
 		{ResourceVersionMatch: metav1.ResourceVersionMatchNotOlderThan},
 	} {
 		if _, err := f.Watch(f.ctx, configMaps, "default", bad); !apierrors.IsInvalid(err) {
@@ -125,7 +129,7 @@ func TestWatchOptionsThatMakeNoSense(t *testing.T) {
 		{metav1.ListOptions{ResourceVersion: "1", ResourceVersionMatch: "Exact"}, apierrors.IsInvalid},
 		{metav1.ListOptions{SendInitialEvents: ptr.To(true), AllowWatchBookmarks: true}, apierrors.IsInvalid},
 		{metav1.ListOptions{SendInitialEvents: ptr.To(false), ResourceVersionMatch: "Exact"}, apierrors.IsInvalid},
-		{metav1.ListOptions{SendInitialEvents: ptr.To(true), ResourceVersionMatch: "NotOlderThan"}, apierrors.IsInvalid},
+		{metav1.ListOptions{SendInitialEvents: ptr.To(true), ResourceVersionMatch: "NotOlderThan", Continue: "token"}, apierrors.IsBadRequest},
 	} {
 		w, err := f.Watch(f.ctx, configMaps, "default", c.opts)
 		if !c.want(err) {
