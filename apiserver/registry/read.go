@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -35,13 +34,10 @@ func (r *Registry) GetSubresource(ctx context.Context, gvr schema.GroupVersionRe
 	if e == nil {
 		return nil, q.notFound()
 	}
-	switch subresource {
-	case "", statusSubresource:
-		return e.object, nil
-	case scaleSubresource:
+	if subresource == scaleSubresource {
 		return scaleOf(e.object)
 	}
-	return nil, apierrors.NewMethodNotSupported(gvr.GroupResource(), "get")
+	return e.object, nil
 }
 
 func (r *Registry) readAt(ctx context.Context, k *kind, key, version string) (*entry, error) {
